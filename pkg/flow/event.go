@@ -1,0 +1,109 @@
+package flow
+
+import (
+	"net/netip"
+	"time"
+)
+
+// EventType is the "type" of one line of output.
+type EventType string
+
+// The documented types. Others may be added; a reader skips what it doesn't know.
+const (
+	FlowEvent    EventType = "flow"    // first packet of a connection, or the connection found open when the session began
+	VerdictEvent EventType = "verdict" // the verdict of a known connection changed
+	DropEvent    EventType = "drop"    // the kernel, or our own enforcement, dropped a packet
+	CloseEvent   EventType = "close"   // the connection ended or went idle; counters are final
+	LossEvent    EventType = "loss"    // samples were lost or thinned; counters stay exact
+	GapEvent     EventType = "gap"     // the stream was cut; what happened meanwhile is known by counters only
+)
+
+// Peer is one end of a flow with all that is known of it. Absent (zero)
+// means not known; nothing is invented.
+type Peer struct {
+	Namespace string     `json:"namespace,omitempty"`
+	Pod       string     `json:"pod,omitempty"`
+	Workload  string     `json:"workload,omitempty"` // kind/name, such as deploy/web; of the topmost known owner
+	IP        netip.Addr `json:"ip,omitzero"`
+	Port      uint16     `json:"port,omitempty"`    // host order; 0 where the protocol has none
+	Service   string     `json:"service,omitempty"` // namespace/name, if the address is that of a service
+	Node      string     `json:"node,omitempty"`    // the node that the pod is on, or that the address belongs to
+	Name      string     `json:"name,omitempty"`    // what to call it if it is neither pod nor service: a node, a DNS name
+}
+
+// RuleKind says which API a rule comes from, in kubectl's spelling.
+type RuleKind string
+
+// The kinds that are evaluated.
+const (
+	NetworkPolicy        RuleKind = "NetworkPolicy"
+	ClusterNetworkPolicy RuleKind = "ClusterNetworkPolicy"
+	AdminNetworkPolicy   RuleKind = "AdminNetworkPolicy"
+	BaselineAdminNetwork RuleKind = "BaselineAdminNetworkPolicy"
+)
+
+// Rule names the entry of a policy that decided.
+type Rule struct {
+	Kind      RuleKind `json:"kind"`
+	Namespace string   `json:"namespace,omitempty"` // empty for cluster-scoped kinds
+	Name      string   `json:"name"`
+	Index     *int     `json:"index,omitempty"` // from 0, in the policy's list for the event's direction; nil: the policy as a whole (it isolates)
+}
+
+// String is kind-less and short: "shop/db-allow rule 2", or "shop/db-allow".
+func (r Rule) String() string {
+	s := r.Name
+	if r.Namespace != "" {
+		s = r.Namespace + "/" + s
+	}
+	if r.Index != nil {
+		s += " rule " + itoa(*r.Index)
+	}
+	return s
+}
+
+func itoa(i int) string {
+	if i < 10 {
+		return string(rune('0' + i))
+	}
+	return itoa(i/10) + string(rune('0'+i%10))
+}
+
+// Event is one line of output, joined with names. It is what `-o json`
+// prints; README documents the schema, which only ever grows.
+type Event struct {
+	Type      EventType `json:"type"`
+	Time      time.Time `json:"time"` // RFC 3339 with nanoseconds, UTC
+	Node      string    `json:"node,omitempty"`
+	Direction Direction `json:"direction,omitzero"`
+	Subject   string    `json:"subject,omitempty"` // "source" or "destination"
+	Protocol  Protocol  `json:"protocol,omitzero"`
+
+	Source      *Peer `json:"source,omitempty"`
+	Destination *Peer `json:"destination,omitempty"`
+
+	Verdict   Verdict `json:"verdict,omitzero"`
+	Candidate Verdict `json:"candidate,omitzero"` // absent if no candidate is set
+	Enforced  bool    `json:"enforced,omitempty"` // our lease dropped it
+
+	Rule                *Rule  `json:"rule,omitempty"`
+	CandidateRule       *Rule  `json:"candidateRule,omitempty"`
+	IsolatedBy          []Rule `json:"isolatedBy,omitempty"` // set if the verdict is the default deny
+	CandidateIsolatedBy []Rule `json:"candidateIsolatedBy,omitempty"`
+
+	Reason   string   `json:"reason,omitempty"`   // drop reason, or why a loss or gap; contested: the case
+	Location string   `json:"location,omitempty"` // kernel symbol+offset that freed the packet
+	Stack    []string `json:"stack,omitempty"`    // callers of Location, nearest first
+	Device   string   `json:"device,omitempty"`
+
+	Packets uint64 `json:"packets,omitempty"` // both directions, exact, since the connection was first seen
+	Bytes   uint64 `json:"bytes,omitempty"`   // likewise; IP header and all, without the link header
+
+	Lost uint64 `json:"lost,omitempty"` // loss and gap: how many samples; 0: not known
+	Note string `json:"note,omitempty"` // a sentence for people
+}
+
+// WouldChange says whether the candidate set decides otherwise than the current one.
+func (e *Event) WouldChange() bool {
+	return e.Candidate != NotJudged && e.Verdict != NotJudged && e.Candidate != e.Verdict
+}

@@ -1,0 +1,30 @@
+package tui
+
+import (
+	"context"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+)
+
+// Actions is all that the screen can ask of the world. Every method may block;
+// the screen calls them from commands, never from Update.
+type Actions interface {
+	// SetMode sets the mode of policies: "off", "dry-run" or "enforced".
+	SetMode(ctx context.Context, kind flow.RuleKind, namespace, name, mode string) error
+	// Preview lists the live flows that enforcing the candidate set with this
+	// policy enforced would cut, and refuses (error) what is unsafe.
+	Preview(ctx context.Context, kind flow.RuleKind, namespace, name string) ([]*store.FlowRow, error)
+	// Enforce starts or extends the lease.
+	Enforce(ctx context.Context, total time.Duration) error
+	Release(ctx context.Context) error
+	// Can says why something is impossible here, or "" if it is possible:
+	// "enforce", "mode", "record".
+	Can(what string) string
+}
+
+// Snapshots is where the screen's content comes from.
+type Snapshots interface {
+	Snapshot(store.Query) *store.Snapshot
+}
