@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command kubectl-ebpol judges a cluster's live traffic by the policies that
+// it has and by those that its user is thinking of.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs name cloud providers' plugins
+	"k8s.io/klog/v2"
+)
+
+func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is main with its world passed in. It returns the exit code: 0 fine, 1 an
+// error that was printed.
+func run(args []string, in io.Reader, out, errOut io.Writer) int {
+	// client-go's own log lines would land in the middle of the screen.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+
+	ctx, stop := interruptible()
+	defer stop()
+	streams := genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut}
+	cmd := newRoot(args[0], streams)
+	cmd.SetArgs(args[1:])
+	cmd.SetIn(in)
+	cmd.SetOut(out)
+	cmd.SetErr(errOut)
+	err := cmd.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return 0 // the user ended it, and what was to be freed is freed
+	}
+	fmt.Fprintf(errOut, "error: %s\n", oneLine(err))
+	return 1
+}
+
+// interruptible gives a context that the first Ctrl-C ends, so that everything
+// is cleaned up, and dies at the second, so that nobody is held hostage: the
+// probe pod's deadline and the lease then do the cleaning up.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+			return
+		}
+		<-signals
+		os.Exit(130)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel() }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// globals is what every subcommand is given: the streams to talk over and
+// kubectl's own connection flags.
+type globals struct {
+	genericiooptions.IOStreams
+	config *genericclioptions.ConfigFlags
+}
+
+const rootLong = `Watches the traffic of the pods that you ask about with a short-lived probe on
+their nodes, and lets the kernel judge it twice: by the policies that the
+cluster has, and by those that you are thinking of. Any CNI; nothing is
+installed beforehand, nothing is left behind.`
+
+// newRoot builds the command tree. argv0 decides what the usage text calls us.
+func newRoot(argv0 string, streams genericiooptions.IOStreams) *cobra.Command {
+	g := &globals{IOStreams: streams, config: genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag()}
+	root := &cobra.Command{
+		Use:           "kubectl-ebpol",
+		Short:         "Live verdicts and drops of network policies, dry-run and leased enforcement",
+		Long:          rootLong,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: displayName(argv0)},
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.DisableDefaultCmd = true // ours also writes kubectl's
+	g.config.AddFlags(root.PersistentFlags())
+	root.AddGroup(
+		&cobra.Group{ID: "live", Title: "Live traffic:"},
+		&cobra.Group{ID: "other", Title: "Other commands:"},
+	)
+	root.SetHelpCommandGroupID("other")
+	for _, c := range subcommands {
+		root.AddCommand(c(g))
+	}
+	return root
+}
+
+// subcommands is the list that newRoot adds, in the order of the help text.
+var subcommands = []func(*globals) *cobra.Command{
+	newVersion,
+	newCompletion,
+}
+
+// displayName is "kubectl ebpol" if kubectl started us, as it does by a file
+// name that starts with kubectl-.
+func displayName(argv0 string) string {
+	base := strings.TrimSuffix(filepath.Base(argv0), ".exe")
+	if strings.HasPrefix(base, "kubectl-") {
+		return "kubectl " + strings.TrimPrefix(base, "kubectl-")
+	}
+	return base
+}
+
+// oneLine folds an error into one line without control characters: parts of
+// it may come from a file or a cluster.
+func oneLine(err error) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n', r == '\t':
+			return ' '
+		case r < 0x20, r >= 0x7f && r < 0xa0:
+			return -1
+		}
+		return r
+	}, strings.TrimRight(err.Error(), "\n"))
+}
