@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+
+##@ See it
+
+.PHONY: demo
+DEMO_FLAGS ?=
+demo: build ## a small shop in network namespaces, observed live; root on Linux, a recording elsewhere
+	$(BIN)/kubectl-ebpol demo $(DEMO_FLAGS)
+
+.PHONY: demo-recording
+demo-recording: build ## record the demo anew into the file that ships inside the plugin; needs root
+	@$(ROOT)/hack/demo-recording.sh $(BIN)/kubectl-ebpol pkg/demo/shop.ebpol.zst
+
+.PHONY: bench
+bench: ## what it costs, as ratios measured on this machine; needs root
+	@$(ROOT)/hack/bench.sh
