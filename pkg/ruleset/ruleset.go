@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ruleset is the compiled form of policies: numbers only. The plugin
 // makes it (pkg/policy/compile), the wire carries it, the probe writes it into
 // BPF maps. It imports nothing of Kubernetes, so that the probe stays small.

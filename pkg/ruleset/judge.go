@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset
+
+import (
+	"math/bits"
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
+
+// Packet is the packet that opens a connection, seen from the endpoint that
+// is judged.
+type Packet struct {
+	Direction flow.Direction // Ingress: the peer opened it; Egress: the endpoint did
+	Protocol  flow.Protocol
+	Local     netip.Addr // the endpoint's
+	Peer      netip.Addr // as the endpoint sees it: a service's address, if it speaks to one
+	Port      uint16     // of the destination, host order; 0 for protocols without ports
+}
+
+// Judgement is what one mode mask says.
+type Judgement struct {
+	Verdict flow.Verdict
+	Bit     int          // deciding bit of the reading that enforcement takes; -1: none
+	Alt     flow.Verdict // valid iff Verdict is Contested: the reading that enforcement does not take, Allow or Deny
+}
+
+// Result is what a set says about a packet, for all three modes.
+type Result struct {
+	Set       SetID // 0: the endpoint isn't isolated there, or isn't known
+	Current   Judgement
+	Candidate Judgement
+	Drop      bool // the Enforced mask denies, in the reading that enforcement takes
+	Service   bool // the peer's address and port are those of a service
+}
+
+// undecided is the rule for what the policies' text leaves open, in one place
+// for the compiled tables, the kernel (bpf/lib/judge.h) and whoever explains.
+//
+//   - A service whose backends' verdicts differ (Service.Depends) is contested
+//     until the backend is known, if the mode has any deny bit; enforcement
+//     allows it there.
+//   - NetworkPolicy defines nothing outside TCP, UDP and SCTP. If such a packet
+//     would be denied by a default deny, that is contested; enforcement allows
+//     (SEMANTICS case 36). A deny rule of another tier that matches it stands.
+//   - If Bits and Alt of the Match decide otherwise, that is contested;
+//     enforcement takes Bits.
+//
+// In the first two Alt is Deny: the reading that enforcement does not take.
+// A set of zero, the endpoint's own address, and packets from the endpoint's
+// own node are allowed before any of this is asked (cases 21 and 24).
+func (q question) undecided(mode Bitmap) (Judgement, bool) {
+	s := q.set
+	first, second := s.decide(q.bits, mode), s.decide(q.alt, mode)
+	j := Judgement{Verdict: first.verdict, Bit: first.bit}
+	switch {
+	case q.depends && s.Deny.meets(mode), first.byDefault(s) && !q.protocol.HasPorts():
+		return Judgement{Verdict: flow.Contested, Bit: first.bit, Alt: flow.Deny}, false
+	case first.verdict != second.verdict:
+		j.Verdict, j.Alt = flow.Contested, second.verdict
+	}
+	return j, first.verdict == flow.Deny
+}
+
+// question is what the look-ups found.
+type question struct {
+	set       *Set
+	protocol  flow.Protocol
+	depends   bool
+	bits, alt Bitmap
+}
+
+type decision struct {
+	verdict flow.Verdict
+	bit     int // -1: none
+}
+
+func (d decision) byDefault(s *Set) bool {
+	return d.verdict == flow.Deny && d.bit >= int(s.IsolateStart) && d.bit < int(s.BaselineStart)
+}
+
+// decide is the verdict function of Set for one mode mask.
+func (s *Set) decide(matches, mode Bitmap) decision {
+	from := 0
+	for {
+		bit := firstBit(matches, s.Always, mode, from)
+		switch {
+		case bit < 0:
+			return decision{flow.Allow, -1}
+		case s.Deny.Has(bit):
+			return decision{flow.Deny, bit}
+		case s.Pass.Has(bit) && bit < int(s.AdminEnd):
+			from = int(s.AdminEnd)
+		default:
+			return decision{flow.Allow, bit}
+		}
+	}
+}
+
+func (b Bitmap) meets(other Bitmap) bool {
+	for i := range b {
+		if b[i]&other[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// firstBit finds the lowest bit, from the given one on, of (matches|always)&mode.
+func firstBit(matches, always, mode Bitmap, from int) int {
+	for w := from / 64; w < Words; w++ {
+		word := (matches[w] | always[w]) & mode[w]
+		if w == from/64 {
+			word &= ^uint64(0) << (from % 64)
+		}
+		if word != 0 {
+			return w*64 + bits.TrailingZeros64(word)
+		}
+	}
+	return -1
+}
+
+type (
+	serviceKey struct {
+		ip       netip.Addr
+		protocol uint8
+		port     uint16
+	}
+	portKey struct {
+		set      SetID
+		protocol uint8
+		port     uint16
+	}
+	rangeKey struct {
+		portKey
+		bits uint8
+	}
+	matchKey struct {
+		set   SetID
+		peer  ClassID
+		ports PortClass
+	}
+)
+
+// Table is a ruleset made ready to be asked: the same look-ups as the
+// kernel's, in plain Go. It doesn't change once made; many may ask at once.
+type Table struct {
+	sets      map[SetID]*Set
+	endpoints map[netip.Addr]Endpoint
+	exact     map[netip.Addr]Peer
+	ranges    bart.Table[Peer]
+	services  map[serviceKey]Service
+	ports     map[portKey]PortClass
+	runs      map[rangeKey]PortClass
+	matches   map[matchKey]*Match
+}
+
+// NewTable indexes a valid ruleset ([Ruleset.Validate]). The table keeps
+// pointers into it.
+func NewTable(r *Ruleset) *Table {
+	t := &Table{
+		sets:      make(map[SetID]*Set, len(r.Sets)),
+		endpoints: make(map[netip.Addr]Endpoint, len(r.Endpoints)),
+		exact:     make(map[netip.Addr]Peer, len(r.Peers)),
+		services:  make(map[serviceKey]Service, len(r.Services)),
+		ports:     make(map[portKey]PortClass, len(r.Ports)),
+		runs:      make(map[rangeKey]PortClass, len(r.PortRanges)),
+		matches:   make(map[matchKey]*Match, len(r.Matches)),
+	}
+	for i := range r.Sets {
+		t.sets[r.Sets[i].ID] = &r.Sets[i]
+	}
+	for _, e := range r.Endpoints {
+		t.endpoints[e.IP] = e
+	}
+	for _, p := range r.Peers {
+		if p.Prefix.IsSingleIP() {
+			t.exact[p.Prefix.Addr()] = p
+		} else {
+			t.ranges.Insert(p.Prefix, p)
+		}
+	}
+	for _, s := range r.Services {
+		t.services[serviceKey{s.IP, s.Protocol, s.Port}] = s
+	}
+	for _, p := range r.Ports {
+		t.ports[portKey{p.Set, p.Protocol, p.Port}] = p.Class
+	}
+	for _, p := range r.PortRanges {
+		t.runs[rangeKey{portKey{p.Set, p.Protocol, p.Port}, p.Bits}] = p.Class
+	}
+	for i := range r.Matches {
+		m := &r.Matches[i]
+		t.matches[matchKey{m.Set, m.Peer, m.Ports}] = m
+	}
+	return t
+}
+
+// Judge answers for one packet. It never fails: what isn't known isn't
+// isolated.
+func (t *Table) Judge(p Packet) Result {
+	allow := Judgement{Verdict: flow.Allow, Bit: -1}
+	r := Result{Current: allow, Candidate: allow}
+	e := t.endpoints[p.Local]
+	if p.Direction == flow.Egress {
+		r.Set = e.Egress
+	} else {
+		r.Set = e.Ingress
+	}
+	set := t.sets[r.Set]
+	if set == nil {
+		r.Set = 0
+		return r
+	}
+	if p.Local == p.Peer {
+		return r
+	}
+
+	class, flags := t.peer(p.Peer)
+	if p.Direction == flow.Ingress && flags&PeerLocalNode != 0 {
+		return r
+	}
+	var service Service
+	if p.Direction == flow.Egress {
+		service, r.Service = t.services[serviceKey{p.Peer, uint8(p.Protocol), p.Port}]
+	}
+	var ports PortClass
+	if r.Service {
+		class, ports = service.Class, ServicePorts
+	} else {
+		ports = t.port(set, uint8(p.Protocol), p.Port)
+	}
+
+	q := question{set: set, protocol: p.Protocol, depends: service.Depends}
+	if m := t.matches[matchKey{set.ID, class, ports}]; m != nil {
+		q.bits, q.alt = m.Bits, m.Alt
+	}
+	r.Current, _ = q.undecided(set.Current)
+	r.Candidate, _ = q.undecided(set.Candidate)
+	_, r.Drop = q.undecided(set.Enforced)
+	return r
+}
+
+func (t *Table) peer(ip netip.Addr) (ClassID, PeerFlags) {
+	if p, ok := t.exact[ip]; ok {
+		return p.Class, p.Flags
+	}
+	p, _ := t.ranges.Lookup(ip)
+	return p.Class, p.Flags
+}
+
+// port follows Port and PortRange: the port itself, the longest run it is in,
+// the protocol's other ports, everything else.
+func (t *Table) port(set *Set, protocol uint8, port uint16) PortClass {
+	if c, ok := t.ports[portKey{set.ID, protocol, port}]; ok {
+		return c
+	}
+	if set.Ranges {
+		for n := uint8(16); ; n-- {
+			start := uint16(uint32(port) >> (16 - n) << (16 - n))
+			if c, ok := t.runs[rangeKey{portKey{set.ID, protocol, start}, n}]; ok {
+				return c
+			}
+			if n == 0 {
+				break
+			}
+		}
+	}
+	if c, ok := t.ports[portKey{set.ID, protocol, 0}]; ok {
+		return c
+	}
+	return t.ports[portKey{set: set.ID}]
+}
