@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package session is where frames come from. A [Source] is a cluster's probes,
 // a probe on this machine, or a recording; nothing above it knows which.
 package session

@@ -127,7 +127,7 @@ func (Notice_Level) EnumDescriptor() ([]byte, []int) {
 
 type Frame struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Seq    uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`                     // from 1, by the sender, without holes; heartbeats too. 0 in frames that the plugin itself adds to a recording
+	Seq    uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`                     // from 1, by the sender, without holes over all connections of a session. 0 in frames of one connection (hello, heartbeat, bye, gap) and in those that the plugin itself adds
 	Ack    uint64                 `protobuf:"varint,2,opt,name=ack,proto3" json:"ack,omitempty"`                     // highest seq that the sender has received
 	TimeNs int64                  `protobuf:"varint,3,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // sender's wall clock, Unix nanoseconds
 	Node   string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`                    // set by the plugin in recordings and above the session; never on the wire
@@ -1785,6 +1785,7 @@ type LeaseState struct {
 	LeftNs         int64                  `protobuf:"varint,2,opt,name=left_ns,json=leftNs,proto3" json:"left_ns,omitempty"`
 	Refused        string                 `protobuf:"bytes,3,opt,name=refused,proto3" json:"refused,omitempty"`
 	DroppedPackets uint64                 `protobuf:"varint,4,opt,name=dropped_packets,json=droppedPackets,proto3" json:"dropped_packets,omitempty"`
+	TotalLeftNs    int64                  `protobuf:"varint,5,opt,name=total_left_ns,json=totalLeftNs,proto3" json:"total_left_ns,omitempty"` // of --for; 0 if not active
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1843,6 +1844,13 @@ func (x *LeaseState) GetRefused() string {
 func (x *LeaseState) GetDroppedPackets() uint64 {
 	if x != nil {
 		return x.DroppedPackets
+	}
+	return 0
+}
+
+func (x *LeaseState) GetTotalLeftNs() int64 {
+	if x != nil {
+		return x.TotalLeftNs
 	}
 	return 0
 }
@@ -3008,7 +3016,9 @@ type World struct {
 	Pods          []*Pod                 `protobuf:"bytes,3,rep,name=pods,proto3" json:"pods,omitempty"`
 	Services      []*KubeService         `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
 	Nodes         []*Node                `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Gone          []string               `protobuf:"bytes,6,rep,name=gone,proto3" json:"gone,omitempty"` // "pod ns/name", "namespace x", "service ns/name", "node x"
+	Gone          []string               `protobuf:"bytes,6,rep,name=gone,proto3" json:"gone,omitempty"`                               // "pod ns/name", "namespace x", "service ns/name", "node x"
+	ClusterDns    [][]byte               `protobuf:"bytes,7,rep,name=cluster_dns,json=clusterDns,proto3" json:"cluster_dns,omitempty"` // whole list each time, with scope
+	Scope         []string               `protobuf:"bytes,8,rep,name=scope,proto3" json:"scope,omitempty"`                             // namespaces that the user may see; none: all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3081,6 +3091,20 @@ func (x *World) GetNodes() []*Node {
 func (x *World) GetGone() []string {
 	if x != nil {
 		return x.Gone
+	}
+	return nil
+}
+
+func (x *World) GetClusterDns() [][]byte {
+	if x != nil {
+		return x.ClusterDns
+	}
+	return nil
+}
+
+func (x *World) GetScope() []string {
+	if x != nil {
+		return x.Scope
 	}
 	return nil
 }
@@ -3596,6 +3620,7 @@ type Node struct {
 	Ips           [][]byte               `protobuf:"bytes,3,rep,name=ips,proto3" json:"ips,omitempty"`
 	Ready         bool                   `protobuf:"varint,4,opt,name=ready,proto3" json:"ready,omitempty"`
 	Cordoned      bool                   `protobuf:"varint,5,opt,name=cordoned,proto3" json:"cordoned,omitempty"`
+	PodCidrs      []*Prefix              `protobuf:"bytes,6,rep,name=pod_cidrs,json=podCidrs,proto3" json:"pod_cidrs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3665,6 +3690,65 @@ func (x *Node) GetCordoned() bool {
 	return false
 }
 
+func (x *Node) GetPodCidrs() []*Prefix {
+	if x != nil {
+		return x.PodCidrs
+	}
+	return nil
+}
+
+type Prefix struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
+	Bits          uint32                 `protobuf:"varint,2,opt,name=bits,proto3" json:"bits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prefix) Reset() {
+	*x = Prefix{}
+	mi := &file_ebpol_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prefix) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prefix) ProtoMessage() {}
+
+func (x *Prefix) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
+func (*Prefix) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Prefix) GetIp() []byte {
+	if x != nil {
+		return x.Ip
+	}
+	return nil
+}
+
+func (x *Prefix) GetBits() uint32 {
+	if x != nil {
+		return x.Bits
+	}
+	return 0
+}
+
 // RuleNames says what the bits of new sets mean. Sets never change, so this
 // only ever adds.
 type RuleNames struct {
@@ -3676,7 +3760,7 @@ type RuleNames struct {
 
 func (x *RuleNames) Reset() {
 	*x = RuleNames{}
-	mi := &file_ebpol_proto_msgTypes[39]
+	mi := &file_ebpol_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3688,7 +3772,7 @@ func (x *RuleNames) String() string {
 func (*RuleNames) ProtoMessage() {}
 
 func (x *RuleNames) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[39]
+	mi := &file_ebpol_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3701,7 +3785,7 @@ func (x *RuleNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleNames.ProtoReflect.Descriptor instead.
 func (*RuleNames) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{39}
+	return file_ebpol_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RuleNames) GetSets() []*SetNames {
@@ -3724,7 +3808,7 @@ type SetNames struct {
 
 func (x *SetNames) Reset() {
 	*x = SetNames{}
-	mi := &file_ebpol_proto_msgTypes[40]
+	mi := &file_ebpol_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3736,7 +3820,7 @@ func (x *SetNames) String() string {
 func (*SetNames) ProtoMessage() {}
 
 func (x *SetNames) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[40]
+	mi := &file_ebpol_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3749,7 +3833,7 @@ func (x *SetNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNames.ProtoReflect.Descriptor instead.
 func (*SetNames) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{40}
+	return file_ebpol_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SetNames) GetSet() uint32 {
@@ -3800,7 +3884,7 @@ type RuleName struct {
 
 func (x *RuleName) Reset() {
 	*x = RuleName{}
-	mi := &file_ebpol_proto_msgTypes[41]
+	mi := &file_ebpol_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3812,7 +3896,7 @@ func (x *RuleName) String() string {
 func (*RuleName) ProtoMessage() {}
 
 func (x *RuleName) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[41]
+	mi := &file_ebpol_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3825,7 +3909,7 @@ func (x *RuleName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleName.ProtoReflect.Descriptor instead.
 func (*RuleName) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{41}
+	return file_ebpol_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RuleName) GetKind() string {
@@ -3874,7 +3958,7 @@ type PolicyStates struct {
 
 func (x *PolicyStates) Reset() {
 	*x = PolicyStates{}
-	mi := &file_ebpol_proto_msgTypes[42]
+	mi := &file_ebpol_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3886,7 +3970,7 @@ func (x *PolicyStates) String() string {
 func (*PolicyStates) ProtoMessage() {}
 
 func (x *PolicyStates) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[42]
+	mi := &file_ebpol_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3899,7 +3983,7 @@ func (x *PolicyStates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyStates.ProtoReflect.Descriptor instead.
 func (*PolicyStates) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{42}
+	return file_ebpol_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PolicyStates) GetPolicies() []*PolicyState {
@@ -3934,7 +4018,7 @@ type PolicyState struct {
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_ebpol_proto_msgTypes[43]
+	mi := &file_ebpol_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3946,7 +4030,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[43]
+	mi := &file_ebpol_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3959,7 +4043,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{43}
+	return file_ebpol_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PolicyState) GetKind() string {
@@ -4045,7 +4129,7 @@ type ProbeState struct {
 
 func (x *ProbeState) Reset() {
 	*x = ProbeState{}
-	mi := &file_ebpol_proto_msgTypes[44]
+	mi := &file_ebpol_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4141,7 @@ func (x *ProbeState) String() string {
 func (*ProbeState) ProtoMessage() {}
 
 func (x *ProbeState) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[44]
+	mi := &file_ebpol_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4154,7 @@ func (x *ProbeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeState.ProtoReflect.Descriptor instead.
 func (*ProbeState) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{44}
+	return file_ebpol_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ProbeState) GetPhase() string {
@@ -4099,6 +4183,75 @@ func (x *ProbeState) GetSinceNs() int64 {
 		return x.SinceNs
 	}
 	return 0
+}
+
+// RecordHeader stands at the head of a recording, before its frames.
+type RecordHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`                      // of the file's form: 1
+	CreatedNs     int64                  `protobuf:"varint,2,opt,name=created_ns,json=createdNs,proto3" json:"created_ns,omitempty"` // Unix nanoseconds
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`                         // "cluster CONTEXT", "this machine"
+	Program       string                 `protobuf:"bytes,4,opt,name=program,proto3" json:"program,omitempty"`                       // who wrote it, with its version
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordHeader) Reset() {
+	*x = RecordHeader{}
+	mi := &file_ebpol_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordHeader) ProtoMessage() {}
+
+func (x *RecordHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordHeader.ProtoReflect.Descriptor instead.
+func (*RecordHeader) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *RecordHeader) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *RecordHeader) GetCreatedNs() int64 {
+	if x != nil {
+		return x.CreatedNs
+	}
+	return 0
+}
+
+func (x *RecordHeader) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *RecordHeader) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
 }
 
 var File_ebpol_proto protoreflect.FileDescriptor
@@ -4245,13 +4398,14 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x05Lease\x12\x1f\n" +
 	"\vduration_ns\x18\x01 \x01(\x03R\n" +
 	"durationNs\x12\x19\n" +
-	"\btotal_ns\x18\x02 \x01(\x03R\atotalNs\"\x80\x01\n" +
+	"\btotal_ns\x18\x02 \x01(\x03R\atotalNs\"\xa4\x01\n" +
 	"\n" +
 	"LeaseState\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12\x17\n" +
 	"\aleft_ns\x18\x02 \x01(\x03R\x06leftNs\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\tR\arefused\x12'\n" +
-	"\x0fdropped_packets\x18\x04 \x01(\x04R\x0edroppedPackets\"[\n" +
+	"\x0fdropped_packets\x18\x04 \x01(\x04R\x0edroppedPackets\x12\"\n" +
+	"\rtotal_left_ns\x18\x05 \x01(\x03R\vtotalLeftNs\"[\n" +
 	"\aOptions\x12!\n" +
 	"\fbudget_bytes\x18\x01 \x01(\rR\vbudgetBytes\x12\x14\n" +
 	"\x05drops\x18\x02 \x01(\bR\x05drops\x12\x17\n" +
@@ -4368,7 +4522,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x15\n" +
 	"\x06cut_ns\x18\x03 \x01(\x03R\x05cutNs\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xe2\x01\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x99\x02\n" +
 	"\x05World\x12\x14\n" +
 	"\x05reset\x18\x01 \x01(\bR\x05reset\x123\n" +
 	"\n" +
@@ -4377,7 +4531,10 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x04pods\x18\x03 \x03(\v2\r.ebpol.v1.PodR\x04pods\x121\n" +
 	"\bservices\x18\x04 \x03(\v2\x15.ebpol.v1.KubeServiceR\bservices\x12$\n" +
 	"\x05nodes\x18\x05 \x03(\v2\x0e.ebpol.v1.NodeR\x05nodes\x12\x12\n" +
-	"\x04gone\x18\x06 \x03(\tR\x04gone\"\x93\x01\n" +
+	"\x04gone\x18\x06 \x03(\tR\x04gone\x12\x1f\n" +
+	"\vcluster_dns\x18\a \x03(\fR\n" +
+	"clusterDns\x12\x14\n" +
+	"\x05scope\x18\b \x03(\tR\x05scope\"\x93\x01\n" +
 	"\tNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1f.ebpol.v1.Namespace.LabelsEntryR\x06labels\x1a9\n" +
@@ -4427,16 +4584,20 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
-	"\x05ready\x18\x04 \x01(\bR\x05ready\"\xcd\x01\n" +
+	"\x05ready\x18\x04 \x01(\bR\x05ready\"\xfc\x01\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1a.ebpol.v1.Node.LabelsEntryR\x06labels\x12\x10\n" +
 	"\x03ips\x18\x03 \x03(\fR\x03ips\x12\x14\n" +
 	"\x05ready\x18\x04 \x01(\bR\x05ready\x12\x1a\n" +
-	"\bcordoned\x18\x05 \x01(\bR\bcordoned\x1a9\n" +
+	"\bcordoned\x18\x05 \x01(\bR\bcordoned\x12-\n" +
+	"\tpod_cidrs\x18\x06 \x03(\v2\x10.ebpol.v1.PrefixR\bpodCidrs\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"3\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
+	"\x06Prefix\x12\x0e\n" +
+	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\"3\n" +
 	"\tRuleNames\x12&\n" +
 	"\x04sets\x18\x01 \x03(\v2\x12.ebpol.v1.SetNamesR\x04sets\"\xae\x01\n" +
 	"\bSetNames\x12\x10\n" +
@@ -4471,7 +4632,13 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x19\n" +
-	"\bsince_ns\x18\x04 \x01(\x03R\asinceNsB)Z'github.com/ebpol/kubectl-ebpol/pkg/wireb\x06proto3"
+	"\bsince_ns\x18\x04 \x01(\x03R\asinceNs\"y\n" +
+	"\fRecordHeader\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
+	"\n" +
+	"created_ns\x18\x02 \x01(\x03R\tcreatedNs\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x18\n" +
+	"\aprogram\x18\x04 \x01(\tR\aprogramB)Z'github.com/ebpol/kubectl-ebpol/pkg/wireb\x06proto3"
 
 var (
 	file_ebpol_proto_rawDescOnce sync.Once
@@ -4486,7 +4653,7 @@ func file_ebpol_proto_rawDescGZIP() []byte {
 }
 
 var file_ebpol_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ebpol_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_ebpol_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_ebpol_proto_goTypes = []any{
 	(Flow_Kind)(0),         // 0: ebpol.v1.Flow.Kind
 	(Notice_Level)(0),      // 1: ebpol.v1.Notice.Level
@@ -4529,15 +4696,17 @@ var file_ebpol_proto_goTypes = []any{
 	(*ServicePort)(nil),    // 38: ebpol.v1.ServicePort
 	(*Backend)(nil),        // 39: ebpol.v1.Backend
 	(*Node)(nil),           // 40: ebpol.v1.Node
-	(*RuleNames)(nil),      // 41: ebpol.v1.RuleNames
-	(*SetNames)(nil),       // 42: ebpol.v1.SetNames
-	(*RuleName)(nil),       // 43: ebpol.v1.RuleName
-	(*PolicyStates)(nil),   // 44: ebpol.v1.PolicyStates
-	(*PolicyState)(nil),    // 45: ebpol.v1.PolicyState
-	(*ProbeState)(nil),     // 46: ebpol.v1.ProbeState
-	nil,                    // 47: ebpol.v1.Namespace.LabelsEntry
-	nil,                    // 48: ebpol.v1.Pod.LabelsEntry
-	nil,                    // 49: ebpol.v1.Node.LabelsEntry
+	(*Prefix)(nil),         // 41: ebpol.v1.Prefix
+	(*RuleNames)(nil),      // 42: ebpol.v1.RuleNames
+	(*SetNames)(nil),       // 43: ebpol.v1.SetNames
+	(*RuleName)(nil),       // 44: ebpol.v1.RuleName
+	(*PolicyStates)(nil),   // 45: ebpol.v1.PolicyStates
+	(*PolicyState)(nil),    // 46: ebpol.v1.PolicyState
+	(*ProbeState)(nil),     // 47: ebpol.v1.ProbeState
+	(*RecordHeader)(nil),   // 48: ebpol.v1.RecordHeader
+	nil,                    // 49: ebpol.v1.Namespace.LabelsEntry
+	nil,                    // 50: ebpol.v1.Pod.LabelsEntry
+	nil,                    // 51: ebpol.v1.Node.LabelsEntry
 }
 var file_ebpol_proto_depIdxs = []int32{
 	3,  // 0: ebpol.v1.Frame.hello:type_name -> ebpol.v1.Hello
@@ -4556,9 +4725,9 @@ var file_ebpol_proto_depIdxs = []int32{
 	32, // 13: ebpol.v1.Frame.gap:type_name -> ebpol.v1.Gap
 	19, // 14: ebpol.v1.Frame.lease_state:type_name -> ebpol.v1.LeaseState
 	33, // 15: ebpol.v1.Frame.world:type_name -> ebpol.v1.World
-	41, // 16: ebpol.v1.Frame.rule_names:type_name -> ebpol.v1.RuleNames
-	44, // 17: ebpol.v1.Frame.policy_states:type_name -> ebpol.v1.PolicyStates
-	46, // 18: ebpol.v1.Frame.probe_state:type_name -> ebpol.v1.ProbeState
+	42, // 16: ebpol.v1.Frame.rule_names:type_name -> ebpol.v1.RuleNames
+	45, // 17: ebpol.v1.Frame.policy_states:type_name -> ebpol.v1.PolicyStates
+	47, // 18: ebpol.v1.Frame.probe_state:type_name -> ebpol.v1.ProbeState
 	4,  // 19: ebpol.v1.Hello.features:type_name -> ebpol.v1.Feature
 	6,  // 20: ebpol.v1.Heartbeat.loss:type_name -> ebpol.v1.Loss
 	9,  // 21: ebpol.v1.Endpoints.endpoints:type_name -> ebpol.v1.Endpoint
@@ -4585,20 +4754,21 @@ var file_ebpol_proto_depIdxs = []int32{
 	35, // 42: ebpol.v1.World.pods:type_name -> ebpol.v1.Pod
 	37, // 43: ebpol.v1.World.services:type_name -> ebpol.v1.KubeService
 	40, // 44: ebpol.v1.World.nodes:type_name -> ebpol.v1.Node
-	47, // 45: ebpol.v1.Namespace.labels:type_name -> ebpol.v1.Namespace.LabelsEntry
-	48, // 46: ebpol.v1.Pod.labels:type_name -> ebpol.v1.Pod.LabelsEntry
+	49, // 45: ebpol.v1.Namespace.labels:type_name -> ebpol.v1.Namespace.LabelsEntry
+	50, // 46: ebpol.v1.Pod.labels:type_name -> ebpol.v1.Pod.LabelsEntry
 	36, // 47: ebpol.v1.Pod.ports:type_name -> ebpol.v1.NamedPort
 	38, // 48: ebpol.v1.KubeService.ports:type_name -> ebpol.v1.ServicePort
 	39, // 49: ebpol.v1.ServicePort.backends:type_name -> ebpol.v1.Backend
-	49, // 50: ebpol.v1.Node.labels:type_name -> ebpol.v1.Node.LabelsEntry
-	42, // 51: ebpol.v1.RuleNames.sets:type_name -> ebpol.v1.SetNames
-	43, // 52: ebpol.v1.SetNames.bits:type_name -> ebpol.v1.RuleName
-	45, // 53: ebpol.v1.PolicyStates.policies:type_name -> ebpol.v1.PolicyState
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	51, // 50: ebpol.v1.Node.labels:type_name -> ebpol.v1.Node.LabelsEntry
+	41, // 51: ebpol.v1.Node.pod_cidrs:type_name -> ebpol.v1.Prefix
+	43, // 52: ebpol.v1.RuleNames.sets:type_name -> ebpol.v1.SetNames
+	44, // 53: ebpol.v1.SetNames.bits:type_name -> ebpol.v1.RuleName
+	46, // 54: ebpol.v1.PolicyStates.policies:type_name -> ebpol.v1.PolicyState
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_ebpol_proto_init() }
@@ -4633,7 +4803,7 @@ func file_ebpol_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ebpol_proto_rawDesc), len(file_ebpol_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   48,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
