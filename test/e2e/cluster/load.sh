@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Puts image archives on every node of the running cluster.
+#   load.sh ARCHIVE...
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+is_up || die "no cluster is running; boot one with 'make cluster-up'"
+for n in $nodes; do
+	for f in "$@"; do node_exec "$n" ctr -n k8s.io images import "$(realpath "$f")" >/dev/null; done
+done
