@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package identity knows who is who: the pods, namespaces, services and nodes
 // of a cluster as far as verdicts and names need them, and who had which
 // address when. pkg/kube fills it from the API, files fill it offline, the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package store turns frames into named rows and events, within bounds, and
 // answers queries with immutable snapshots for whoever draws or prints.
 //
