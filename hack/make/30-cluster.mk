@@ -10,12 +10,12 @@ image: ## the probe's OCI image, amd64 and arm64, below dist/; no container engi
 
 .PHONY: cluster-up
 cluster-up: ## build and boot two Kubernetes nodes on this machine; needs root
-	@$(ROOT)/hack/cluster.sh up
+	@$(ROOT)/test/e2e/cluster/up.sh
 
 .PHONY: cluster-down
 cluster-down: ## end the cluster and leave nothing
-	@$(ROOT)/hack/cluster.sh down
+	@$(ROOT)/test/e2e/cluster/down.sh
 
 .PHONY: e2e
 e2e: ## end-to-end tests on E2E_KUBECONFIG, or on a cluster booted for it
-	@$(ROOT)/hack/cluster.sh e2e
+	@$(ROOT)/test/e2e/run.sh $(E2E_FLAGS)
