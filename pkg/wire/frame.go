@@ -172,7 +172,16 @@ func (w *Writer) Write(f *Frame) error {
 	}
 	w.buf = b[:0]
 	n, err := w.w.Write(b)
-	w.n += uint64(n)
+	w.n += uint64(n) //nolint:gosec // a length
+	return err
+}
+
+// WriteEncoded writes a frame that [Append] made.
+func (w *Writer) WriteEncoded(b []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := w.w.Write(b)
+	w.n += uint64(n) //nolint:gosec // a length
 	return err
 }
 
