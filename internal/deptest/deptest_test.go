@@ -42,6 +42,11 @@ var borders = []border{
 	},
 	{
 		from:  []string{module + "/cmd/ebpol-probe"},
+		never: []string{"net/http/...", "crypto/tls", "github.com/klauspost/..."},
+		why:   "the probe listens on no port and calls nobody: it speaks frames over a pipe",
+	},
+	{
+		from:  []string{module + "/cmd/ebpol-probe"},
 		never: []string{"charm.land/...", "github.com/spf13/...", module + "/tui/..."},
 		why:   "nobody looks at the probe's screen; each megabyte is pulled by every node",
 	},

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+)
+
+// startWithin is how long connect waits for a probe that is still loading.
+const startWithin = 10 * time.Second
+
+// connect joins stdin and stdout to a probe's socket. It ends well if the
+// plugin ended first, and with a code of its own if the probe did: whoever
+// sees the exit code alone can tell.
+func (p *program) connect(ctx context.Context, args []string) error {
+	flags := p.flags("connect")
+	socket := flags.String("socket", wire.SocketPath, "`path` of the probe's unix socket")
+	within := flags.Duration("within", startWithin, "how long to wait for the probe to listen")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	c, err := dial(ctx, *socket, *within)
+	if err != nil {
+		return &coded{exitNone, fmt.Errorf("no probe listens on %q: %w", *socket, err)}
+	}
+	defer c.Close()
+
+	up := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(c, p.in)
+		_ = c.CloseWrite() // what the probe still has to say comes through
+		up <- err
+	}()
+	down := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(p.out, c)
+		down <- err
+	}()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-up:
+		// A broken pipe is the probe's end, seen first from this side.
+		select {
+		case <-down:
+		case <-time.After(time.Second):
+		}
+		return nil
+	case err := <-down:
+		if errors.Is(err, syscall.EPIPE) {
+			return nil // nobody reads any more
+		}
+		return &coded{exitCut, errors.New("the probe ended the stream")}
+	}
+}
+
+// dial waits until a probe listens.
+func dial(ctx context.Context, path string, within time.Duration) (*net.UnixConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var d net.Dialer
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		c, err := d.DialContext(ctx, "unix", path)
+		if err == nil {
+			return c.(*net.UnixConn), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait):
+		}
+	}
+}
