@@ -22,7 +22,7 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	totals := flag.String("totals", "", "append the totals to this `file`")
+	totals := flag.String("totals", os.Getenv("TOTALS"), "append the totals to this `file`; default: $TOTALS")
 	sum := flag.Bool("sum", false, "print the sum of the lines in -totals and exit")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: gotest [-totals FILE] [go test flags] packages\n       gotest -totals FILE -sum")

@@ -14,4 +14,4 @@ check: ## set up a fresh Debian machine and run every test there is; needs root
 
 .PHONY: dist
 dist: ## archives for krew, six platforms, below dist/
-	VERSION=$(VERSION) GO=$(GO) $(ROOT)/hack/dist.sh
+	$(GO) run ./hack/dist -version $(VERSION) -o $(ROOT)/dist
