@@ -235,7 +235,11 @@ func (t *Table) Judge(p Packet) Result {
 	}
 
 	q := question{set: set, protocol: p.Protocol, depends: service.Depends}
-	if m := t.matches[matchKey{set.ID, class, ports}]; m != nil {
+	m := t.matches[matchKey{set.ID, class, ports}]
+	if m == nil {
+		m = t.matches[matchKey{set.ID, 0, ports}]
+	}
+	if m != nil {
 		q.bits, q.alt = m.Bits, m.Alt
 	}
 	r.Current, _ = q.undecided(set.Current)

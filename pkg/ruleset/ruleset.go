@@ -137,7 +137,10 @@ type PortRange struct {
 }
 
 // Match gives the rule bits that match (peer class, port class) in a set,
-// without the set's Always bits. An absent entry means none.
+// without the set's Always bits. An absent entry means that of class 0 with
+// the same ports, and if that is absent too, none: class 0 is matched by the
+// rules for any peer, so a class that no other rule of the set names needs no
+// entries there.
 type Match struct {
 	Set   SetID
 	Peer  ClassID
