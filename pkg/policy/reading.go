@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"net/netip"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+)
+
+// Case is the number of a contested case, as the project's table of cases
+// counts them.
+type Case int
+
+// The contested cases that a packet's verdict can turn on.
+const (
+	CaseBlockCoversPods Case = 11 // does an ipBlock cover the addresses of pods
+	CaseTranslation     Case = 12 // is a service's address judged before or after its translation, and which backend is it
+	CaseHairpin         Case = 22 // is a pod that reaches itself through a service subject to policy
+	CaseHostSubject     Case = 25 // do policies cover pods on the host network
+	CaseHostPeer        Case = 26 // do selectors match pods on the host network as peers
+	CaseMasquerade      Case = 27 // which source does a pod see behind a node port or load balancer
+	CaseOtherProtocols  Case = 36 // does isolation reach beyond TCP, UDP and SCTP
+	CasePriority        Case = 37 // which policy of equal priority goes first
+)
+
+// reading settles every open question in one way. The zero value is the
+// reading that asks the question in the specification's own words, as far as
+// it has any.
+type reading struct {
+	blocksSkipPods  bool // case 11
+	untranslated    bool // case 12: blocks and nodes are compared with the service's address
+	hairpinExempt   bool // case 22
+	hostCovered     bool // case 25
+	hostPeersHidden bool // case 26
+	othersExempt    bool // case 36
+
+	backend *identity.Backend // case 12: who answers; nil: no service
+	source  netip.Addr        // case 27: what the destination sees; invalid: the source itself
+}
+
+// question is one open case with its answers.
+type question struct {
+	id      Case
+	answers []answer
+}
+
+type answer struct {
+	text  string
+	apply func(*reading)
+}
+
+func yesNo(id Case, no, yes string, set func(*reading)) question {
+	return question{id, []answer{{no, func(*reading) {}}, {yes, set}}}
+}
+
+// questions lists the cases that can matter for a packet.
+func (e *Evaluator) questions(p *Packet, x *ends) []question {
+	var qs []question
+	if len(x.backends) > 0 {
+		q := question{id: CaseTranslation}
+		for i := range x.backends {
+			b := &x.backends[i]
+			q.answers = append(q.answers, answer{"the service sends it to " + e.nameOf(b.IP, b.Port), func(r *reading) { r.backend = b }})
+		}
+		qs = append(qs, q, yesNo(CaseTranslation, "address blocks are compared with the backend's address", "address blocks are compared with the service's address",
+			func(r *reading) { r.untranslated = true }))
+		if x.hairpin {
+			qs = append(qs, yesNo(CaseHairpin, "a pod that reaches itself through a service is subject to policy", "a pod always reaches itself",
+				func(r *reading) { r.hairpinExempt = true }))
+		}
+		if len(x.masquerades) > 0 {
+			q := question{CaseMasquerade, []answer{{"the source address is kept", func(*reading) {}}}}
+			for _, ip := range x.masquerades {
+				q.answers = append(q.answers, answer{"the source becomes " + e.nameOf(ip, 0), func(r *reading) { r.source = ip }})
+			}
+			qs = append(qs, q)
+		}
+	}
+	if x.podPeer {
+		qs = append(qs, yesNo(CaseBlockCoversPods, "an ipBlock covers pods as well", "an ipBlock covers no pods", func(r *reading) { r.blocksSkipPods = true }))
+	}
+	if x.nodePeer {
+		qs = append(qs, yesNo(CaseHostPeer, "selectors match pods on the host network", "selectors don't match pods on the host network",
+			func(r *reading) { r.hostPeersHidden = true }))
+	}
+	if x.hostSubject {
+		qs = append(qs, yesNo(CaseHostSubject, "policies don't cover pods on the host network", "policies cover pods on the host network",
+			func(r *reading) { r.hostCovered = true }))
+	}
+	if !p.Protocol.HasPorts() {
+		qs = append(qs, yesNo(CaseOtherProtocols, "isolation covers every protocol", "isolation covers TCP, UDP and SCTP only",
+			func(r *reading) { r.othersExempt = true }))
+	}
+	return qs
+}
+
+// ends is what is known of a packet's two ends before any question is settled.
+type ends struct {
+	src, dst    end
+	backends    []identity.Backend
+	masquerades []netip.Addr
+	hairpin     bool // one of the backends is the source
+	podPeer     bool // one end sees a pod as its peer
+	nodePeer    bool
+	hostSubject bool
+}
+
+// end is one end of a packet.
+type end struct {
+	ip   netip.Addr
+	pod  *identity.Pod   // that has the address, or that the packet names on the host network
+	node *identity.Node  // whose address it is; nil if pod has its own
+	host []*identity.Pod // the pods on the host network that may be meant
+}
+
+func (e *Evaluator) end(ip netip.Addr, hint string) end {
+	x := end{ip: ip, pod: e.view.Pod(ip)}
+	if x.pod != nil {
+		return x
+	}
+	x.node = e.view.Node(ip)
+	if x.node == nil {
+		return x
+	}
+	x.host = e.view.HostPods(x.node.Name)
+	if pod := e.view.World.Pods[hint]; pod != nil && pod.HostNetwork && !pod.Done && pod.Node == x.node.Name {
+		x.host = []*identity.Pod{pod}
+		x.pod = pod
+	}
+	return x
+}
+
+// onHost says whether the end is a pod on the host network, named as such.
+func (x end) onHost() bool { return x.pod != nil && x.node != nil }
+
+// owned is the pod that has the address for itself; nil if there is none.
+func (x end) owned() *identity.Pod {
+	if x.node != nil {
+		return nil
+	}
+	return x.pod
+}
+
+func (e *Evaluator) ends(p *Packet) *ends {
+	x := &ends{src: e.end(p.Source, p.SourcePod), dst: e.end(p.Destination, p.DestinationPod)}
+	at := ServiceAddress{p.Destination, p.Protocol, p.Port}
+	if service, backends, ok := e.view.Service(at, e.nodeOf(x.src)); ok && p.DestinationPod == "" {
+		x.backends = backends
+		x.masquerades = e.masquerades(service, x.src, p.Source)
+	}
+	x.podPeer = x.src.owned() != nil || x.dst.owned() != nil
+	x.nodePeer = len(x.src.host) > 0 || len(x.dst.host) > 0
+	for _, b := range x.backends {
+		dst := e.end(b.IP, "")
+		x.podPeer = x.podPeer || dst.owned() != nil
+		x.nodePeer = x.nodePeer || len(dst.host) > 0
+		x.hairpin = x.hairpin || (x.src.owned() != nil && dst.owned() == x.src.pod)
+	}
+	for _, ip := range x.masquerades {
+		x.nodePeer = x.nodePeer || len(e.end(ip, "").host) > 0
+	}
+	x.hostSubject = x.src.onHost() || x.dst.onHost()
+	return x
+}
+
+func (e *Evaluator) nodeOf(x end) string {
+	switch {
+	case x.node != nil:
+		return x.node.Name
+	case x.pod != nil:
+		return x.pod.Node
+	}
+	return ""
+}
+
+// masquerades are the addresses that the destination may see instead of the
+// source, if it is reached at a node port or an outside address and
+// externalTrafficPolicy is Cluster: those of the nodes.
+func (e *Evaluator) masquerades(s ServiceAt, src end, source netip.Addr) []netip.Addr {
+	if s.Cluster || s.Service.ExternalLocal || src.node != nil {
+		return nil
+	}
+	var out []netip.Addr
+	for _, name := range e.nodeNames {
+		for _, ip := range e.view.World.Nodes[name].IPs {
+			if ip.Is4() == source.Is4() {
+				out = append(out, ip)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func (e *Evaluator) nameOf(ip netip.Addr, port uint16) string {
+	name := ip.String()
+	if port != 0 {
+		name = netip.AddrPortFrom(ip, port).String()
+	}
+	if pod := e.view.Pod(ip); pod != nil {
+		return name + " (pod " + pod.Key() + ")"
+	}
+	if node := e.view.Node(ip); node != nil {
+		return name + " (node " + node.Name + ")"
+	}
+	return name
+}
+
+// Reading is one way to settle an open case, and what it leads to.
+type Reading struct {
+	Case    Case         `json:"case"`
+	Text    string       `json:"text"`
+	Verdict flow.Verdict `json:"verdict"`
+}
