@@ -81,6 +81,7 @@ type Event struct {
 
 	Source      *Peer `json:"source,omitempty"`
 	Destination *Peer `json:"destination,omitempty"`
+	Backend     *Peer `json:"backend,omitempty"` // of a service: who really answers, once known
 
 	Verdict   Verdict `json:"verdict,omitzero"`
 	Candidate Verdict `json:"candidate,omitzero"` // absent if no candidate is set

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"net/netip"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
+
+// account is what one subject, usually a pod, sums up to. It outlives its
+// rows, so that totals stay exact when rows are let go.
+type account struct {
+	who  *who
+	node string
+	addr netip.Addr
+
+	flows, wouldDrop                      int64 // open now
+	bytesIn, bytesOut                     uint64
+	allowed, wouldDeny, denied, contested int64 // flows since the session began, by their last verdict
+	dropped, enforced                     uint64
+	tickBytes                             uint64
+	history                               []uint64
+	rate                                  float64
+}
+
+// accountOf finds or opens the account of a subject. One that has no name goes
+// by its address.
+func (s *Store) accountOf(w *who, ip netip.Addr, node string) *account {
+	key := w.namespace + "/" + w.pod
+	if w.pod == "" {
+		key = ip.String()
+	}
+	p := s.pods[key]
+	if p == nil {
+		p = &account{who: w, node: node, addr: ip}
+		s.pods[key] = p
+	}
+	p.who = w
+	return p
+}
+
+// judged adds a flow's verdict to the sums, or takes it out again.
+func (p *account) judged(r *row, by int64) {
+	switch r.verdict {
+	case flow.Allow:
+		p.allowed += by
+	case flow.Deny:
+		p.denied += by
+	case flow.Contested:
+		p.contested += by
+	}
+	if !wouldDeny(r.verdict, r.candidate) {
+		return
+	}
+	p.wouldDeny += by
+	if !r.done {
+		p.wouldDrop += by
+		r.wouldDrop = by > 0
+	}
+}
+
+// tick closes n seconds; what was counted belongs to the last of them.
+func (p *account) tick(n int) {
+	for range min(n, historyTicks) - 1 {
+		p.push(0)
+	}
+	p.push(p.tickBytes)
+	p.tickBytes = 0
+}
+
+func (p *account) push(bytes uint64) {
+	p.rate = (p.rate + float64(bytes)) / 2
+	if p.rate < 1 {
+		p.rate = 0
+	}
+	if len(p.history) >= historyTicks {
+		copy(p.history, p.history[1:])
+		p.history = p.history[:historyTicks-1]
+	}
+	p.history = append(p.history, bytes)
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+// culprit is one line of the table: the first that fits a drop explains it.
+type culprit struct {
+	reason string // without SKB_DROP_REASON_; a star at the end stands for anything; empty: the kernel gave none
+	symbol string // beginning of the location's or a caller's name; empty: any
+	Explanation
+}
+
+// culprits is in order: what is more special stands before what is less so.
+// Reasons are those of Linux 5.17 to 6.18 (include/net/dropreason-core.h);
+// kernels without reasons are explained by the function that freed the packet.
+var culprits = []culprit{
+	// Somebody's rule.
+	{"*", "nfqnl_", Explanation{Culprit: "policy engine in user space (NFQUEUE)", Sentence: "A program that judges queued packets, such as a network policy agent of this cluster, said drop."}},
+	{"NETFILTER_DROP", "nft_", Explanation{Culprit: "netfilter (nftables)", Sentence: "An nftables rule dropped or rejected it: a network policy of the CNI, kube-proxy, or the host's firewall."}},
+	{"NETFILTER_DROP", "ipt_", Explanation{Culprit: "netfilter (iptables)", Sentence: "An iptables rule dropped or rejected it: a network policy of the CNI, kube-proxy, or the host's firewall."}},
+	{"NETFILTER_DROP", "nf_conntrack", Explanation{Culprit: "connection tracking", Sentence: "Connection tracking refused it: its table is full or the packet fits no connection. See conntrack -S on the node."}},
+	{"NETFILTER_DROP", "nf_nat", Explanation{Culprit: "address translation", Sentence: "The address translation found no free port or mapping for it."}},
+	{"NETFILTER_DROP", "synproxy", Explanation{Culprit: "netfilter (SYN proxy)", Sentence: "The SYN proxy of the host's firewall answers in the server's stead.", Benign: true}},
+	{"NETFILTER_DROP", "", Explanation{Culprit: "netfilter", Sentence: "A rule of the node's or the pod's firewall dropped it: a network policy of the CNI, kube-proxy, or the host's firewall."}},
+	{"", "nft_do_chain", Explanation{Culprit: "netfilter (nftables)", Sentence: "An nftables rule dropped or rejected it: a network policy of the CNI, kube-proxy, or the host's firewall."}},
+	{"", "ipt_do_table", Explanation{Culprit: "netfilter (iptables)", Sentence: "An iptables rule dropped or rejected it: a network policy of the CNI, kube-proxy, or the host's firewall."}},
+	{"", "nf_conntrack", Explanation{Culprit: "connection tracking", Sentence: "Connection tracking refused it: its table is full or the packet fits no connection. See conntrack -S on the node."}},
+	{"TC_INGRESS", "", Explanation{Culprit: "eBPF program on DEVICE", Sentence: "A tc program on DEVICE dropped it where packets come in: usually the CNI's policy."}},
+	{"TC_EGRESS", "", Explanation{Culprit: "eBPF program on DEVICE", Sentence: "A tc program on DEVICE dropped it where packets go out: usually the CNI's policy."}},
+	{"TC_*", "", Explanation{Culprit: "traffic control on DEVICE", Sentence: "Traffic control on DEVICE dropped it."}},
+	{"XDP", "", Explanation{Culprit: "XDP program on DEVICE", Sentence: "An XDP program on DEVICE dropped it."}},
+	{"BPF_CGROUP_EGRESS", "", Explanation{Culprit: "eBPF program of a cgroup", Sentence: "A cgroup program refused to let it out: usually a runtime's or the CNI's policy."}},
+	{"SOCKET_FILTER", "", Explanation{Culprit: "socket filter", Sentence: "The application's own filter didn't want it.", Benign: true}},
+	{"XFRM_POLICY", "", Explanation{Culprit: "IPsec policy", Sentence: "It doesn't fit the node's IPsec policy."}},
+	{"SECURITY_HOOK", "", Explanation{Culprit: "security module", Sentence: "A Linux security module refused it."}},
+
+	// Nobody there.
+	{"NO_SOCKET", "", Explanation{Culprit: "no socket", Sentence: "Nobody listens on that port: the packet arrived, no policy stopped it. Is the application up, and on this port and address?"}},
+	{"TCP_CLOSE", "", Explanation{Culprit: "closed socket", Sentence: "The connection was already closed.", Benign: true}},
+	{"TCP_ABORT_ON_CLOSE", "", Explanation{Culprit: "closed socket", Sentence: "The application closed the connection while data was still coming."}},
+	{"TCP_ABORT_*", "", Explanation{Culprit: "application", Sentence: "The application aborted the connection."}},
+	{"SOCKET_DESTROYED", "", Explanation{Culprit: "closed socket", Sentence: "The socket is gone.", Benign: true}},
+	{"SOCKET_CLOSE", "", Explanation{Culprit: "closed socket", Sentence: "The socket was closed with packets still waiting in it.", Benign: true}},
+
+	// The application is too slow.
+	{"SOCKET_RCVBUFF", "", Explanation{Culprit: "socket buffer full", Sentence: "The application doesn't read fast enough: its receive buffer is full."}},
+	{"SOCKET_BACKLOG", "", Explanation{Culprit: "socket backlog full", Sentence: "The application doesn't accept or read fast enough: its backlog is full."}},
+	{"PROTO_MEM", "", Explanation{Culprit: "socket memory", Sentence: "The node's or the pod's socket memory is used up (tcp_mem, udp_mem)."}},
+	{"TCP_ZEROWINDOW", "", Explanation{Culprit: "socket buffer full", Sentence: "The receiver's window is closed: the application doesn't read."}},
+	{"TCP_OVERWINDOW", "", Explanation{Culprit: "TCP window", Sentence: "The data is outside of the window that the receiver announced."}},
+	{"TCP_LISTEN_OVERFLOW", "", Explanation{Culprit: "listen queue full", Sentence: "The application doesn't accept fast enough: its listen queue is full."}},
+
+	// The way.
+	{"IP_RPFILTER", "", Explanation{Culprit: "reverse-path filter", Sentence: "The node would not answer to that source through the interface it came in on. See rp_filter and the node's routes."}},
+	{"IP_OUTNOROUTES", "", Explanation{Culprit: "no route", Sentence: "There is no route to the destination. See ip route on the node or in the pod."}},
+	{"IP_INNOROUTES", "", Explanation{Culprit: "no route", Sentence: "The node has no route for it, or a blackhole. See ip route get on the node."}},
+	{"IP_LOCALNET", "", Explanation{Culprit: "martian address", Sentence: "A loopback address on a real interface."}},
+	{"IP_LOCAL_SOURCE", "", Explanation{Culprit: "martian address", Sentence: "It claims to come from an address of this very host."}},
+	{"IP_INVALID_*", "", Explanation{Culprit: "martian address", Sentence: "Source or destination is not an address that may be used there."}},
+	{"NEIGH_*", "", Explanation{Culprit: "neighbour", Sentence: "The next hop doesn't answer ARP or neighbour discovery: wrong route, or the other end is gone."}},
+	{"HOST_UNREACH", "", Explanation{Culprit: "neighbour", Sentence: "The next hop can't be reached."}},
+	{"PKT_TOO_BIG", "", Explanation{Culprit: "MTU", Sentence: "It is larger than the MTU of the way out and must not be fragmented. Compare the MTUs of the pod and of the tunnel."}},
+	{"", "ip_exceeds_mtu", Explanation{Culprit: "MTU", Sentence: "It is larger than the MTU of the way out and must not be fragmented. Compare the MTUs of the pod and of the tunnel."}},
+	{"FRAG_*", "", Explanation{Culprit: "fragments", Sentence: "A fragment was late, too many, or too far: the datagram was not put together."}},
+	{"IPV6DISABLED", "", Explanation{Culprit: "IPv6 disabled", Sentence: "IPv6 is switched off on the interface it came in on."}},
+	{"IP_MTU", "", Explanation{Culprit: "MTU", Sentence: "It is larger than the MTU of the way out and must not be fragmented."}},
+	{"TTL_EXCEEDED", "", Explanation{Culprit: "TTL", Sentence: "Its time to live ran out: a routing loop, or traceroute at work."}},
+	{"QDISC_*", "", Explanation{Culprit: "queue on DEVICE", Sentence: "The queue of the way out is full or shapes traffic."}},
+	{"FULL_RING", "", Explanation{Culprit: "ring of DEVICE full", Sentence: "The receiver of the virtual device doesn't keep up."}},
+	{"CPU_BACKLOG", "", Explanation{Culprit: "CPU backlog full", Sentence: "The node's CPUs don't keep up with incoming packets (netdev_max_backlog)."}},
+	{"NOMEM", "", Explanation{Culprit: "out of memory", Sentence: "The kernel had no memory for it."}},
+	{"DEV_READY", "", Explanation{Culprit: "device down", Sentence: "The interface is not up: a pod that starts or ends."}},
+
+	// Broken packets.
+	{"TCP_CSUM", "", Explanation{Culprit: "checksum", Sentence: "The TCP checksum is wrong: broken on the way, or offloading that a tunnel or VM doesn't do."}},
+	{"UDP_CSUM", "", Explanation{Culprit: "checksum", Sentence: "The UDP checksum is wrong: broken on the way, or offloading that a tunnel or VM doesn't do."}},
+	{"IP_CSUM", "", Explanation{Culprit: "checksum", Sentence: "The IP checksum is wrong."}},
+	{"ICMP_CSUM", "", Explanation{Culprit: "checksum", Sentence: "The ICMP checksum is wrong."}},
+	{"SKB_CSUM", "", Explanation{Culprit: "checksum", Sentence: "The checksum is wrong."}},
+	{"IP_INHDR", "", Explanation{Culprit: "malformed", Sentence: "The IP header is not valid."}},
+	{"PKT_TOO_SMALL", "", Explanation{Culprit: "malformed", Sentence: "The packet is shorter than its headers say."}},
+	{"HDR_TRUNC", "", Explanation{Culprit: "malformed", Sentence: "The packet is shorter than its headers say."}},
+	{"UNHANDLED_PROTO", "", Explanation{Culprit: "unknown protocol", Sentence: "Nothing on the host handles that protocol.", Benign: true}},
+	{"IP_NOPROTO", "", Explanation{Culprit: "unknown protocol", Sentence: "Nothing on the host handles that protocol."}},
+	{"TCP_MINTTL", "", Explanation{Culprit: "TTL", Sentence: "Its TTL is below what the application asked for."}},
+
+	// TCP's own housekeeping.
+	{"TCP_OLD_DATA", "", benignTCP},
+	{"TCP_OFOMERGE", "", benignTCP},
+	{"TCP_OFO_*", "", benignTCP},
+	{"TCP_OFO*", "", benignTCP},
+	{"TCP_OLD_*", "", benignTCP},
+	{"TCP_TOO_OLD_ACK", "", benignTCP},
+	{"TCP_RFC7323_*", "", benignTCP},
+	{"TCP_FASTOPEN", "", benignTCP},
+	{"TCP_RESET", "", Explanation{Culprit: "TCP", Sentence: "The other end reset the connection.", Benign: true}},
+	{"TCP_FLAGS", "", benignTCP},
+	{"TCP_INVALID_*", "", Explanation{Culprit: "TCP", Sentence: "Its numbers don't fit the connection: an old packet, or a middlebox that lost its state."}},
+	{"TCP_ACK_UNSENT_DATA", "", Explanation{Culprit: "TCP", Sentence: "It acknowledges what was never sent: another connection's leftover, or a middlebox."}},
+	{"TCP_*", "", Explanation{Culprit: "TCP", Sentence: "TCP discarded it."}},
+
+	// Ordinary life.
+	{"OTHERHOST", "", Explanation{Culprit: "not for this host", Sentence: "A bridge or switch delivered it to everyone.", Benign: true}},
+	{"UNICAST_IN_L2_MULTICAST", "", Explanation{Culprit: "not for this host", Sentence: "A unicast packet in a multicast frame.", Benign: true}},
+	{"IPV6_NDISC_*", "", Explanation{Culprit: "neighbour discovery", Sentence: "Neighbour discovery ignored it.", Benign: true}},
+	{"IGMP_*", "", benignNoise},
+	{"ARP_*", "", benignNoise},
+	{"DUP_FRAG", "", benignNoise},
+	{"QUEUE_PURGE", "", Explanation{Culprit: "queue emptied", Sentence: "A socket or device went away with packets still queued.", Benign: true}},
+	{"NETNS_*", "", Explanation{Culprit: "namespace gone", Sentence: "The pod's network namespace was taken down.", Benign: true}},
+	{"VXLAN_*", "", Explanation{Culprit: "VXLAN", Sentence: "The tunnel refused it: wrong VNI, no remote, or an entry not learned."}},
+	{"LOCAL_MAC", "", Explanation{Culprit: "tunnel", Sentence: "Its source MAC is the tunnel's own."}},
+	{"ARP_PVLAN_DISABLE", "", benignNoise},
+	{"*", "unix_", benignNoise},
+	{"*", "netlink_", benignNoise},
+	{"*", "packet_rcv", benignNoise},
+	{"", "icmpv6_rcv", benignNoise},
+	{"", "igmp_rcv", benignNoise},
+	{"", "icmp_rcv", benignNoise},
+	{"", "arp_", benignNoise},
+	{"", "ndisc_", benignNoise},
+}
+
+var (
+	benignTCP   = Explanation{Culprit: "TCP housekeeping", Sentence: "A duplicate or out-of-date segment, as any network has.", Benign: true}
+	benignNoise = Explanation{Culprit: "housekeeping", Sentence: "The kernel is done with a packet of its own protocols.", Benign: true}
+)

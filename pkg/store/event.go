@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
+
+// event is the row as one line of output.
+func (s *Store) event(r *row, typ flow.EventType, at time.Time) flow.Event {
+	var e flow.Event
+	s.fill(r, &e, new(flow.Peer), new(flow.Peer))
+	e.Type, e.Time = typ, at
+	if r.backend.IsValid() {
+		e.Backend = r.backendWho.peer(r.backend)
+	}
+	if typ == flow.CloseEvent {
+		e.Note = r.closeReason
+	}
+	if r.preex && typ == flow.FlowEvent {
+		e.Note = "open before the session began"
+	}
+	return e
+}
+
+// fill writes what filters and sorts read of a row, without allocating.
+func (s *Store) fill(r *row, e *flow.Event, src, dst *flow.Peer) {
+	*e = flow.Event{
+		Type: flow.FlowEvent, Time: r.first, Node: r.id.Node, Direction: r.direction, Subject: r.direction.Subject(), Protocol: r.protocol,
+		Source: src, Destination: dst,
+		Verdict: r.verdict, Enforced: r.enforced, Rule: r.rule, IsolatedBy: r.isolatedBy,
+		Packets: r.packetsIn + r.packetsOut, Bytes: r.bytesIn + r.bytesOut,
+	}
+	if r.done {
+		e.Type = flow.CloseEvent
+	}
+	local, peer := src, dst
+	if r.direction == flow.Ingress {
+		local, peer = dst, src
+	}
+	r.localWho.fill(local, r.local)
+	r.peerWho.fill(peer, r.peer)
+	if s.rules.hasCandidate {
+		e.Candidate, e.CandidateRule, e.CandidateIsolatedBy = r.candidate, r.candidateRule, r.candidateIsolated
+		if r.candidate == flow.NotJudged && r.judged {
+			e.Candidate = r.verdict
+		}
+	}
+	if r.verdict == flow.Contested {
+		e.Reason = contestedCase(r)
+	}
+}
+
+// contestedCase says in words on what the verdict turns.
+func contestedCase(r *row) string {
+	if r.service && !r.backend.IsValid() {
+		return "depends on the backend that the service picks"
+	}
+	switch r.alt {
+	case flow.Allow:
+		return "one reading of the specification denies, the other allows"
+	case flow.Deny:
+		return "one reading of the specification allows, the other denies"
+	}
+	return "the specification lets implementations differ"
+}
+
+// flowRow is the row as the screen gets it: a copy, never written again.
+func (s *Store) flowRow(r *row) *FlowRow {
+	typ, at := flow.FlowEvent, r.first
+	if r.done {
+		typ, at = flow.CloseEvent, r.last
+	}
+	f := &FlowRow{
+		ID: r.id, Event: s.event(r, typ, at), First: r.first, Last: r.last,
+		PacketsIn: r.packetsIn, PacketsOut: r.packetsOut, BytesIn: r.bytesIn, BytesOut: r.bytesOut,
+		Rate: s.rateOf(r), Drops: r.drops + r.enforcedPackets, Closed: r.done, Preexisting: r.preex,
+		Backend: nil, TCPFlags: r.flags, Guessed: r.guessed, Altered: r.altered,
+	}
+	f.Backend = f.Event.Backend
+	return f
+}
+
+// rateOf is 0 for a row that has been quiet for a while.
+func (s *Store) rateOf(r *row) float64 {
+	if r.done || s.now.Sub(r.updated) > 3*tick {
+		return 0
+	}
+	return r.rate
+}
+
+// troubled: someone denies it, would deny it, may deny it or drops it.
+func (r *row) troubled(hasCandidate bool) bool {
+	return r.verdict == flow.Deny || r.verdict == flow.Contested || r.faults > 0 || r.enforced ||
+		hasCandidate && r.candidate == flow.Deny
+}

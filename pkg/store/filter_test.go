@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
+
+func TestFilters(t *testing.T) {
+	e := &flow.Event{
+		Type: flow.FlowEvent, Node: "n1", Direction: flow.Ingress, Protocol: flow.TCP, Verdict: flow.Allow, Candidate: flow.Deny,
+		Source:      &flow.Peer{Namespace: "shop", Pod: "web-1", Workload: "deploy/web", IP: netip.MustParseAddr("10.0.0.1"), Port: 4000},
+		Destination: &flow.Peer{Namespace: "shop", Pod: "db-0", Workload: "sts/db", IP: netip.MustParseAddr("10.0.0.2"), Port: 5432},
+		Rule:        &flow.Rule{Kind: flow.NetworkPolicy, Namespace: "shop", Name: "db-allow"},
+	}
+	lookup := func(_, pod string) map[string]string {
+		return map[string]map[string]string{"web-1": {"app": "web"}, "db-0": {"app": "db"}}[pod]
+	}
+	for text, want := range map[string]bool{
+		"": true, "/": true, "db": true, "/DB-0": true, "!db": false, "/!nothing": true, "^shop/web": true,
+		"to=db": true, "to=db-0": true, "to=sts/db": true, "to=shop/db": true, "to=web": false, "from=web": true, "from=10.0.0.*": true,
+		"to=db port=5432": true, "to=db port=80": false, "port=80,5432": true, "verdict=would-deny": true, "verdict=deny": false, "verdict!=deny": true,
+		"to=db verdict=would-deny web": true, "to=db nothing": false, "rule=db-allow": true, "rule=shop/db-*": true, "protocol=tcp": true,
+		"-l app=db": true, "/-l app in (x,web)": true, "-l app=x": false, "ns=shop": true, "node=n2": false, "direction=ingress": true, "unknown=3": false,
+		"type=flow": true,
+	} {
+		f, err := ParseFilter(text, lookup)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if got := f == nil || f(e); got != want {
+			t.Errorf("%q matches: %v, want %v", text, got, want)
+		}
+	}
+	for _, bad := range []string{"(", "port=http", "verdict=maybe", "-l a=b=c", "-l"} {
+		if _, err := ParseFilter(bad, nil); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestFilterNeverPanics(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		if f, err := ParseFilter(rapid.String().Draw(t, "text"), nil); err == nil && f != nil {
+			f(&flow.Event{})
+			f(&flow.Event{Source: &flow.Peer{}, Destination: &flow.Peer{}})
+		}
+	})
+}
+
+func TestTopKIsTheSortedBeginning(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		list := rapid.SliceOf(rapid.IntRange(0, 50)).Draw(t, "list")
+		k := rapid.IntRange(0, 60).Draw(t, "k")
+		want := slices.Sorted(slices.Values(list))
+		got := topK(slices.Clone(list), k, func(a, b int) int { return a - b })
+		if !slices.Equal(got, want[:min(k, len(want))]) {
+			t.Fatalf("topK(%v, %d) = %v", list, k, got)
+		}
+	})
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+)
+
+// row is a [FlowRow] in the form that a hundred thousand of are kept in.
+type row struct {
+	id                   FlowID
+	seq                  uint64 // order of arrival: the tie-break of every sort
+	first, last          time.Time
+	updated              time.Time // of the frame that last changed the counters
+	local, peer, backend netip.AddrPort
+	localWho, peerWho    *who
+	backendWho           *who
+	account              *account
+
+	rule, candidateRule           *flow.Rule
+	isolatedBy, candidateIsolated []flow.Rule
+
+	packetsIn, packetsOut, bytesIn, bytesOut, enforcedPackets uint64
+	rate                                                      float64
+	drops, faults                                             uint64
+	closeReason                                               string
+	altered                                                   int
+
+	set, bit, candidateBit              uint32
+	verdict, candidate, alt             flow.Verdict
+	direction                           flow.Direction
+	protocol                            flow.Protocol
+	flags                               uint8
+	enforced, service, guessed, preex   bool
+	done                                bool
+	inOpen, inClosed, judged, wouldDrop bool
+}
+
+// tupleKey finds a row by addresses, for drops.
+type tupleKey struct {
+	protocol    flow.Protocol
+	local, peer netip.AddrPort
+}
+
+func (r *row) key() tupleKey { return tupleKey{r.protocol, r.local, r.peer} }
+
+func (a *applying) flow(m *wire.Flow) {
+	s := a.s
+	id := FlowID{a.node, m.GetId()}
+	r := s.flows[id]
+	isNew := r == nil
+	if isNew {
+		if r = a.newRow(id, m); r == nil {
+			return // let go, or never told of: its totals are in the loss counters
+		}
+	}
+	a.count(r, m)
+	altered := a.judge(r, m)
+	if !isNew && altered {
+		r.altered++
+	}
+	if len(m.GetBackendIp()) > 0 {
+		if ip, ok := wire.Addr(m.GetBackendIp()); ok && m.GetBackendPort() <= 0xffff {
+			r.backend = netip.AddrPortFrom(ip, uint16(m.GetBackendPort()))
+			r.backendWho = s.names.of(ip, r.first)
+		}
+	}
+	switch {
+	case isNew:
+		a.emit(a.s.event(r, flow.FlowEvent, r.first), id)
+	case m.GetKind() == wire.Flow_VERDICT && altered:
+		a.emit(a.s.event(r, flow.VerdictEvent, a.at), id)
+	}
+	if m.GetKind() == wire.Flow_CLOSE && !r.done {
+		r.closeReason = clean(m.GetCloseReason())
+		a.close(r)
+	}
+}
+
+func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
+	s := a.s
+	t, d, ok := m.Tuple()
+	if !ok {
+		return nil
+	}
+	local, peer := t.Source, t.Destination
+	if d == flow.Ingress {
+		local, peer = peer, local
+	}
+	r := &row{
+		id: id, direction: d, protocol: t.Protocol, local: local, peer: peer,
+		first: a.when(m.GetFirstNs()), updated: a.at,
+		service: m.GetService(), guessed: m.GetOpenerUnknown(), preex: m.GetPreexisting(),
+	}
+	r.localWho = s.names.endpoint(m.GetEndpoint(), local.Addr(), r.first)
+	r.peerWho = s.names.of(peer.Addr(), r.first)
+	r.account = s.accountOf(r.localWho, local.Addr(), a.node)
+	s.makeRoom()
+	s.flows[id] = r
+	s.tuples[r.key()] = r
+	s.arrived++
+	r.seq, r.inOpen = s.arrived, true
+	s.open.add(r)
+	r.account.flows++
+	s.names.remember(r, s.now)
+	return r
+}
+
+// when turns a stamp of the node's boot clock into a time; the frame's own if
+// the node has not said how.
+func (a *applying) when(boottime int64) time.Time {
+	n := a.s.nodes[a.node]
+	if boottime == 0 || n == nil || n.bootOffset == 0 {
+		return a.at
+	}
+	return time.Unix(0, boottime+n.bootOffset).UTC()
+}
+
+// count takes over totals. They only grow; a smaller one is a repeat.
+func (a *applying) count(r *row, m *wire.Flow) {
+	bytes := grow(&r.bytesIn, m.GetBytesIn(), &r.account.bytesIn) + grow(&r.bytesOut, m.GetBytesOut(), &r.account.bytesOut)
+	var packets uint64
+	grow(&r.packetsIn, m.GetPacketsIn(), &packets)
+	grow(&r.packetsOut, m.GetPacketsOut(), &packets)
+	grow(&r.enforcedPackets, m.GetEnforcedPackets(), &r.account.enforced)
+	r.flags |= uint8(m.GetTcpFlags()) //nolint:gosec // eight flags
+	if m.GetLastNs() != 0 || r.last.IsZero() || packets > 0 {
+		r.last = a.when(m.GetLastNs())
+	}
+	if bytes == 0 {
+		return
+	}
+	r.account.tickBytes += bytes
+	if dt := a.at.Sub(r.updated); dt > 0 {
+		now := float64(bytes) / max(dt, 100*time.Millisecond).Seconds()
+		if dt > 3*tick {
+			now = float64(bytes) / tick.Seconds() // it was idle; this came within the last tick
+		}
+		r.rate = (r.rate + now) / 2
+	}
+	r.updated = a.at
+}
+
+func grow(have *uint64, got uint64, sum *uint64) uint64 {
+	if got <= *have {
+		return 0
+	}
+	d := got - *have
+	*have = got
+	*sum += d
+	return d
+}
+
+// judge takes over verdicts and says whether they changed.
+func (a *applying) judge(r *row, m *wire.Flow) bool {
+	if m.GetKind() == wire.Flow_COUNTERS && m.GetVerdict() == 0 && m.GetEndpoint() == 0 {
+		return false
+	}
+	v, c := wire.Verdict(m.GetVerdict()), wire.Verdict(m.GetCandidate())
+	if m.GetKind() == wire.Flow_CLOSE && v == flow.NotJudged {
+		return false // a close may leave out what was said before
+	}
+	rules := &a.s.rules
+	same := r.judged && r.verdict == v && r.candidate == c && r.enforced == m.GetEnforced() &&
+		r.set == m.GetSet() && r.bit == m.GetBit() && r.candidateBit == m.GetCandidateBit()
+	if same {
+		return false
+	}
+	first := !r.judged
+	altered := first || r.verdict != v || r.candidate != c || r.enforced != m.GetEnforced()
+	if !first {
+		r.account.judged(r, -1)
+	}
+	r.judged, r.verdict, r.candidate, r.enforced = true, v, c, m.GetEnforced()
+	r.alt = wire.Verdict(m.GetAlt())
+	r.set, r.bit, r.candidateBit = m.GetSet(), m.GetBit(), m.GetCandidateBit()
+	r.rule, r.isolatedBy = rules.decided(r.set, r.bit, false)
+	r.candidateRule, r.candidateIsolated = rules.decided(r.set, r.candidateBit, true)
+	r.account.judged(r, +1)
+	if altered {
+		rules.hit(r.direction, r.rule, r.isolatedBy)
+		if rules.hasCandidate && r.candidateBit != r.bit {
+			rules.hit(r.direction, r.candidateRule, r.candidateIsolated)
+		}
+		if wouldDeny(v, c) {
+			rules.wouldDeny(r.candidateRule, r.candidateIsolated)
+		}
+	}
+	return altered
+}
+
+// wouldDeny: the candidate set denies what the current one doesn't.
+func wouldDeny(v, candidate flow.Verdict) bool {
+	return candidate == flow.Deny && v != flow.Deny && v != flow.NotJudged
+}
+
+func (a *applying) close(r *row) {
+	s := a.s
+	a.emit(a.s.event(r, flow.CloseEvent, r.last), r.id)
+	s.retire(r)
+}
+
+// retire moves a row from the open ones to the closed ones.
+func (s *Store) retire(r *row) {
+	if r.done {
+		return
+	}
+	r.done = true
+	r.account.flows--
+	if r.wouldDrop {
+		r.wouldDrop = false
+		r.account.wouldDrop--
+	}
+	r.inOpen, r.inClosed = false, true
+	s.closed.add(r)
+	if s.tuples[r.key()] == r {
+		delete(s.tuples, r.key())
+	}
+}
+
+// makeRoom lets the row go that matters least: the one that closed first, or
+// if none has closed the one that came first.
+func (s *Store) makeRoom() {
+	for len(s.flows) >= s.opt.Flows {
+		r := s.closed.pop()
+		if r == nil {
+			if r = s.open.pop(); r == nil {
+				return
+			}
+			r.account.flows--
+			if s.tuples[r.key()] == r {
+				delete(s.tuples, r.key())
+			}
+			s.letGo++
+		}
+		r.inOpen, r.inClosed = false, false
+		delete(s.flows, r.id)
+	}
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+)
+
+// nodeState is what is known of one node's probe.
+type nodeState struct {
+	row        NodeRow
+	instance   string
+	bootOffset int64
+	endpoints  map[uint32]*wire.EndpointState
+	told       Loss      // what the last loss event spoke of
+	toldAt     time.Time // of the last loss event
+	statsAt    time.Time
+	runTime    uint64
+	sent       uint64
+	leaseAt    time.Time
+	totalLeft  time.Duration
+	kernel     map[kernelKey]*kernelCount
+}
+
+// A loss event each so often at most: losses come in floods.
+const lossEvery = 5 * time.Second
+
+func (a *applying) nodeState() *nodeState {
+	n := a.s.nodes[a.node]
+	if n == nil {
+		n = &nodeState{row: NodeRow{Node: a.node}, endpoints: map[uint32]*wire.EndpointState{}, kernel: map[kernelKey]*kernelCount{}}
+		a.s.nodes[a.node] = n
+	}
+	return n
+}
+
+func (a *applying) hello(m *wire.Hello) {
+	if a.node == "" {
+		return
+	}
+	n := a.nodeState()
+	if n.instance != "" && m.GetInstance() != n.instance {
+		// Another process: what its connections are called starts again.
+		for id, r := range a.s.flows {
+			if id.Node == a.node && !r.done {
+				r.closeReason = "probe gone"
+				a.close(r)
+			}
+			if id.Node == a.node {
+				delete(a.s.flows, id)
+				r.inOpen, r.inClosed = false, false
+			}
+		}
+		clear(n.endpoints)
+		clear(n.kernel)
+		n.runTime, n.sent, n.statsAt = 0, 0, time.Time{}
+		n.row.Loss, n.told = Loss{}, Loss{}
+	}
+	n.instance = m.GetInstance()
+	if m.GetBootOffsetNs() != 0 {
+		n.bootOffset = m.GetBootOffsetNs()
+	}
+	n.row.Kernel = clean(m.GetKernel())
+	n.row.Features = nil
+	for _, f := range m.GetFeatures() {
+		n.row.Features = append(n.row.Features, Feature{clean(f.GetName()), f.GetPresent(), clean(f.GetWhy())})
+	}
+}
+
+func (a *applying) heartbeat(m *wire.Heartbeat) {
+	l := m.GetLoss()
+	if a.node == "" || l == nil {
+		return
+	}
+	n := a.nodeState()
+	n.row.Loss = Loss{l.GetRing(), l.GetThinned(), l.GetTable(), l.GetResent(), l.GetUntrackedPackets(), l.GetUntrackedBytes()}
+	lost := n.row.Loss.samples() - n.told.samples()
+	if n.row.Loss.samples() <= n.told.samples() || a.at.Sub(n.toldAt) < lossEvery && !n.toldAt.IsZero() {
+		return
+	}
+	a.emit(flow.Event{
+		Type: flow.LossEvent, Time: a.at, Node: a.node, Lost: lost, Reason: n.row.Loss.since(n.told),
+		Note: "samples were left out; counters are exact",
+	}, FlowID{})
+	n.told, n.toldAt = n.row.Loss, a.at
+}
+
+func (l Loss) samples() uint64 { return l.Ring + l.Thinned + l.Table + l.Resent }
+
+// since names the causes that grew.
+func (l Loss) since(old Loss) string {
+	var parts []string
+	for _, c := range []struct {
+		name string
+		grew bool
+	}{
+		{"ring buffer full", l.Ring > old.Ring}, {"thinned to the stream's budget", l.Thinned > old.Thinned},
+		{"connection table full", l.Table > old.Table}, {"resend buffer overrun", l.Resent > old.Resent},
+	} {
+		if c.grew {
+			parts = append(parts, c.name)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (a *applying) endpointStates(m *wire.EndpointStates) {
+	n := a.nodeState()
+	for _, e := range m.GetStates() {
+		if !e.GetAttached() && e.GetError() == "" {
+			delete(n.endpoints, e.GetId())
+			continue
+		}
+		n.endpoints[e.GetId()] = e
+	}
+	n.row.Endpoints, n.row.Failed = 0, 0
+	others := map[string]bool{}
+	for _, e := range n.endpoints {
+		if !e.GetAttached() {
+			n.row.Failed++
+			continue
+		}
+		n.row.Endpoints++
+		n.row.Hook = clean(e.GetHook())
+		for _, o := range e.GetOthers() {
+			others[clean(o)] = true
+		}
+	}
+	n.row.Others = slices.Sorted(maps.Keys(others))
+}
+
+func (a *applying) applied(m *wire.Applied) {
+	n := a.nodeState()
+	if m.GetError() != "" {
+		n.row.Error = fmt.Sprintf("policies of generation %d were not taken: %s", m.GetGeneration(), clean(m.GetError()))
+		return
+	}
+	n.row.Generation = m.GetGeneration()
+}
+
+func (a *applying) stats(m *wire.Stats) {
+	n := a.nodeState()
+	n.row.RSS, n.row.MapBytes, n.row.Conns = m.GetRssBytes(), m.GetMapBytes(), m.GetConnections()
+	n.row.RingFill = float64(m.GetRingFillPermille()) / 1000
+	var run uint64
+	for _, p := range m.GetPrograms() {
+		run += p.GetRunTimeNs()
+	}
+	if dt := a.at.Sub(n.statsAt); !n.statsAt.IsZero() && dt > 0 && run >= n.runTime && m.GetSentBytes() >= n.sent {
+		n.row.CPU = float64(run-n.runTime) / float64(dt)
+		n.row.SentRate = float64(m.GetSentBytes()-n.sent) / dt.Seconds()
+	}
+	n.statsAt, n.runTime, n.sent = a.at, run, m.GetSentBytes()
+}
+
+func (a *applying) notice(m *wire.Notice) {
+	if a.node != "" {
+		a.nodeState().row.Message = clean(m.GetText())
+	}
+}
+
+func (a *applying) gap(m *wire.Gap) {
+	a.s.gaps++
+	var lost uint64
+	if m.GetTo() >= m.GetFrom() && m.GetFrom() > 0 {
+		lost = m.GetTo() - m.GetFrom() + 1
+	}
+	note := "the stream was cut; counters are exact again"
+	if d := time.Duration(m.GetCutNs()); d > 0 {
+		note = fmt.Sprintf("the stream was cut for %s; counters are exact again", d.Round(time.Millisecond))
+	}
+	a.emit(flow.Event{Type: flow.GapEvent, Time: a.at, Node: a.node, Lost: lost, Reason: clean(m.GetReason()), Note: note}, FlowID{})
+}
+
+func (a *applying) lease(m *wire.LeaseState) {
+	n := a.nodeState()
+	n.row.Enforcing = m.GetActive()
+	n.row.LeaseLeft, n.totalLeft, n.leaseAt = 0, 0, a.at
+	if m.GetActive() {
+		n.row.LeaseLeft, n.totalLeft = time.Duration(m.GetLeftNs()), time.Duration(m.GetTotalLeftNs())
+	}
+	if m.GetRefused() != "" {
+		n.row.Message = clean(m.GetRefused())
+	}
+}
+
+func (a *applying) probeState(m *wire.ProbeState) {
+	if a.node == "" {
+		return
+	}
+	n := a.nodeState()
+	n.row.Phase, n.row.Message, n.row.Error = clean(m.GetPhase()), clean(m.GetMessage()), clean(m.GetError())
+}
+
+// left is what remains of a time that was d when it was told.
+func (s *Store) left(d time.Duration, told time.Time) time.Duration {
+	return max(0, d-s.now.Sub(told))
+}
+
+// clean bounds a text from outside and takes control characters out of it.
+func clean(s string) string {
+	s = wire.Clean(s, 512)
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, s)
+}

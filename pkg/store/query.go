@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
+
+const defaultLimit = 1000
+
+// Snapshot answers q. What it returns is never written again.
+func (s *Store) Snapshot(q Query) *Snapshot {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if q.Limit <= 0 {
+		q.Limit = defaultLimit
+	}
+	q.Offset = max(0, q.Offset)
+	if !q.Flows && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
+		q.Flows, q.Drops, q.Workloads, q.Policies, q.Nodes, q.Timeline = true, true, true, true, true, true
+	}
+	out := &Snapshot{ID: s.id, Time: s.now, Health: s.health()}
+	if q.Flows {
+		s.queryFlows(&q, out)
+	}
+	if q.Drops {
+		s.queryDrops(&q, out)
+	}
+	if q.Workloads {
+		out.Workloads = s.queryWorkloads(&q)
+	}
+	if q.Policies {
+		out.Policies = s.queryPolicies()
+	}
+	if q.Nodes {
+		out.Nodes = s.queryNodes()
+	}
+	if q.Timeline {
+		s.events.each(func(e *timelineEntry) bool {
+			if q.Match == nil || q.Match(&e.event) {
+				out.Timeline = append(out.Timeline, e.event)
+			}
+			return len(out.Timeline) < q.Limit
+		})
+		slices.Reverse(out.Timeline)
+	}
+	if q.Selected != nil {
+		if r := s.flows[*q.Selected]; r != nil {
+			out.Selected = s.flowRow(r)
+			s.events.each(func(e *timelineEntry) bool {
+				if e.id == *q.Selected {
+					out.FlowEvents = append(out.FlowEvents, e.event)
+				}
+				return len(out.FlowEvents) < q.Limit
+			})
+			slices.Reverse(out.FlowEvents)
+		}
+	}
+	return out
+}
+
+// window cuts the asked-for rows out of a list that is not sorted yet.
+func window[T any](list []T, q *Query, order func(a, b T) int) []T {
+	if q.Order.Reverse {
+		forward := order
+		order = func(a, b T) int { return forward(b, a) }
+	}
+	list = topK(list, q.Offset+q.Limit, order)
+	return list[min(q.Offset, len(list)):]
+}
+
+func (s *Store) queryFlows(q *Query, out *Snapshot) {
+	list := make([]*row, 0, len(s.flows))
+	var e flow.Event
+	var src, dst flow.Peer
+	for _, r := range s.flows {
+		if q.Trouble && !r.troubled(s.rules.hasCandidate) {
+			continue
+		}
+		if q.Changed && (!s.rules.hasCandidate || r.candidate == r.verdict || r.candidate == flow.NotJudged || r.verdict == flow.NotJudged) {
+			continue
+		}
+		if q.Match != nil {
+			s.fill(r, &e, &src, &dst)
+			if !q.Match(&e) {
+				continue
+			}
+		}
+		list = append(list, r)
+	}
+	out.FlowTotal = len(list)
+	for _, r := range window(list, q, s.flowOrder(q.Order.By)) {
+		out.Flows = append(out.Flows, s.flowRow(r))
+	}
+}
+
+// flowOrder compares rows by a column; ties by arrival, newest first.
+func (s *Store) flowOrder(by string) func(a, b *row) int {
+	var c func(a, b *row) int
+	switch by {
+	case "rate":
+		c = func(a, b *row) int { return cmp.Compare(s.rateOf(b), s.rateOf(a)) }
+	case "bytes":
+		c = func(a, b *row) int { return cmp.Compare(b.bytesIn+b.bytesOut, a.bytesIn+a.bytesOut) }
+	case "packets":
+		c = func(a, b *row) int { return cmp.Compare(b.packetsIn+b.packetsOut, a.packetsIn+a.packetsOut) }
+	case "drops":
+		c = func(a, b *row) int { return cmp.Compare(b.drops+b.enforcedPackets, a.drops+a.enforcedPackets) }
+	case "verdict":
+		c = func(a, b *row) int { return cmp.Compare(s.gravity(b), s.gravity(a)) }
+	case "name", "source", "from":
+		c = func(a, b *row) int { return strings.Compare(a.sourceName(), b.sourceName()) }
+	case "destination", "to":
+		c = func(a, b *row) int { return strings.Compare(a.destinationName(), b.destinationName()) }
+	case "port":
+		c = func(a, b *row) int { return cmp.Compare(a.port(), b.port()) }
+	case "protocol":
+		c = func(a, b *row) int { return cmp.Compare(a.protocol, b.protocol) }
+	case "node":
+		c = func(a, b *row) int { return strings.Compare(a.id.Node, b.id.Node) }
+	case "last":
+		c = func(a, b *row) int { return b.last.Compare(a.last) }
+	case "direction":
+		c = func(a, b *row) int { return cmp.Compare(a.direction, b.direction) }
+	case "rule":
+		c = func(a, b *row) int { return strings.Compare(a.ruleName(), b.ruleName()) }
+	default: // arrival
+		return func(a, b *row) int { return cmp.Compare(b.seq, a.seq) }
+	}
+	return func(a, b *row) int {
+		if n := c(a, b); n != 0 {
+			return n
+		}
+		return cmp.Compare(b.seq, a.seq)
+	}
+}
+
+// gravity orders verdicts by how much they ask to be looked at.
+func (s *Store) gravity(r *row) int {
+	switch {
+	case r.enforced:
+		return 6
+	case r.verdict == flow.Deny:
+		return 5
+	case s.rules.hasCandidate && r.candidate == flow.Deny:
+		return 4
+	case r.verdict == flow.Contested:
+		return 3
+	case r.faults > 0:
+		return 2
+	case r.verdict == flow.Allow:
+		return 1
+	}
+	return 0
+}
+
+func (r *row) sourceName() string {
+	if r.direction == flow.Ingress {
+		return nameOf(r.peerWho, r.peer.Addr().String)
+	}
+	return nameOf(r.localWho, r.local.Addr().String)
+}
+
+func (r *row) destinationName() string {
+	if r.direction == flow.Ingress {
+		return nameOf(r.localWho, r.local.Addr().String)
+	}
+	return nameOf(r.peerWho, r.peer.Addr().String)
+}
+
+func (r *row) port() uint16 {
+	if r.direction == flow.Ingress {
+		return r.local.Port()
+	}
+	return r.peer.Port()
+}
+
+func (r *row) ruleName() string {
+	switch {
+	case r.rule != nil:
+		return r.rule.String()
+	case len(r.isolatedBy) > 0:
+		return r.isolatedBy[0].String()
+	}
+	return ""
+}
+
+func nameOf(w *who, address func() string) string {
+	switch {
+	case w.pod != "":
+		return w.namespace + "/" + w.pod
+	case w.service != "":
+		return w.service
+	case w.name != "":
+		return w.name
+	}
+	return address()
+}
+
+func (s *Store) queryDrops(q *Query, out *Snapshot) {
+	list := make([]*dropGroup, 0, len(s.drops.groups))
+	for _, g := range s.drops.groups {
+		if g.row.Benign && !q.Benign || q.Match != nil && !q.Match(&g.row.Event) {
+			continue
+		}
+		list = append(list, g)
+	}
+	out.DropTotal = len(list)
+	var c func(a, b *dropGroup) int
+	switch q.Order.By {
+	case "count", "packets", "drops":
+		c = func(a, b *dropGroup) int { return cmp.Compare(b.sampled, a.sampled) }
+	case "culprit", "name":
+		c = func(a, b *dropGroup) int { return strings.Compare(a.row.Culprit, b.row.Culprit) }
+	case "reason":
+		c = func(a, b *dropGroup) int { return strings.Compare(a.key.reason, b.key.reason) }
+	case "source", "from":
+		c = func(a, b *dropGroup) int { return strings.Compare(a.key.source, b.key.source) }
+	case "destination", "to":
+		c = func(a, b *dropGroup) int { return strings.Compare(a.key.destination, b.key.destination) }
+	default:
+		c = func(a, b *dropGroup) int { return b.last.Compare(a.last) }
+	}
+	order := func(a, b *dropGroup) int {
+		if n := c(a, b); n != 0 {
+			return n
+		}
+		return cmp.Compare(b.seq, a.seq)
+	}
+	for _, g := range window(list, q, order) {
+		out.Drops = append(out.Drops, g.dropRow())
+	}
+}
+
+func (s *Store) queryPolicies() []*PolicyRow {
+	out := make([]*PolicyRow, 0, len(s.rules.policies))
+	for _, p := range s.rules.policies {
+		r := &PolicyRow{
+			Kind: flow.RuleKind(p.GetKind()), Namespace: p.GetNamespace(), Name: p.GetName(), Origin: p.GetOrigin(),
+			Current: p.GetCurrent(), Candidate: p.GetCandidate(), Enforced: p.GetEnforced(),
+			Selected: int(p.GetSelected()), YAML: p.GetYaml(), NotEvaluated: p.GetNotEvaluated(),
+		}
+		if c := s.rules.counts[policyKey{r.Kind, r.Namespace, r.Name}]; c != nil {
+			r.Hits, r.WouldDeny = c.hits, c.wouldDeny
+			r.RuleHits = make(map[RuleAt]uint64, len(c.ruleHits))
+			for k, v := range c.ruleHits {
+				r.RuleHits[k] = v
+			}
+		}
+		out = append(out, r)
+	}
+	slices.SortStableFunc(out, func(a, b *PolicyRow) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name), strings.Compare(string(a.Kind), string(b.Kind)))
+	})
+	return out
+}
+
+func (s *Store) queryNodes() []*NodeRow {
+	out := make([]*NodeRow, 0, len(s.nodes))
+	for _, n := range s.nodes {
+		r := n.row
+		r.LeaseLeft = s.left(r.LeaseLeft, n.leaseAt)
+		out = append(out, &r)
+	}
+	slices.SortFunc(out, func(a, b *NodeRow) int { return strings.Compare(a.Node, b.Node) })
+	return out
+}
+
+func (s *Store) health() Health {
+	h := Health{
+		NodesTotal: len(s.nodes), Gaps: s.gaps, LetGo: s.letGo, HasCandidate: s.rules.hasCandidate,
+		Source: s.opt.Source, Replay: s.opt.Replay, NotEvaluated: s.rules.notEvaluated,
+	}
+	if w := s.names.ledger.World(); w != nil {
+		h.Scope = w.Scope
+	}
+	for _, n := range s.nodes {
+		if n.row.Phase == "live" {
+			h.NodesLive++
+		}
+		l := n.row.Loss
+		h.Loss.Ring += l.Ring
+		h.Loss.Thinned += l.Thinned
+		h.Loss.Table += l.Table
+		h.Loss.Resent += l.Resent
+		h.Loss.UntrackedPackets += l.UntrackedPackets
+		h.Loss.UntrackedBytes += l.UntrackedBytes
+		if !n.row.Enforcing {
+			continue
+		}
+		lease, total := s.left(n.row.LeaseLeft, n.leaseAt), s.left(n.totalLeft, n.leaseAt)
+		if !h.Enforcing || lease < h.LeaseLeft {
+			h.LeaseLeft = lease
+		}
+		h.EnforceLeft = max(h.EnforceLeft, total)
+		h.Enforcing = true
+	}
+	return h
+}
+
+// Now is the newest frame's time: a recording has its own.
+func (s *Store) Now() time.Time {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.now
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+)
+
+// policyKey names a policy whatever its version.
+type policyKey struct {
+	kind            flow.RuleKind
+	namespace, name string
+}
+
+func keyOf(r *flow.Rule) policyKey { return policyKey{r.Kind, r.Namespace, r.Name} }
+
+// rules knows what the bits of each policy set mean, and how each policy stands.
+type rules struct {
+	sets         map[uint32]*setNames
+	age          []uint32 // set ids, oldest first
+	policies     []*wire.PolicyState
+	byKey        map[policyKey]*standing
+	counts       map[policyKey]*policyCount
+	hasCandidate bool
+	notEvaluated int
+}
+
+// setNames names the bits of one set. byMode lists who isolates, current and
+// candidate, as the policies' modes are now; rows share the lists.
+type setNames struct {
+	direction     flow.Direction
+	bits          []ruleBit
+	isolateStart  int
+	baselineStart int
+	byMode        [2][]flow.Rule
+}
+
+type ruleBit struct {
+	rule          *flow.Rule
+	candidateOnly bool
+}
+
+// standing says which versions of a policy are in the candidate set.
+type standing struct{ cluster, file bool }
+
+type policyCount struct {
+	hits, wouldDeny uint64
+	ruleHits        map[RuleAt]uint64
+}
+
+const maxSets = 1 << 18
+
+func (r *rules) init() {
+	r.sets, r.byKey, r.counts = map[uint32]*setNames{}, map[policyKey]*standing{}, map[policyKey]*policyCount{}
+}
+
+func (r *rules) add(m *wire.RuleNames) {
+	for _, s := range m.GetSets() {
+		if len(s.GetBits()) > ruleset.Bits {
+			continue
+		}
+		n := &setNames{
+			direction:    flow.Direction(s.GetDirection() & 3), //nolint:gosec // two bits
+			isolateStart: int(s.GetIsolateStart()), baselineStart: int(s.GetBaselineStart()),
+			bits: make([]ruleBit, len(s.GetBits())),
+		}
+		for i, b := range s.GetBits() {
+			rule := b.Rule()
+			n.bits[i] = ruleBit{&rule, b.GetCandidateOnly()}
+		}
+		if r.sets[s.GetSet()] == nil {
+			r.age = append(r.age, s.GetSet())
+		}
+		r.sets[s.GetSet()] = n
+		r.isolation(n)
+	}
+	for len(r.age) > maxSets {
+		delete(r.sets, r.age[0])
+		r.age = r.age[1:]
+	}
+}
+
+func (r *rules) states(m *wire.PolicyStates) {
+	r.policies, r.hasCandidate, r.notEvaluated = m.GetPolicies(), m.GetHasCandidate(), 0
+	clear(r.byKey)
+	for _, p := range r.policies {
+		if p.GetNotEvaluated() != "" {
+			r.notEvaluated++
+			continue
+		}
+		k := policyKey{flow.RuleKind(p.GetKind()), p.GetNamespace(), p.GetName()}
+		st := r.byKey[k]
+		if st == nil {
+			st = &standing{}
+			r.byKey[k] = st
+		}
+		if p.GetCurrent() {
+			st.cluster = st.cluster || p.GetCandidate()
+		} else {
+			st.file = st.file || p.GetCandidate()
+		}
+	}
+	for _, s := range r.sets {
+		r.isolation(s)
+	}
+}
+
+// isolation finds out who isolates in each mode.
+func (r *rules) isolation(s *setNames) {
+	for mode := range s.byMode {
+		var list []flow.Rule
+		for j := s.isolateStart; j < min(s.baselineStart, len(s.bits)); j++ {
+			if r.in(s.bits[j], mode == 1) {
+				list = append(list, *s.bits[j].rule)
+			}
+		}
+		s.byMode[mode] = list
+	}
+}
+
+// in says whether a bit is part of the current or of the candidate set.
+func (r *rules) in(b ruleBit, candidate bool) bool {
+	if !candidate {
+		return !b.candidateOnly
+	}
+	st := r.byKey[keyOf(b.rule)]
+	switch {
+	case st == nil:
+		return !b.candidateOnly
+	case b.candidateOnly:
+		return st.file
+	}
+	return st.cluster
+}
+
+// decided names what bit (+1, as on the wire) of a set stands for: a rule, or
+// for a default deny all the policies that isolate in that mode.
+func (r *rules) decided(set, bit uint32, candidate bool) (rule *flow.Rule, isolatedBy []flow.Rule) {
+	s := r.sets[set]
+	i := int(bit) - 1
+	if s == nil || i < 0 || i >= len(s.bits) {
+		return nil, nil
+	}
+	if i < s.isolateStart || i >= s.baselineStart {
+		return s.bits[i].rule, nil
+	}
+	mode := 0
+	if candidate {
+		mode = 1
+	}
+	if list := s.byMode[mode]; len(list) > 0 {
+		return nil, list
+	}
+	return nil, []flow.Rule{*s.bits[i].rule} // judged before the modes changed
+}
+
+// hit counts a flow for the rule, or for each policy that isolates.
+func (r *rules) hit(d flow.Direction, rule *flow.Rule, isolatedBy []flow.Rule) {
+	if rule != nil {
+		index := -1
+		if rule.Index != nil {
+			index = *rule.Index
+		}
+		r.count(keyOf(rule)).at(RuleAt{d, index})
+		return
+	}
+	for i := range isolatedBy {
+		r.count(keyOf(&isolatedBy[i])).at(RuleAt{d, -1})
+	}
+}
+
+// wouldDeny counts a flow that the candidate set newly denies.
+func (r *rules) wouldDeny(rule *flow.Rule, isolatedBy []flow.Rule) {
+	if rule != nil {
+		r.count(keyOf(rule)).wouldDeny++
+		return
+	}
+	for i := range isolatedBy {
+		r.count(keyOf(&isolatedBy[i])).wouldDeny++
+	}
+}
+
+func (r *rules) count(k policyKey) *policyCount {
+	c := r.counts[k]
+	if c == nil {
+		c = &policyCount{ruleHits: map[RuleAt]uint64{}}
+		r.counts[k] = c
+	}
+	return c
+}
+
+func (c *policyCount) at(at RuleAt) {
+	c.hits++
+	c.ruleHits[at]++
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+)
+
+// Options say how large a store may grow and what its header says. The zero
+// value is ready.
+type Options struct {
+	Limits
+	Source string // "cluster CONTEXT", "this machine", "recording FILE"
+	Replay bool
+}
+
+const (
+	defaultFlows  = 100_000
+	defaultDrops  = 10_000
+	defaultEvents = 10_000
+	historyTicks  = 120
+	tick          = time.Second
+)
+
+// Store is the state of one session; see the package comment.
+type Store struct {
+	opt Options
+
+	known atomic.Pointer[identity.World] // readable while the store is locked, as filters do
+
+	mu  sync.RWMutex
+	id  uint64
+	now time.Time // the newest frame's; a recording has its own time
+
+	names  names
+	rules  rules
+	flows  map[FlowID]*row
+	tuples map[tupleKey]*row
+	open   queue // rows in the order in which they came
+	closed queue // rows in the order in which they closed
+	drops  dropTable
+	pods   map[string]*account // what each subject sums up to, by namespace/pod
+	nodes  map[string]*nodeState
+	events timeline
+	gaps   int
+	letGo  uint64
+	// arrived numbers rows.
+	arrived uint64
+	ticked  time.Time
+}
+
+// New returns an empty store.
+func New(opt Options) *Store {
+	if opt.Flows <= 0 {
+		opt.Flows = defaultFlows
+	}
+	if opt.Drops <= 0 {
+		opt.Drops = defaultDrops
+	}
+	if opt.Events <= 0 {
+		opt.Events = defaultEvents
+	}
+	s := &Store{
+		opt: opt, flows: map[FlowID]*row{}, tuples: map[tupleKey]*row{},
+		pods: map[string]*account{}, nodes: map[string]*nodeState{},
+		open:   queue{still: func(r *row) bool { return r.inOpen }},
+		closed: queue{still: func(r *row) bool { return r.inClosed }},
+	}
+	s.names.init()
+	s.rules.init()
+	s.drops.init()
+	s.events.limit = opt.Events
+	return s
+}
+
+// Apply takes the next frame and returns what happened in it, named, for
+// whoever prints. Frames of unknown bodies change nothing. Only one goroutine
+// may call it.
+func (s *Store) Apply(f *wire.Frame) []flow.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := &applying{s: s, node: f.GetNode(), at: time.Unix(0, f.GetTimeNs()).UTC()}
+	if f.GetTimeNs() == 0 {
+		a.at = s.now
+	}
+	if a.at.After(s.now) {
+		s.now = a.at
+	}
+	switch b := f.GetBody().(type) {
+	case *wire.Frame_Hello:
+		a.hello(b.Hello)
+	case *wire.Frame_Heartbeat:
+		a.heartbeat(b.Heartbeat)
+	case *wire.Frame_EndpointStates:
+		a.endpointStates(b.EndpointStates)
+	case *wire.Frame_Flows:
+		for _, m := range b.Flows.GetFlows() {
+			a.flow(m)
+		}
+	case *wire.Frame_Drops:
+		a.dropped(b.Drops)
+	case *wire.Frame_Applied:
+		a.applied(b.Applied)
+	case *wire.Frame_Stats:
+		a.stats(b.Stats)
+	case *wire.Frame_Notice:
+		a.notice(b.Notice)
+	case *wire.Frame_Gap:
+		a.gap(b.Gap)
+	case *wire.Frame_LeaseState:
+		a.lease(b.LeaseState)
+	case *wire.Frame_World:
+		a.world(b.World)
+	case *wire.Frame_RuleNames:
+		s.rules.add(b.RuleNames)
+	case *wire.Frame_PolicyStates:
+		s.rules.states(b.PolicyStates)
+	case *wire.Frame_ProbeState:
+		a.probeState(b.ProbeState)
+	default:
+		return nil
+	}
+	s.advance()
+	s.id++
+	return a.out
+}
+
+// applying is one frame on its way in.
+type applying struct {
+	s    *Store
+	node string
+	at   time.Time // the frame's
+	out  []flow.Event
+}
+
+// emit hands an event to the printer and to the timeline.
+func (a *applying) emit(e flow.Event, id FlowID) {
+	a.out = append(a.out, e)
+	a.s.events.add(e, id)
+}
+
+// World is what is known of the cluster; nil before the first World frame.
+func (s *Store) World() *identity.World { return s.known.Load() }
+
+// advance closes the seconds that have passed: every account gets an entry in
+// its history for each.
+func (s *Store) advance() {
+	if s.ticked.IsZero() {
+		s.ticked = s.now
+		return
+	}
+	n := int(s.now.Sub(s.ticked) / tick)
+	if n <= 0 {
+		return
+	}
+	s.ticked = s.ticked.Add(time.Duration(n) * tick)
+	for _, p := range s.pods {
+		p.tick(n)
+	}
+}
+
+// timeline is a bounded ring of events.
+type timeline struct {
+	limit int
+	ring  []timelineEntry
+	next  int
+}
+
+type timelineEntry struct {
+	event flow.Event
+	id    FlowID
+}
+
+func (t *timeline) add(e flow.Event, id FlowID) {
+	if len(t.ring) < t.limit {
+		t.ring = append(t.ring, timelineEntry{e, id})
+		return
+	}
+	t.ring[t.next] = timelineEntry{e, id}
+	t.next = (t.next + 1) % t.limit
+}
+
+// each visits the entries, newest first, until yes says no.
+func (t *timeline) each(yes func(*timelineEntry) bool) {
+	for i := range t.ring {
+		if !yes(&t.ring[(t.next-1-i+2*len(t.ring))%len(t.ring)]) {
+			return
+		}
+	}
+}
