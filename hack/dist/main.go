@@ -161,12 +161,12 @@ func compile(p platform, name, version, image string) ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	target := filepath.Join(dir, name)
-	flags := "-s -w -buildid= -X main.version=" + version
+	flags := "-s -w -buildid= -X main.version=" + version + " -X github.com/ebpol/kubectl-ebpol/pkg/version.Version=" + version
 	if image != "" && name == program {
 		flags += " -X main.probeImage=" + image
 	}
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", target, "./cmd/"+name)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Arch)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build %s: %w\n%s", name, err, out)
 	}

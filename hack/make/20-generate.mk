@@ -14,7 +14,6 @@ generate: ## BPF objects (clang-19), protobuf (protoc), the tables in README
 	@command -v $(BPF2GO_CC) >/dev/null || { echo '$(BPF2GO_CC) is missing: run "make setup"'; exit 1; }
 	@command -v protoc >/dev/null || { echo 'protoc is missing: run "make setup"'; exit 1; }
 	CGO_ENABLED=0 $(GO) generate ./...
-	@$(ROOT)/hack/generate-proto.sh
 	@$(ROOT)/hack/docs.sh
 
 .PHONY: generate-check
