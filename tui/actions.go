@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package tui
 
 import (
@@ -23,6 +25,10 @@ type Actions interface {
 	// "enforce", "mode", "record".
 	Can(what string) string
 }
+
+// Versioned is a Snapshots that can say cheaply whether anything changed: if
+// Version answers as before, no snapshot is taken.
+type Versioned interface{ Version() uint64 }
 
 // Snapshots is where the screen's content comes from.
 type Snapshots interface {

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tui
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/tui/page"
+)
+
+func unknownPage(name string) error {
+	return fmt.Errorf("page %q: there is top, flows, changes, drops, policies, nodes, timeline and matrix", name)
+}
+
+// copy puts the row under the cursor on the clipboard by OSC 52, which works
+// through ssh and tmux where the terminal allows it.
+func (m *Model) copy() tea.Cmd {
+	c, ok := m.page().(page.Copier)
+	if !ok {
+		return nil
+	}
+	text := c.Copy()
+	if text == "" {
+		return m.say("There is nothing under the cursor to copy.", true)
+	}
+	return tea.Batch(tea.SetClipboard(text), m.say("Copied, if the terminal lets programs reach its clipboard.", false))
+}
+
+// export writes what the page shows to a new file.
+func (m *Model) export() tea.Cmd {
+	x, ok := m.page().(page.Exporter)
+	if !ok {
+		return m.say("This page has nothing to export.", true)
+	}
+	lines, ext := x.Export()
+	if len(lines) == 0 {
+		return m.say("There is nothing to export yet.", true)
+	}
+	name := filepath.Join(m.env.ExportDir, "ebpol-"+m.page().Name()+"-"+m.env.Now.UTC().Format("20060102-150405")+"."+ext)
+	return func() tea.Msg {
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return page.DoneMsg{Err: fmt.Errorf("export: %w; start the program in a folder that you may write to", err)}
+		}
+		_, err = f.WriteString(strings.Join(lines, "\n") + "\n")
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return page.DoneMsg{Err: fmt.Errorf("export: %w", err)}
+		}
+		return page.DoneMsg{Good: fmt.Sprintf("Wrote %s to %s", plural(len(lines), "line"), name)}
+	}
+}
+
+// release ends enforcement. It is the safe direction: nobody is asked.
+func (m *Model) release() tea.Cmd {
+	if !m.env.Health.Enforcing {
+		return m.say("Nothing is being enforced.", false)
+	}
+	a := m.opt.Actions
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := a.Release(ctx); err != nil {
+			return page.DoneMsg{Err: fmt.Errorf("release: %w; the lease ends by itself within seconds once this program is closed", err)}
+		}
+		return page.DoneMsg{Good: "Released: nothing is enforced any more."}
+	}
+}
+
+// mouse moves the cursor by wheel and click; a click on a tab opens it.
+func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
+	if m.prompt != nil {
+		return nil
+	}
+	at := msg.Mouse()
+	p, ok := m.page().(page.Mouser)
+	switch msg.(type) {
+	case tea.MouseWheelMsg:
+		if !ok {
+			return nil
+		}
+		m.dirty, m.hurry = true, hurryFor
+		switch at.Button {
+		case tea.MouseWheelUp:
+			p.Wheel(-3)
+		case tea.MouseWheelDown:
+			p.Wheel(3)
+		}
+		return m.renew()
+	case tea.MouseClickMsg:
+		if at.Button != tea.MouseLeft {
+			return nil
+		}
+		m.dirty, m.hurry = true, hurryFor
+		if m.tabLines() > 0 && at.Y == m.header() {
+			for i, s := range m.tabs {
+				if at.X >= s.from && at.X < s.to {
+					return m.open(m.roots[i])
+				}
+			}
+		}
+		if ok && at.Y >= m.body && at.Y < m.body+m.room() {
+			return m.apply(p.Click(at.X, at.Y-m.body))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tui
+
+import (
+	"slices"
+	"strings"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/tui/page"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+)
+
+// command is one of the `:` commands.
+type command struct {
+	name, words string // words: what the help says
+	alias       []string
+	args        func(*Model) []string // completions of the argument
+	run         func(m *Model, arg string) tea.Cmd
+}
+
+// commands are in the order of the help; pages come first.
+func commands() []command {
+	var out []command
+	for i, name := range []string{"top", "flows", "drops", "policies", "nodes", "timeline", "matrix"} {
+		out = append(out, command{name: name, words: "page " + string(rune('1'+i)), run: func(m *Model, arg string) tea.Cmd {
+			cmd := m.open(m.roots[i])
+			if f, ok := m.page().(page.Filterer); ok && arg != "" {
+				return tea.Batch(cmd, m.filter(f, arg))
+			}
+			return cmd
+		}})
+	}
+	about := func(field string) func(*Model, string) tea.Cmd {
+		return func(m *Model, arg string) tea.Cmd {
+			cmd := m.open(m.roots[1])
+			return tea.Batch(cmd, m.filter(m.page().(page.Filterer), field+"="+arg)) //nolint:forcetypeassert // flows can be filtered
+		}
+	}
+	return append(out,
+		command{name: "changes", words: "flows that the candidate changes", alias: []string{"diff", "dry-run"}, run: func(m *Model, _ string) tea.Cmd { return m.changes() }},
+		command{name: "pod", words: "flows of a pod: pod web-0", alias: []string{"po", "pods"}, run: about("pod")},
+		command{name: "ns", words: "flows of a namespace: ns shop", alias: []string{"namespace"}, run: about("ns"), args: func(m *Model) []string { return m.env.Health.Scope }},
+		command{name: "svc", words: "flows of a service: svc db", alias: []string{"service"}, run: about("service")},
+		command{name: "sort", words: "sort by a column: sort rate", run: func(m *Model, arg string) tea.Cmd { return m.sort(arg) }, args: func(m *Model) []string {
+			if s, ok := m.page().(sorter); ok {
+				return s.Columns()
+			}
+			return nil
+		}},
+		command{name: "group", words: "top by workload, pod, namespace or node", run: func(m *Model, arg string) tea.Cmd { return m.group(arg) }, args: func(*Model) []string { return []string{"workload", "pod", "namespace", "node"} }},
+		command{name: "freeze", words: "stop the page, not the counters", run: func(m *Model, _ string) tea.Cmd { return m.freeze(!m.frozen) }},
+		command{name: "trouble", words: "only rows with trouble", run: func(m *Model, _ string) tea.Cmd { return m.trouble(!m.env.Trouble) }},
+		command{name: "wide", words: "more columns", run: func(m *Model, _ string) tea.Cmd { m.env.Wide = !m.env.Wide; return nil }},
+		command{name: "release", words: "end enforcement now", run: func(m *Model, _ string) tea.Cmd { return m.release() }},
+		command{name: "export", words: "write what is shown to a file", run: func(m *Model, _ string) tea.Cmd { return m.export() }},
+		command{name: "mouse", words: "give the mouse back to the terminal, or take it", run: func(m *Model, _ string) tea.Cmd { m.opt.NoMouse = !m.opt.NoMouse; return nil }},
+		command{name: "help", words: "all keys", run: func(m *Model, _ string) tea.Cmd {
+			return m.push(page.NewHelp(m.env, m.page(), commandHelp()))
+		}},
+		command{name: "quit", words: "leave", alias: []string{"q", "q!", "wq"}, run: func(*Model, string) tea.Cmd { return tea.Quit }},
+	)
+}
+
+type sorter interface {
+	Sort(column string)
+	Columns() []string
+}
+
+func commandHelp() [][2]string {
+	var out [][2]string
+	for _, c := range commands() {
+		out = append(out, [2]string{":" + c.name, c.words})
+	}
+	return out
+}
+
+func (m *Model) openCommand() {
+	var s []string
+	for _, c := range commands() {
+		s = append(s, c.name)
+		if c.args != nil {
+			for _, a := range c.args(m) {
+				s = append(s, c.name+" "+part.Clean(a))
+			}
+		}
+	}
+	m.prompt = part.NewPrompt(":", "", s)
+}
+
+func (m *Model) openFilter() tea.Cmd {
+	f, ok := m.page().(page.Filterer)
+	if !ok {
+		return m.say("This page has nothing to filter.", true)
+	}
+	m.undo = f.Filter()
+	m.prompt = part.NewPrompt("/", m.undo, nil)
+	return nil
+}
+
+// promptKey gives a key to the open prompt.
+func (m *Model) promptKey(msg tea.KeyPressMsg) tea.Cmd {
+	k := m.env.Keys
+	switch {
+	case key.Matches(msg, k.Cancel):
+		if f, ok := m.page().(page.Filterer); ok && m.prompt.Sign == "/" {
+			_ = f.SetFilter(m.undo) // it compiled when it was set
+		}
+		m.prompt = nil
+		return m.renew()
+	case key.Matches(msg, k.Accept):
+		if m.prompt.Error != "" {
+			return nil
+		}
+		sign, text := m.prompt.Sign, m.prompt.Value()
+		m.prompt = nil
+		if sign == ":" {
+			return m.run(text)
+		}
+		return m.renew()
+	case msg.String() == "backspace" && m.prompt.Value() == "":
+		m.prompt = nil
+		return m.renew()
+	}
+	m.prompt.Update(msg)
+	return m.typed()
+}
+
+// typed applies a filter while it is being typed; what doesn't compile yet is
+// said beside the prompt and leaves the last good filter in place.
+func (m *Model) typed() tea.Cmd {
+	f, ok := m.page().(page.Filterer)
+	if !ok || m.prompt == nil || m.prompt.Sign != "/" {
+		return nil
+	}
+	m.prompt.Error = ""
+	if err := f.SetFilter(m.prompt.Value()); err != nil {
+		m.prompt.Error = err.Error()
+	}
+	return m.renew()
+}
+
+func (m *Model) filter(f page.Filterer, text string) tea.Cmd {
+	if err := f.SetFilter(text); err != nil {
+		return m.say(err.Error(), true)
+	}
+	return m.renew()
+}
+
+// run executes a line typed after ":".
+func (m *Model) run(line string) tea.Cmd {
+	name, arg, _ := strings.Cut(strings.TrimSpace(line), " ")
+	arg = strings.TrimSpace(arg)
+	if name == "" {
+		return nil
+	}
+	all := commands()
+	for _, c := range all {
+		if c.name == name || slices.Contains(c.alias, name) {
+			return c.run(m, arg)
+		}
+	}
+	var near []string
+	for _, c := range all {
+		if strings.HasPrefix(c.name, name) {
+			near = append(near, c.name)
+		}
+	}
+	switch len(near) {
+	case 1:
+		return m.run(near[0] + " " + arg)
+	case 0:
+		return m.say("There is no command :"+name+". ? lists them all.", true)
+	}
+	return m.say(":"+name+" could be "+strings.Join(near, ", ")+".", true)
+}
+
+func (m *Model) sort(column string) tea.Cmd {
+	s, ok := m.page().(sorter)
+	if !ok {
+		return m.say("This page has nothing to sort.", true)
+	}
+	if !slices.Contains(s.Columns(), column) {
+		return m.say("Sort by one of "+strings.Join(s.Columns(), ", ")+".", true)
+	}
+	s.Sort(column)
+	return m.renew()
+}
+
+func (m *Model) group(by string) tea.Cmd {
+	top, ok := m.roots[0].(*page.Top)
+	if !ok || !top.Group(by) {
+		return m.say("Group by workload, pod, namespace or node.", true)
+	}
+	return m.open(top)
+}
+
+func (m *Model) changes() tea.Cmd {
+	if f, ok := m.roots[1].(*page.Flows); ok {
+		f.Changes(true)
+	}
+	return m.open(m.roots[1])
+}
+
+// start opens the page that the options ask for.
+func (m *Model) start() error {
+	switch m.opt.StartPage {
+	case "":
+	case "changes":
+		m.changes()
+	default:
+		found := false
+		for _, r := range m.roots {
+			if r.Name() == m.opt.StartPage {
+				m.stack, found = []page.Page{r}, true
+			}
+		}
+		if !found {
+			return unknownPage(m.opt.StartPage)
+		}
+	}
+	if f, ok := m.page().(page.Filterer); ok && m.opt.Filter != "" {
+		if err := f.SetFilter(m.opt.Filter); err != nil {
+			return err
+		}
+	}
+	if s, ok := m.page().(sorter); ok && m.opt.Sort != "" {
+		s.Sort(m.opt.Sort)
+	}
+	m.inflight, m.asked.page, m.asked.seq = false, nil, 0
+	return nil
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fake is a small shop of workloads that can be drawn without a
+// cluster: the same every time, so that screens can be compared byte for byte.
+package fake
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+)
+
+// World answers for the store and for the actions.
+type World struct {
+	mu        sync.Mutex
+	id        uint64
+	now       time.Time
+	flows     []*store.FlowRow
+	drops     []*store.DropRow
+	workloads []*store.WorkloadRow
+	policies  []*store.PolicyRow
+	nodes     []*store.NodeRow
+	timeline  []flow.Event
+	health    store.Health
+	lease     time.Time // enforcing until; zero: not
+	Asked     int       // snapshots taken
+	Cannot    map[string]string
+	Refuse    error // what Preview answers
+	Calls     []string
+}
+
+// Start is the fake world's first moment.
+var Start = time.Date(2026, 11, 22, 14, 2, 11, 500_000_000, time.UTC)
+
+// New is the shop in the middle of a dry-run.
+func New() *World {
+	w := &World{id: 1, now: Start, Cannot: map[string]string{}}
+	w.flows = shopFlows()
+	w.drops = shopDrops()
+	w.workloads = shopWorkloads()
+	w.policies = shopPolicies()
+	w.nodes = shopNodes()
+	w.timeline = shopTimeline()
+	w.health = store.Health{NodesLive: 2, NodesTotal: 2, HasCandidate: true, Source: "kind-lab", Scope: []string{"shop"}}
+	return w
+}
+
+// Empty is a session in which nothing has happened yet.
+func Empty() *World {
+	return &World{id: 1, now: Start, health: store.Health{NodesTotal: 2, Source: "kind-lab"}, Cannot: map[string]string{}}
+}
+
+// Recording is the shop played from a file.
+func Recording() *World {
+	w := New()
+	w.health.Replay, w.health.Source = true, "shop.ebpol"
+	why := "This is a recording: its traffic is over and can't be enforced on. Run the same command on the cluster."
+	w.Cannot["enforce"] = why
+	return w
+}
+
+// Many is a world of n flows, n/20 workloads and as many policies.
+func Many(n int) *World {
+	w := New()
+	base := w.flows
+	w.flows = make([]*store.FlowRow, n)
+	for i := range w.flows {
+		r := *base[i%len(base)]
+		r.ID = store.FlowID{Node: r.ID.Node, ID: uint64(i + 1)}
+		w.flows[i] = &r
+	}
+	some := w.workloads
+	w.workloads = nil
+	for i := range n / 20 {
+		r := *some[i%len(some)]
+		r.Name += "-" + itoa(i)
+		w.workloads = append(w.workloads, &r)
+	}
+	rules := w.policies
+	for i := range n / 100 {
+		r := *rules[i%len(rules)]
+		r.Name += "-" + itoa(i)
+		w.policies = append(w.policies, &r)
+	}
+	return w
+}
+
+// Hostile replaces every text by one that tries to break the screen.
+func (w *World) Hostile(text string) *World {
+	for _, r := range w.flows {
+		for _, p := range []*flow.Peer{r.Event.Source, r.Event.Destination, r.Backend} {
+			if p != nil {
+				p.Namespace, p.Pod, p.Workload, p.Name = text, text, text, text
+				if p.Service != "" {
+					p.Service, p.Pod = text, ""
+				}
+			}
+		}
+		r.Event.Reason, r.Event.Note, r.ID.Node = text, text, text
+	}
+	for _, r := range w.drops {
+		r.Culprit, r.Sentence, r.Event.Reason, r.Event.Location, r.Event.Device = text, text, text, text, text
+		r.Event.Stack = []string{text}
+	}
+	for _, r := range w.workloads {
+		r.Namespace, r.Name = text, text+r.Name
+	}
+	for _, r := range w.policies {
+		r.Namespace, r.Name, r.Origin, r.NotEvaluated = text, text+r.Name, text, ""
+		r.YAML = text + "\n" + r.YAML + text
+	}
+	for _, r := range w.nodes {
+		r.Node, r.Message, r.Error, r.Kernel, r.Hook = text+r.Node, text, text, text, text
+		r.Others = []string{text}
+	}
+	for i := range w.timeline {
+		e := &w.timeline[i]
+		e.Node, e.Reason, e.Note, e.Location = text, text, text, text
+	}
+	w.health.Source, w.health.Scope = text, []string{text}
+	return w
+}
+
+// Step lets time pass and counters grow.
+func (w *World) Step(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+	w.id++
+	for i, r := range w.flows {
+		if r.Closed {
+			continue
+		}
+		c := *r
+		c.PacketsIn += uint64(i%7 + 1)
+		c.BytesIn += uint64(i%7+1) * 900
+		c.Last = w.now
+		w.flows[i] = &c
+	}
+	for i, r := range w.workloads {
+		c := *r
+		c.History = append(append([]uint64(nil), r.History...), r.History[(i+len(r.History)/3)%len(r.History)])[1:]
+		w.workloads[i] = &c
+	}
+}
+
+// Add puts a new flow in front of all others.
+func (w *World) Add(r *store.FlowRow) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.id++
+	w.flows = append([]*store.FlowRow{r}, w.flows...)
+}
+
+// SetHealth changes the header.
+func (w *World) SetHealth(change func(*store.Health)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.id++
+	change(&w.health)
+}
+
+// Snapshot answers like the store, without its sorting.
+func (w *World) Snapshot(q store.Query) *store.Snapshot {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Asked++
+	s := &store.Snapshot{ID: w.id, Time: w.now, Health: w.health}
+	if !w.lease.IsZero() {
+		s.Health.Enforcing = w.now.Before(w.lease)
+		s.Health.EnforceLeft = w.lease.Sub(w.now)
+		s.Health.LeaseLeft = min(10*time.Second, s.Health.EnforceLeft)
+	}
+	if q.Flows {
+		for _, r := range w.flows {
+			e := &r.Event
+			if q.Match != nil && !q.Match(e) || q.Changed && !e.WouldChange() ||
+				q.Trouble && e.Verdict == flow.Allow && !e.WouldChange() && r.Drops == 0 {
+				continue
+			}
+			s.FlowTotal++
+			if s.FlowTotal > q.Offset && len(s.Flows) < q.Limit {
+				s.Flows = append(s.Flows, r)
+			}
+		}
+	}
+	if q.Drops {
+		for _, r := range w.drops {
+			if (q.Benign || !r.Benign) && (q.Match == nil || q.Match(&r.Event)) {
+				s.Drops = append(s.Drops, r)
+			}
+		}
+		s.DropTotal = len(s.Drops)
+	}
+	if q.Workloads {
+		s.Workloads = w.workloads
+	}
+	if q.Policies {
+		s.Policies = w.policies
+	}
+	if q.Nodes {
+		s.Nodes = w.nodes
+	}
+	if q.Timeline {
+		s.Timeline = w.timeline
+	}
+	if q.Selected != nil {
+		for _, r := range w.flows {
+			if r.ID == *q.Selected {
+				s.Selected, s.FlowEvents = r, w.timeline[:min(2, len(w.timeline))]
+			}
+		}
+	}
+	return s
+}
+
+// SetMode implements the screen's actions.
+func (w *World) SetMode(_ context.Context, kind flow.RuleKind, namespace, name, mode string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.id++
+	w.Calls = append(w.Calls, "mode "+namespace+"/"+name+" "+mode)
+	for i, r := range w.policies {
+		if r.Kind == kind && r.Namespace == namespace && r.Name == name {
+			c := *r
+			c.Candidate, c.Enforced = mode != "off", mode == "enforced"
+			w.policies[i] = &c
+			return nil
+		}
+	}
+	return errors.New("policy \"" + name + "\": not in this session")
+}
+
+// Preview lists what would be cut: the flows that the candidate denies.
+func (w *World) Preview(context.Context, flow.RuleKind, string, string) ([]*store.FlowRow, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []*store.FlowRow
+	for _, r := range w.flows {
+		if r.Event.Verdict == flow.Allow && r.Event.Candidate == flow.Deny && !r.Closed {
+			out = append(out, r)
+		}
+	}
+	return out, w.Refuse
+}
+
+// Enforce starts the lease.
+func (w *World) Enforce(_ context.Context, total time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.id++
+	w.lease = w.now.Add(total)
+	w.Calls = append(w.Calls, "enforce "+total.String())
+	return nil
+}
+
+// Release ends the lease.
+func (w *World) Release(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.id++
+	w.lease = time.Time{}
+	w.Calls = append(w.Calls, "release")
+	return nil
+}
+
+// Can says why something is impossible.
+func (w *World) Can(what string) string { return w.Cannot[what] }
+
+// Done is a copy of the calls that changed something.
+func (w *World) Done() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.Calls...)
+}
+
+func itoa(n int) string {
+	if n < 10 {
+		return string(rune('0' + n))
+	}
+	return itoa(n/10) + string(rune('0'+n%10))
+}

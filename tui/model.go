@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tui
+
+import (
+	"os"
+	"time"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/page"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Model is the root: it owns the stack of pages, the prompts, the pace, and
+// the frame around a page. It is used by one goroutine.
+type Model struct {
+	opt   Options
+	env   *page.Env
+	roots []page.Page // the tabs, in order
+	stack []page.Page // what is open: a root, and what was opened from it
+
+	width, height         int
+	nextWidth, nextHeight int
+	resizes               int
+
+	prompt  *part.Prompt
+	undo    string // the filter before the prompt
+	toast   string
+	bad     bool
+	toasts  int
+	leaving bool // q was pressed once while enforcing
+
+	frozen bool
+	asked  struct {
+		page page.Page
+		rev  int
+		seq  uint64
+	}
+	fresh    bool // the page shows the answer to its question
+	inflight bool
+	shown    uint64 // id of the snapshot on the screen
+	version  uint64
+	took     time.Duration
+	hurry    int
+	quiet    int
+
+	dirty   bool
+	content string
+	renders int // how often content was made; tests count it
+	tabs    []span
+	body    int // first line of the page
+}
+
+// span is where a tab was drawn.
+type span struct{ from, to int }
+
+var _ tea.Model = (*Model)(nil)
+
+// New makes the model; Run runs it. Tests drive it by messages.
+func New(o Options) (*Model, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	o.NoColor = o.NoColor || os.Getenv("NO_COLOR") != ""
+	m := &Model{opt: o, dirty: true, hurry: hurryFor}
+	m.env = &page.Env{
+		Keys: keys.Default(), Actions: o.Actions, Parse: o.Parse,
+		EnforceFor: o.EnforceFor, ExportDir: o.ExportDir,
+	}
+	m.theme(o.Light != nil && *o.Light)
+	m.roots = []page.Page{
+		page.NewTop(m.env), page.NewFlows(m.env, "", nil), page.NewDrops(m.env), page.NewPolicies(m.env),
+		page.NewNodes(m.env), page.NewTimeline(m.env), page.NewMatrix(m.env),
+	}
+	m.stack = []page.Page{m.roots[0]}
+	return m, m.start()
+}
+
+func (m *Model) theme(light bool) {
+	m.env.Theme = style.New(style.Options{Light: light, NoColor: m.opt.NoColor, ASCII: m.opt.ASCII})
+	m.dirty = true
+}
+
+func (m *Model) page() page.Page { return m.stack[len(m.stack)-1] }
+
+// Init starts the clock.
+func (m *Model) Init() tea.Cmd {
+	cmds := []tea.Cmd{m.ask(), m.tick()}
+	if m.opt.Light == nil {
+		cmds = append(cmds, tea.RequestBackgroundColor)
+	}
+	return tea.Batch(cmds...)
+}
+
+// Update routes a message.
+func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tickMsg:
+		if m.inflight {
+			return m, m.tick()
+		}
+		return m, tea.Batch(m.ask(), m.tick())
+	case snapMsg:
+		return m, m.take(msg)
+	case tea.WindowSizeMsg:
+		return m, m.resize(msg)
+	case settledMsg:
+		m.settled(msg)
+		return m, nil
+	case tea.BackgroundColorMsg:
+		if m.opt.Light == nil {
+			m.theme(!msg.IsDark())
+		}
+		return m, nil
+	case tea.KeyPressMsg:
+		m.dirty = true
+		return m, m.key(msg)
+	case tea.PasteMsg:
+		if m.prompt != nil {
+			m.dirty = true
+			m.prompt.Insert(msg.Content)
+			return m, m.typed()
+		}
+		return m, nil
+	case tea.MouseMsg:
+		return m, m.mouse(msg)
+	case toastMsg:
+		if msg.n == m.toasts && m.toast != "" {
+			m.toast, m.dirty = "", true
+		}
+		return m, nil
+	case page.DoneMsg:
+		m.dirty = true
+		m.hurry = hurryFor
+		if msg.Err != nil {
+			return m, m.say(msg.Err.Error(), true)
+		}
+		return m, m.say(msg.Good, false)
+	}
+	if t, ok := m.page().(page.Taker); ok {
+		m.dirty = true
+		return m, m.apply(t.Take(msg))
+	}
+	return m, nil
+}
+
+// settledMsg says that a size has lasted.
+type settledMsg struct{ n int }
+
+// resize takes the first size at once and each later one when the window has
+// come to rest: a dragged corner sends dozens.
+func (m *Model) resize(msg tea.WindowSizeMsg) tea.Cmd {
+	m.nextWidth, m.nextHeight = msg.Width, msg.Height
+	m.resizes++
+	n := m.resizes
+	if m.width == 0 {
+		m.settled(settledMsg{n})
+		return m.renew()
+	}
+	return tea.Tick(settle, func(time.Time) tea.Msg { return settledMsg{n} })
+}
+
+func (m *Model) settled(msg settledMsg) {
+	if msg.n != m.resizes || m.width == m.nextWidth && m.height == m.nextHeight {
+		return
+	}
+	m.width, m.height = max(0, m.nextWidth), max(0, m.nextHeight)
+	m.layout()
+}
+
+// layout gives the page on top its room.
+func (m *Model) layout() {
+	m.dirty = true
+	m.page().Resize(m.width, m.room())
+}
+
+// key goes to whoever is listening: the prompt, a page that takes all keys,
+// the page, the frame.
+func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
+	k := m.env.Keys
+	m.hurry = hurryFor
+	if m.prompt != nil {
+		return m.promptKey(msg)
+	}
+	if t, ok := m.page().(page.Typer); ok && t.Typing() {
+		eff, _ := m.page().Key(msg)
+		return m.apply(eff)
+	}
+	leaving := m.leaving
+	m.leaving = false
+	if eff, handled := m.page().Key(msg); handled {
+		return m.apply(eff)
+	}
+	switch {
+	case key.Matches(msg, k.Quit):
+		if m.env.Health.Enforcing && !leaving && msg.String() != "ctrl+c" {
+			m.leaving = true
+			return m.say("Leaving ends the enforcement at once. Press q again to leave.", true)
+		}
+		return tea.Quit
+	case key.Matches(msg, k.Back):
+		return m.back()
+	case key.Matches(msg, k.Help):
+		return m.push(page.NewHelp(m.env, m.page(), commandHelp()))
+	case key.Matches(msg, k.Filter):
+		return m.openFilter()
+	case key.Matches(msg, k.Command):
+		m.openCommand()
+		return nil
+	case key.Matches(msg, k.Next):
+		return m.tab(1)
+	case key.Matches(msg, k.Previous):
+		return m.tab(-1)
+	case key.Matches(msg, k.Freeze):
+		return m.freeze(!m.frozen)
+	case key.Matches(msg, k.Trouble):
+		return m.trouble(!m.env.Trouble)
+	case key.Matches(msg, k.Wide):
+		m.env.Wide = !m.env.Wide
+		return nil
+	case key.Matches(msg, k.Copy):
+		return m.copy()
+	case key.Matches(msg, k.Export):
+		return m.export()
+	case key.Matches(msg, k.Release):
+		return m.release()
+	}
+	if s := msg.String(); len(s) == 1 && s[0] >= '1' && int(s[0]-'1') < len(m.roots) {
+		return m.open(m.roots[s[0]-'1'])
+	}
+	return nil
+}
+
+// apply does what a page wants beyond itself.
+func (m *Model) apply(eff page.Effect) tea.Cmd {
+	cmds := []tea.Cmd{eff.Cmd}
+	if eff.Pop && len(m.stack) > 1 {
+		m.stack = m.stack[:len(m.stack)-1]
+		m.layout()
+	}
+	if eff.Push != nil {
+		cmds = append(cmds, m.push(eff.Push))
+	}
+	if eff.Toast != "" {
+		cmds = append(cmds, m.say(eff.Toast, eff.Bad))
+	}
+	cmds = append(cmds, m.renew())
+	return tea.Batch(cmds...)
+}
+
+// maxDepth bounds the crumbs: nobody walks back further.
+const maxDepth = 16
+
+func (m *Model) push(p page.Page) tea.Cmd {
+	if len(m.stack) >= maxDepth {
+		m.stack = append(m.stack[:1], m.stack[2:]...)
+	}
+	if f, ok := p.(page.Freezer); ok && m.frozen {
+		f.Freeze(true)
+	}
+	m.stack = append(m.stack, p)
+	m.layout()
+	return m.renew()
+}
+
+// open leaves all crumbs and goes to a tab.
+func (m *Model) open(root page.Page) tea.Cmd {
+	m.stack = []page.Page{root}
+	m.layout()
+	return m.renew()
+}
+
+func (m *Model) tab(by int) tea.Cmd {
+	for i, r := range m.roots {
+		if r == m.stack[0] {
+			return m.open(m.roots[(i+by+len(m.roots))%len(m.roots)])
+		}
+	}
+	return nil
+}
+
+// back clears a toast, then a filter, then leaves the page.
+func (m *Model) back() tea.Cmd {
+	if f, ok := m.page().(page.Filterer); ok && f.Filter() != "" {
+		_ = f.SetFilter("") // the empty filter always compiles
+		return m.renew()
+	}
+	if len(m.stack) > 1 {
+		m.stack = m.stack[:len(m.stack)-1]
+		m.layout()
+	}
+	return m.renew()
+}
+
+func (m *Model) freeze(on bool) tea.Cmd {
+	m.frozen = on
+	for _, p := range append(append([]page.Page(nil), m.roots...), m.stack...) {
+		if f, ok := p.(page.Freezer); ok {
+			f.Freeze(on)
+		}
+	}
+	m.fresh = false
+	return m.renew()
+}
+
+func (m *Model) trouble(on bool) tea.Cmd {
+	m.env.Trouble = on
+	m.asked.page = nil // every page's question has changed
+	m.asked.seq++
+	return m.renew()
+}
+
+// toastMsg ends the n-th toast.
+type toastMsg struct{ n int }
+
+func (m *Model) say(text string, bad bool) tea.Cmd {
+	if text == "" {
+		return nil
+	}
+	m.toast, m.bad, m.dirty = part.Clean(text), bad, true
+	m.toasts++
+	n, long := m.toasts, 5*time.Second
+	if bad {
+		long = 12 * time.Second
+	}
+	return tea.Tick(long, func(time.Time) tea.Msg { return toastMsg{n} })
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+)
+
+// Confirm lists what enforcing would cut and waits for the word to be typed.
+type Confirm struct {
+	env           *Env
+	policy        *store.PolicyRow
+	flows         []*store.FlowRow
+	typed         string
+	wrong         string
+	top           int
+	width, height int
+}
+
+// confirmWord is what must be typed; a duration may follow.
+const confirmWord = "enforce"
+
+var (
+	_ Page  = (*Confirm)(nil)
+	_ Typer = (*Confirm)(nil)
+)
+
+// NewConfirm asks before policy is enforced.
+func NewConfirm(env *Env, policy *store.PolicyRow, flows []*store.FlowRow) *Confirm {
+	return &Confirm{env: env, policy: policy, flows: flows}
+}
+
+func (p *Confirm) Name() string { return "enforce" }
+func (p *Confirm) Crumb() string {
+	return "enforce " + part.Clean(slash(p.policy.Namespace, p.policy.Name))
+}
+func (p *Confirm) Rev() int     { return 0 }
+func (p *Confirm) Set(any)      {}
+func (p *Confirm) Typing() bool { return true }
+
+func (p *Confirm) Ask() (store.Query, func(*store.Snapshot) any) {
+	return store.Query{Nodes: true}, func(*store.Snapshot) any { return nil }
+}
+
+func (p *Confirm) Resize(w, h int) { p.width, p.height = w, h }
+
+func (p *Confirm) Sections() []keys.Section {
+	k := p.env.Keys
+	return []keys.Section{{Title: "Confirm", Bindings: []key.Binding{k.Accept, k.Cancel}}}
+}
+
+func (p *Confirm) Footer() []key.Binding {
+	k := p.env.Keys
+	accept := k.Accept
+	accept.SetHelp("enter", "enforce, once the word is typed")
+	return []key.Binding{k.Cancel, accept}
+}
+
+// Key takes every key: letters type, arrows scroll.
+func (p *Confirm) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	k := p.env.Keys
+	switch {
+	case key.Matches(msg, k.Cancel):
+		return Effect{Pop: true, Toast: "Nothing was enforced."}, true
+	case key.Matches(msg, k.Accept):
+		return p.accept(), true
+	case msg.String() == "up", msg.String() == "pgup":
+		p.top = max(0, p.top-1)
+	case msg.String() == "down", msg.String() == "pgdown":
+		p.top = min(max(0, len(p.flows)-1), p.top+1)
+	case msg.String() == "backspace":
+		if r := []rune(p.typed); len(r) > 0 {
+			p.typed = string(r[:len(r)-1])
+		}
+	default:
+		if text := part.Clean(msg.Text); text != "" && len(p.typed)+len(text) <= 40 {
+			p.typed += text
+			p.wrong = ""
+		}
+	}
+	return Effect{}, true
+}
+
+func (p *Confirm) accept() Effect {
+	total := p.env.EnforceFor
+	words := strings.Fields(p.typed)
+	switch {
+	case len(words) == 2 && words[0] == confirmWord:
+		d, err := time.ParseDuration(words[1])
+		if err != nil || d < time.Second || d > 24*time.Hour {
+			p.wrong = fmt.Sprintf("%q is no duration from 1s to 24h, such as 10m", words[1])
+			return Effect{}
+		}
+		total = d
+	case len(words) != 1 || words[0] != confirmWord:
+		p.wrong = "type the word " + confirmWord + " to go on, esc to leave everything as it is"
+		return Effect{}
+	}
+	r, a := p.policy, p.env.Actions
+	good := part.Clean(slash(r.Namespace, r.Name)) + " is enforced for " + part.Left(total) + ". r releases it at once."
+	return Effect{Pop: true, Cmd: act(good, func(ctx context.Context) error {
+		if err := a.SetMode(ctx, r.Kind, r.Namespace, r.Name, "enforced"); err != nil {
+			return err
+		}
+		return a.Enforce(ctx, total)
+	})}
+}
+
+func (p *Confirm) View() []string {
+	th := p.env.Theme
+	wide := max(1, p.width-2)
+	var head, tail []string
+	say := func(to *[]string, s string, limit int) {
+		for _, l := range part.Wrap(s, wide, limit, th.Ellipsis) {
+			*to = append(*to, " "+l)
+		}
+	}
+	title := fmt.Sprintf("Enforce %s for %s?", part.Clean(slash(p.policy.Namespace, p.policy.Name)), part.Left(p.env.EnforceFor))
+	head = append(head, th.Banner.S(part.Cut(" "+title+" ", p.width, th.Ellipsis)))
+	switch n := len(p.flows); n {
+	case 0:
+		say(&head, "No live connection would be cut. New ones that it denies will be.", 2)
+	case 1:
+		say(&head, "This live connection would be cut:", 2)
+	default:
+		say(&head, fmt.Sprintf("These %d live connections would be cut:", n), 2)
+	}
+	say(&tail, "Packets that it denies are dropped until the time is over, r is pressed, or this program ends by whatever cause.", 2)
+	prompt := fmt.Sprintf(" Type %s (or %s 5m) and press enter: ", confirmWord, confirmWord)
+	if part.Width(prompt)+10 > p.width {
+		prompt = " " + confirmWord + "? "
+	}
+	tail = append(tail, part.Cut(th.Strong.S(prompt)+th.Match.S(part.Clean(p.typed))+th.Cursor.S(" "), p.width, ""))
+	if p.wrong != "" {
+		tail = append(tail, th.Bad.S(part.Cut(" "+p.wrong, p.width, th.Ellipsis)))
+	}
+	room := p.height - len(head) - len(tail) - 2
+	lines := head
+	if room < 0 { // the question is worth more than the list
+		return part.Frame(append([]string{head[0]}, tail...), p.height)
+	}
+	lines = append(lines, "")
+	lines = append(lines, p.list(room)...)
+	lines = append(lines, "")
+	return part.Frame(append(lines, tail...), p.height)
+}
+
+// list is as many of the flows as there is room for.
+func (p *Confirm) list(room int) []string {
+	th := p.env.Theme
+	var out []string
+	p.top = min(p.top, max(0, len(p.flows)-room))
+	for i := p.top; i < len(p.flows) && len(out) < room; i++ {
+		if rest := len(p.flows) - i; len(out) == room-1 && rest > 1 {
+			out = append(out, th.Dim.S(part.Cut(fmt.Sprintf("   and %d more (arrow keys scroll)", rest), p.width, th.Ellipsis)))
+			break
+		}
+		r := p.flows[i]
+		to := peerName(r.Event.Destination)
+		if r.Backend != nil {
+			to = peerName(r.Backend)
+		}
+		s := fmt.Sprintf("   %s %s %s %s  %s  %s", th.No, peerName(r.Event.Source), th.Right, to, port(&r.Event), part.Rate(r.Rate))
+		out = append(out, th.Denied.S(part.Cut(s, p.width, th.Ellipsis)))
+	}
+	return out
+}

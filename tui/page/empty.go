@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"strconv"
+
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// centred puts sentences into the middle of an empty page: the first is
+// strong, the others explain.
+func centred(width, height int, sentences []string, th *style.Theme) []string {
+	var text []string
+	for i, s := range sentences {
+		for _, line := range part.Wrap(s, max(1, min(width-4, 72)), 6, th.Ellipsis) {
+			line = part.Spaces((width-part.Width(line))/2) + line
+			if i == 0 {
+				text = append(text, th.Strong.S(line))
+			} else {
+				text = append(text, th.Dim.S(line))
+			}
+		}
+	}
+	if len(text) > height {
+		return text[:height]
+	}
+	return append(make([]string, max(0, (height-len(text))/3)), text...)
+}
+
+// nothing says why a page is empty: it tries the reasons in the order in
+// which a person would rule them out.
+func (e *Env) nothing(filter string, quiet ...string) []string {
+	h := e.Health
+	switch {
+	case filter != "":
+		return []string{"Nothing matches /" + part.Clean(filter), "esc clears the filter; / changes it. What matches later appears by itself."}
+	case e.Trouble:
+		return []string{"No trouble", "Nothing is denied, would be denied, is contested or was dropped so far. ctrl+z shows everything."}
+	case h.Replay:
+		return quiet
+	case h.NodesTotal == 0:
+		return []string{"Waiting for the first probe", "Nothing has reported yet. The page \"nodes\" shows what each node waits for."}
+	case h.NodesLive == 0:
+		return []string{
+			"No probe is live yet: 0 of " + strconv.Itoa(h.NodesTotal),
+			"The first rows appear within a second after a probe connects. The page \"nodes\" shows what each one waits for.",
+		}
+	}
+	return quiet
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"strings"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+)
+
+// list is what all table pages have in common: cursor keys, sorting, filter,
+// the window of loaded rows, a note below the table for the row under the
+// cursor. R is a row, K its lasting id.
+type list[R any, K comparable] struct {
+	env   *Env
+	table part.Table[K]
+	rows  []R
+	draw  func(row R, column string) part.Cell
+	note  func(row R, width int) []string // below the table: what the columns can't say; unpainted or painted lines
+	empty func() []string
+	own   string // the page's own order: the key of a column
+	ownUp bool
+
+	filter string
+	match  func(*flow.Event) bool
+	rev    int
+	asked  int // offset last asked for
+	frozen bool
+
+	width, height, noteHeight int
+}
+
+// batch is a digest: the window of rows with their ids.
+type batch[R any, K comparable] struct {
+	offset, total int
+	rows          []R
+	ids           []K
+}
+
+func newBatch[R any, K comparable](rows []R, offset, total int, id func(R) K) batch[R, K] {
+	b := batch[R, K]{offset: offset, total: total, rows: rows, ids: make([]K, len(rows))}
+	for i, r := range rows {
+		b.ids[i] = id(r)
+	}
+	return b
+}
+
+func (l *list[R, K]) changed() { l.rev++ }
+
+func (l *list[R, K]) Rev() int { return l.rev }
+
+// query fills in what every table page asks for.
+func (l *list[R, K]) query(q store.Query) store.Query {
+	q.Offset, q.Limit = l.table.Window()
+	if l.frozen {
+		q.Offset, q.Limit = max(0, q.Offset-2000), 5000
+	}
+	l.asked = q.Offset
+	q.Order = store.Order{By: l.table.Sorted, Reverse: l.table.Reverse}
+	q.Match = l.match
+	q.Trouble = l.env.Trouble
+	return q
+}
+
+func (l *list[R, K]) Set(digest any) {
+	b, ok := digest.(batch[R, K])
+	if !ok {
+		return
+	}
+	l.rows = b.rows
+	l.table.SetRows(b.offset, b.ids, b.total)
+	l.moved()
+}
+
+// moved asks for another window once the cursor has left the middle of the
+// loaded one.
+func (l *list[R, K]) moved() {
+	if offset, _ := l.table.Window(); !l.frozen && offset != l.asked {
+		l.asked = offset
+		l.changed()
+	}
+}
+
+func (l *list[R, K]) Freeze(on bool) {
+	l.frozen = on
+	l.changed()
+}
+
+func (l *list[R, K]) Row() (row R, ok bool) {
+	if i, in := l.table.Cursor(); in && i < len(l.rows) {
+		return l.rows[i], true
+	}
+	return row, false
+}
+
+func (l *list[R, K]) Position() (cursor, total int) { return l.table.Position() }
+
+// Key handles what all tables have in common.
+func (l *list[R, K]) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	k := l.env.Keys
+	switch {
+	case key.Matches(msg, k.Up):
+		l.table.Move(-1)
+	case key.Matches(msg, k.Down):
+		l.table.Move(1)
+	case key.Matches(msg, k.PageUp):
+		l.table.Page(-1)
+	case key.Matches(msg, k.PageDown):
+		l.table.Page(1)
+	case key.Matches(msg, k.Home):
+		l.table.Start()
+	case key.Matches(msg, k.End):
+		l.table.End()
+	case key.Matches(msg, k.SortNext):
+		l.sortBy(1)
+	case key.Matches(msg, k.SortPrevious):
+		l.sortBy(-1)
+	case key.Matches(msg, k.SortReverse):
+		l.Sort(l.table.Sorted)
+	default:
+		s := msg.String()
+		for _, c := range l.table.Columns {
+			if c.Letter != "" && c.Letter == s {
+				l.Sort(c.Key)
+				return Effect{}, true
+			}
+		}
+		return Effect{}, false
+	}
+	l.moved()
+	return Effect{}, true
+}
+
+// Sort sorts by a column, or turns the order round if it is sorted by already.
+func (l *list[R, K]) Sort(column string) {
+	if column == "" {
+		return
+	}
+	if l.table.Sorted == column {
+		l.table.Reverse = !l.table.Reverse
+	} else {
+		l.table.Sorted, l.table.Reverse = column, false
+	}
+	l.changed()
+}
+
+func (l *list[R, K]) sortBy(step int) {
+	var sortable []string
+	at := 0
+	for _, c := range l.table.Columns {
+		if c.Letter == "" {
+			continue
+		}
+		if c.Key == l.table.Sorted {
+			at = len(sortable)
+		}
+		sortable = append(sortable, c.Key)
+	}
+	if n := len(sortable); n > 0 {
+		l.Sort(sortable[(at+step+n)%n])
+	}
+}
+
+// Columns are the keys that can be sorted by, for completion.
+func (l *list[R, K]) Columns() []string {
+	var out []string
+	for _, c := range l.table.Columns {
+		if c.Letter != "" {
+			out = append(out, c.Key)
+		}
+	}
+	return out
+}
+
+func (l *list[R, K]) Filter() string { return l.filter }
+
+func (l *list[R, K]) SetFilter(s string) error {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		l.filter, l.match = "", nil
+		l.changed()
+		return nil
+	}
+	m, err := l.env.Parse(s)
+	if err != nil {
+		return err
+	}
+	l.filter, l.match = s, m
+	l.table.Start()
+	l.changed()
+	return nil
+}
+
+func (l *list[R, K]) Sections() []keys.Section {
+	var sorts []key.Binding
+	for _, c := range l.table.Columns {
+		if c.Letter != "" {
+			sorts = append(sorts, keys.Sort(c.Letter, strings.ToLower(strings.TrimLeft(c.Title, "✓~✗? "))))
+		}
+	}
+	return []keys.Section{{Title: "Sort", Bindings: sorts}}
+}
+
+func (l *list[R, K]) Resize(width, height int) {
+	l.width, l.height = width, height
+	l.noteHeight = 0
+	if l.note != nil && height >= 14 {
+		l.noteHeight = 4
+		if height >= 30 {
+			l.noteHeight = 6
+		}
+	}
+	l.table.Resize(width, height-l.noteHeight)
+	l.moved()
+}
+
+func (l *list[R, K]) View() []string {
+	th := l.env.Theme
+	l.table.Wide = l.env.Wide
+	if len(l.rows) == 0 {
+		return part.Frame(centred(l.width, l.height, l.empty(), th), l.height)
+	}
+	lines := l.table.View(th, func(i int, column string) part.Cell { return l.draw(l.rows[i], column) })
+	if l.noteHeight > 0 {
+		lines = append(lines, th.Rule.S(strings.Repeat(th.Line, l.width)))
+		if row, ok := l.Row(); ok {
+			lines = append(lines, l.note(row, l.width)...)
+		}
+	}
+	return part.Frame(lines, l.height)
+}
+
+func (l *list[R, K]) Wheel(n int) {
+	l.table.Move(n)
+	l.moved()
+}
+
+func (l *list[R, K]) Click(x, y int) Effect {
+	if y == 0 {
+		column := l.table.ColumnAt(x)
+		for _, c := range l.table.Columns {
+			if c.Key == column && c.Letter != "" {
+				l.Sort(column)
+			}
+		}
+		return Effect{}
+	}
+	l.table.Line(y)
+	l.moved()
+	return Effect{}
+}
+
+// Copy gives the row under the cursor, its cells between tabs.
+func (l *list[R, K]) Copy() string {
+	if row, ok := l.Row(); ok {
+		return l.plain(row)
+	}
+	return ""
+}
+
+// Export gives the loaded rows as tab-separated text under a title line.
+func (l *list[R, K]) Export() (lines []string, ext string) {
+	titles := make([]string, 0, len(l.table.Columns))
+	for _, c := range l.table.Columns {
+		titles = append(titles, c.Title)
+	}
+	lines = append(lines, strings.Join(titles, "\t"))
+	for _, r := range l.rows {
+		lines = append(lines, l.plain(r))
+	}
+	return lines, "tsv"
+}
+
+func (l *list[R, K]) plain(row R) string {
+	cells := make([]string, 0, len(l.table.Columns))
+	for _, c := range l.table.Columns {
+		cells = append(cells, strings.TrimSpace(l.draw(row, c.Key).Text))
+	}
+	return strings.Join(cells, "\t")
+}
+
+// notes wraps sentences for the room below a table.
+func (l *list[R, K]) notes(width int, sentences ...string) []string {
+	var out []string
+	for _, s := range sentences {
+		room := l.noteHeight - 1 - len(out)
+		for _, line := range part.Wrap(s, width-2, room, l.env.Theme.Ellipsis) {
+			out = append(out, "  "+line)
+		}
+	}
+	return out
+}

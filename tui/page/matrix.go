@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Matrix shows who talks to whom, workload by workload: the current verdict
+// and what the candidate makes of it.
+type Matrix struct {
+	env           *Env
+	names         []string // rows and columns alike, sorted
+	cells         map[pair]*meeting
+	flows, total  int
+	x, y          int // cursor
+	left, top     int
+	filter        string
+	match         func(*flow.Event) bool
+	rev           int
+	width, height int
+}
+
+type pair struct{ from, to string }
+
+// meeting sums up the flows of a pair.
+type meeting struct {
+	allowed, would, denied, contested, opened, other int
+	ports                                            []string
+}
+
+// matrixFlows is how many flows a matrix is made of.
+const matrixFlows = 20_000
+
+var _ Page = (*Matrix)(nil)
+
+// NewMatrix makes the page.
+func NewMatrix(env *Env) *Matrix { return &Matrix{env: env} }
+
+func (p *Matrix) Name() string  { return "matrix" }
+func (p *Matrix) Crumb() string { return "matrix" }
+func (p *Matrix) Rev() int      { return p.rev }
+
+// grid is the digest.
+type grid struct {
+	names        []string
+	cells        map[pair]*meeting
+	flows, total int
+}
+
+func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
+	q := store.Query{Flows: true, Limit: matrixFlows, Match: p.match, Trouble: p.env.Trouble}
+	return q, func(s *store.Snapshot) any {
+		g := grid{cells: map[pair]*meeting{}, flows: len(s.Flows), total: s.FlowTotal}
+		seen := map[string]bool{}
+		for _, r := range s.Flows {
+			e := &r.Event
+			to := e.Destination
+			if r.Backend != nil {
+				to = r.Backend
+			}
+			at := pair{peerGroup(e.Source), peerGroup(to)}
+			m := g.cells[at]
+			if m == nil {
+				m = &meeting{}
+				g.cells[at] = m
+				seen[at.from], seen[at.to] = true, true
+			}
+			m.add(e)
+		}
+		for n := range seen {
+			g.names = append(g.names, n)
+		}
+		slices.SortFunc(g.names, cmp.Compare)
+		return g
+	}
+}
+
+func (m *meeting) add(e *flow.Event) {
+	switch {
+	case e.Enforced:
+		m.denied++
+	case e.Verdict == flow.Deny && e.Candidate == flow.Allow:
+		m.opened++
+	case e.Verdict == flow.Deny:
+		m.denied++
+	case e.Verdict == flow.Allow && e.Candidate == flow.Deny:
+		m.would++
+	case e.Verdict == flow.Contested || e.Candidate == flow.Contested:
+		m.contested++
+	case e.Verdict == flow.Allow:
+		m.allowed++
+	default:
+		m.other++
+	}
+	if s := port(e); len(m.ports) < 8 && !slices.Contains(m.ports, s) {
+		m.ports = append(m.ports, s)
+	}
+}
+
+// word is the worst that happens between the two.
+func (m *meeting) word(th *style.Theme) style.Word {
+	switch {
+	case m.denied+m.opened > 0:
+		return th.One(flow.Deny)
+	case m.would > 0:
+		return th.Of(flow.Allow, flow.Deny, false)
+	case m.contested > 0:
+		return th.One(flow.Contested)
+	case m.allowed > 0:
+		return th.One(flow.Allow)
+	}
+	return th.One(flow.NotJudged)
+}
+
+func (p *Matrix) Set(digest any) {
+	g, ok := digest.(grid)
+	if !ok {
+		return
+	}
+	// the cursor stays on its pair, whoever else came
+	var row, column string
+	if p.y < len(p.names) && p.x < len(p.names) {
+		row, column = p.names[p.y], p.names[p.x]
+	}
+	p.names, p.cells, p.flows, p.total = g.names, g.cells, g.flows, g.total
+	if i, ok := slices.BinarySearch(p.names, row); ok {
+		p.y = i
+	}
+	if i, ok := slices.BinarySearch(p.names, column); ok {
+		p.x = i
+	}
+	p.clamp()
+}
+
+func (p *Matrix) clamp() {
+	n := len(p.names)
+	p.x, p.y = max(0, min(p.x, n-1)), max(0, min(p.y, n-1))
+	rows, cols := max(1, p.rowRoom()), max(1, p.columnRoom())
+	p.top = max(0, min(max(min(p.top, p.y), p.y-rows+1), n-rows))
+	p.left = max(0, min(max(min(p.left, p.x), p.x-cols+1), n-cols))
+}
+
+const cellWidth = 4
+
+func (p *Matrix) nameWidth() int   { return max(8, min(40, p.width/3)) }
+func (p *Matrix) columnRoom() int  { return (p.width - p.nameWidth() - 6) / cellWidth }
+func (p *Matrix) rowRoom() int     { return p.height - 1 - p.noteHeight() }
+func (p *Matrix) noteHeight() int  { return map[bool]int{true: 4}[p.height >= 12] }
+func (p *Matrix) Resize(w, h int)  { p.width, p.height = w, h; p.clamp() }
+func (p *Matrix) Filter() string   { return p.filter }
+func (p *Matrix) Wheel(n int)      { p.y += n; p.clamp() }
+func (p *Matrix) number(i int) int { return i + 1 }
+
+// SetFilter narrows the flows that are summed up.
+func (p *Matrix) SetFilter(s string) error {
+	s = strings.TrimSpace(s)
+	var match func(*flow.Event) bool
+	if s != "" {
+		m, err := p.env.Parse(s)
+		if err != nil {
+			return err
+		}
+		match = m
+	}
+	p.filter, p.match = s, match
+	p.rev++
+	return nil
+}
+
+func (p *Matrix) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	k := p.env.Keys
+	switch {
+	case key.Matches(msg, k.Enter):
+		if p.y < len(p.names) && p.x < len(p.names) {
+			from, to := p.names[p.y], p.names[p.x]
+			return Effect{Push: NewFlows(p.env, from+" "+p.env.Theme.Right+" "+to, func(e *flow.Event) bool {
+				return peerGroup(e.Source) == from && (peerGroup(e.Destination) == to || e.Destination != nil && e.Destination.Service != "")
+			})}, true
+		}
+	case key.Matches(msg, k.Up):
+		p.y--
+	case key.Matches(msg, k.Down):
+		p.y++
+	case key.Matches(msg, k.Left):
+		p.x--
+	case key.Matches(msg, k.Right):
+		p.x++
+	case key.Matches(msg, k.PageUp):
+		p.y -= max(1, p.rowRoom())
+	case key.Matches(msg, k.PageDown):
+		p.y += max(1, p.rowRoom())
+	case key.Matches(msg, k.Home):
+		p.x, p.y = 0, 0
+	case key.Matches(msg, k.End):
+		p.x, p.y = len(p.names)-1, len(p.names)-1
+	default:
+		return Effect{}, false
+	}
+	p.clamp()
+	return Effect{}, true
+}
+
+// Click puts the cursor on a cell.
+func (p *Matrix) Click(x, y int) Effect {
+	p.y = p.top + y - 1
+	if at := x - p.nameWidth() - 6; at >= 0 {
+		p.x = p.left + at/cellWidth
+	}
+	p.clamp()
+	return Effect{}
+}
+
+func (p *Matrix) Sections() []keys.Section {
+	k := p.env.Keys
+	return []keys.Section{{Title: "Matrix", Bindings: []key.Binding{k.Left, k.Right, k.Enter}}}
+}
+
+func (p *Matrix) Footer() []key.Binding {
+	k := p.env.Keys
+	enter := k.Enter
+	enter.SetHelp("enter", "their flows")
+	return []key.Binding{enter, k.Filter, k.Trouble, k.Freeze}
+}
+
+// Copy gives the pair under the cursor in words.
+func (p *Matrix) Copy() string { return strings.Join(p.sentences(), " ") }
+
+// Export gives the whole matrix as tab-separated text.
+func (p *Matrix) Export() (lines []string, ext string) {
+	lines = append(lines, "from\\to\t"+strings.Join(p.names, "\t"))
+	for _, from := range p.names {
+		cells := []string{from}
+		for _, to := range p.names {
+			s := ""
+			if m := p.cells[pair{from, to}]; m != nil {
+				s = m.word(p.env.Theme).Text
+			}
+			cells = append(cells, s)
+		}
+		lines = append(lines, strings.Join(cells, "\t"))
+	}
+	return lines, "tsv"
+}
+
+func (p *Matrix) View() []string {
+	th := p.env.Theme
+	if len(p.names) == 0 {
+		return part.Frame(centred(p.width, p.height, p.env.nothing(p.filter, "Nobody has talked yet",
+			"Workloads appear with their first connection, rows as its source, columns as its destination."), th), p.height)
+	}
+	name := p.nameWidth()
+	var b strings.Builder
+	b.WriteString("  " + th.Head.S(part.Fit("FROM "+th.Right+" TO", name+4, false, th.Ellipsis)))
+	for x := p.left; x < min(len(p.names), p.left+p.columnRoom()); x++ {
+		paint := th.Head
+		if x == p.x {
+			paint = th.HeadSorted
+		}
+		n := strconv.Itoa(p.number(x))
+		b.WriteString(part.Spaces(cellWidth-len(n)) + paint.S(n))
+	}
+	lines := []string{part.Cut(b.String(), p.width, "")}
+	for y := p.top; y < min(len(p.names), p.top+p.rowRoom()); y++ {
+		lines = append(lines, part.Cut(p.line(y, name), p.width, ""))
+	}
+	if n := p.noteHeight(); n > 0 {
+		lines = part.Frame(lines, p.height-n)
+		lines = append(lines, th.Rule.S(strings.Repeat(th.Line, p.width)))
+		for _, s := range p.sentences() {
+			for _, l := range part.Wrap(s, p.width-4, 2, th.Ellipsis) {
+				lines = append(lines, "  "+l)
+			}
+		}
+	}
+	return part.Frame(lines, p.height)
+}
+
+func (p *Matrix) line(y, name int) string {
+	th := p.env.Theme
+	mark, paint := "  ", style.Paint{}
+	if y == p.y {
+		mark, paint = th.Glyphs.Cursor+" ", th.Strong
+	}
+	var b strings.Builder
+	b.WriteString(mark + th.Dim.S(part.Fit(strconv.Itoa(p.number(y)), 3, true, "")) + " " + paint.S(part.Fit(p.names[y], name, false, th.Ellipsis)))
+	for x := p.left; x < min(len(p.names), p.left+p.columnRoom()); x++ {
+		text, paint := th.None, th.Rule
+		if m := p.cells[pair{p.names[y], p.names[x]}]; m != nil {
+			w := m.word(th)
+			text, paint = w.Symbol, w.Paint
+		} else if !th.ASCII {
+			text = " "
+		}
+		if x == p.x && y == p.y {
+			b.WriteString("  " + th.Cursor.S(" "+text))
+		} else {
+			b.WriteString("   " + paint.S(text))
+		}
+	}
+	return b.String()
+}
+
+// sentences describe the pair under the cursor.
+func (p *Matrix) sentences() []string {
+	if p.y >= len(p.names) || p.x >= len(p.names) {
+		return nil
+	}
+	th := p.env.Theme
+	from, to := p.names[p.y], p.names[p.x]
+	s := from + " " + th.Right + " " + to + ": "
+	m := p.cells[pair{from, to}]
+	if m == nil {
+		return []string{s + "no connection seen."}
+	}
+	var facts []string
+	add := func(n int, what string) {
+		if n > 0 {
+			facts = append(facts, part.Count(uint64(n))+" "+what)
+		}
+	}
+	add(m.allowed, "allowed")
+	add(m.would, "the candidate would deny")
+	add(m.denied, "denied")
+	add(m.opened, "denied that the candidate would allow")
+	add(m.contested, "contested")
+	add(m.other, "not judged")
+	out := []string{s + strings.Join(facts, ", ") + "  (" + strings.Join(m.ports, " ") + ")"}
+	if p.total > p.flows {
+		out = append(out, "Made of the newest "+part.Count(uint64(p.flows))+" of "+part.Count(uint64(p.total))+" flows.")
+	}
+	return out
+}

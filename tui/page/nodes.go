@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"charm.land/bubbles/v2/key"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Nodes shows how each probe is and what it costs.
+type Nodes struct {
+	list[*store.NodeRow, string]
+}
+
+var _ Page = (*Nodes)(nil)
+
+// NewNodes makes the page.
+func NewNodes(env *Env) *Nodes {
+	p := &Nodes{}
+	p.list = list[*store.NodeRow, string]{env: env, draw: p.cell, note: p.explain, empty: p.nothing}
+	p.table.Sorted = "node"
+	p.table.Columns = []part.Column{
+		{Key: "node", Title: "NODE", Letter: "N", Min: 12, Max: 36},
+		{Key: "phase", Title: "PROBE", Letter: "B", Min: 12},
+		{Key: "pods", Title: "PODS", Letter: "P", Min: 6, Right: true, Rank: 1},
+		{Key: "lost", Title: "SAMPLES LOST", Letter: "L", Min: 12, Right: true, Rank: 2},
+		{Key: "cpu", Title: "CPU", Letter: "C", Min: 5, Right: true, Rank: 3},
+		{Key: "memory", Title: "MEMORY", Letter: "M", Min: 6, Right: true, Rank: 3},
+		{Key: "stream", Title: "STREAM", Letter: "T", Min: part.RateWidth, Right: true, Rank: 5},
+		{Key: "ring", Title: "RING", Letter: "R", Min: 5, Right: true, Rank: 6},
+		{Key: "conns", Title: "CONNS", Letter: "O", Min: part.CountWidth, Right: true, Rank: 6},
+		{Key: "lease", Title: "LEASE", Letter: "S", Min: 8, Right: true, Rank: 4},
+		{Key: "hook", Title: "HOOK", Letter: "K", Min: 6, Rank: 7},
+		{Key: "kernel", Title: "KERNEL", Letter: "V", Min: 12, Max: 28, Rank: 8},
+		{Key: "others", Title: "ALSO ON THE HOOK", Min: 16, Max: 40, Rank: 9, Wide: true},
+	}
+	return p
+}
+
+func (p *Nodes) Name() string  { return "nodes" }
+func (p *Nodes) Crumb() string { return "nodes" }
+
+func (p *Nodes) Ask() (store.Query, func(*store.Snapshot) any) {
+	q := p.query(store.Query{Nodes: true})
+	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
+	p.asked, _ = p.table.Window()
+	keep, order, trouble := words(p.filter), q.Order, p.env.Trouble
+	return q, func(s *store.Snapshot) any {
+		rows := slices.DeleteFunc(slices.Clone(s.Nodes), func(r *store.NodeRow) bool {
+			return !keep(r.Node) || trouble && r.Phase == "live" && r.Failed == 0 && !r.Loss.Any()
+		})
+		slices.SortStableFunc(rows, func(a, b *store.NodeRow) int {
+			c := compareNodes(a, b, order.By)
+			if order.Reverse {
+				c = -c
+			}
+			return cmp.Or(c, cmp.Compare(a.Node, b.Node))
+		})
+		return newBatch(rows, 0, len(rows), func(r *store.NodeRow) string { return r.Node })
+	}
+}
+
+func compareNodes(a, b *store.NodeRow, by string) int {
+	switch by {
+	case "phase":
+		return cmp.Compare(a.Phase, b.Phase)
+	case "pods":
+		return cmp.Compare(b.Endpoints, a.Endpoints)
+	case "lost":
+		return cmp.Compare(lost(b.Loss), lost(a.Loss))
+	case "cpu":
+		return cmp.Compare(b.CPU, a.CPU)
+	case "memory":
+		return cmp.Compare(b.RSS+b.MapBytes, a.RSS+a.MapBytes)
+	case "stream":
+		return cmp.Compare(b.SentRate, a.SentRate)
+	case "ring":
+		return cmp.Compare(b.RingFill, a.RingFill)
+	case "conns":
+		return cmp.Compare(b.Conns, a.Conns)
+	case "lease":
+		return cmp.Compare(b.LeaseLeft, a.LeaseLeft)
+	case "hook":
+		return cmp.Compare(a.Hook, b.Hook)
+	case "kernel":
+		return cmp.Compare(a.Kernel, b.Kernel)
+	}
+	return cmp.Compare(a.Node, b.Node)
+}
+
+func lost(l store.Loss) uint64 { return l.Ring + l.Thinned + l.Table + l.Resent }
+
+func (p *Nodes) Footer() []key.Binding {
+	k := p.env.Keys
+	return []key.Binding{k.Filter, k.Trouble, k.Wide, k.Freeze}
+}
+
+// phase is a probe's state as people read it.
+func (p *Nodes) phase(r *store.NodeRow) style.Word {
+	th := p.env.Theme
+	w := style.Word{Symbol: th.Glyphs.Off, Text: part.Clean(r.Phase), Paint: th.Warn}
+	switch r.Phase {
+	case "live":
+		w.Symbol, w.Paint = th.On, th.Good
+		if r.Failed > 0 {
+			w.Symbol, w.Paint = th.Unsure, th.Warn
+		}
+	case "failed", "cut", "gone":
+		w.Symbol, w.Paint = th.No, th.Bad
+	}
+	return w
+}
+
+func (p *Nodes) cell(r *store.NodeRow, column string) part.Cell {
+	th := p.env.Theme
+	switch column {
+	case "node":
+		return part.Cell{Text: part.Clean(r.Node)}
+	case "phase":
+		w := p.phase(r)
+		return part.Cell{Text: w.String(), Paint: w.Paint}
+	case "pods":
+		if r.Failed > 0 {
+			return part.Cell{Text: part.Count(uint64(max(0, r.Endpoints))) + "!", Paint: th.Warn}
+		}
+		return part.Cell{Text: part.Count(uint64(max(0, r.Endpoints)))}
+	case "lost":
+		if !r.Loss.Any() {
+			return part.Cell{Text: "0", Paint: th.Dim}
+		}
+		return part.Cell{Text: part.Count(lost(r.Loss)), Paint: th.Warn}
+	case "cpu":
+		return part.Cell{Text: part.Percent(r.CPU)}
+	case "memory":
+		return part.Cell{Text: part.Size(r.RSS + r.MapBytes)}
+	case "stream":
+		return part.Cell{Text: part.Rate(r.SentRate)}
+	case "ring":
+		paint := th.Dim
+		if r.RingFill > 0.8 {
+			paint = th.Warn
+		}
+		return part.Cell{Text: part.Percent(r.RingFill), Paint: paint}
+	case "conns":
+		return part.Cell{Text: part.Count(uint64(r.Conns))}
+	case "lease":
+		if !r.Enforcing {
+			return part.Cell{Text: th.None, Paint: th.Dim}
+		}
+		return part.Cell{Text: part.Left(r.LeaseLeft), Paint: th.Denied}
+	case "hook":
+		return part.Cell{Text: part.Clean(r.Hook), Paint: th.Dim}
+	case "kernel":
+		return part.Cell{Text: part.Clean(r.Kernel), Paint: th.Dim}
+	case "others":
+		return part.Cell{Text: part.Clean(strings.Join(r.Others, ", ")), Paint: th.Dim}
+	}
+	return part.Cell{}
+}
+
+func (p *Nodes) explain(r *store.NodeRow, width int) []string {
+	var s []string
+	if r.Error != "" {
+		s = append(s, "Error: "+part.Clean(r.Error))
+	}
+	if r.Message != "" {
+		s = append(s, part.Clean(r.Message))
+	}
+	if r.Failed > 0 {
+		s = append(s, part.Count(uint64(r.Failed))+" pods could not be attached to: their traffic is not seen.")
+	}
+	if l := r.Loss; l.Any() {
+		var causes []string
+		add := func(n uint64, what string) {
+			if n > 0 {
+				causes = append(causes, part.Count(n)+" "+what)
+			}
+		}
+		add(l.Ring, "found the ring full")
+		add(l.Thinned, "thinned to keep the stream small")
+		add(l.Table, "connections found the table full")
+		add(l.Resent, "frames lost with a cut stream")
+		s = append(s, "Samples lost: "+strings.Join(causes, ", ")+". Counters stay exact.")
+	}
+	for _, f := range r.Features {
+		if !f.Present {
+			s = append(s, "Without "+part.Clean(f.Name)+": "+part.Clean(f.Why))
+		}
+	}
+	if len(r.Others) > 0 {
+		s = append(s, "Also on our hooks: "+part.Clean(strings.Join(r.Others, ", "))+". They run as before.")
+	}
+	if len(s) == 0 {
+		s = append(s, "All is well: every sample arrived, every feature works.")
+	}
+	return p.notes(width, s...)
+}
+
+func (p *Nodes) nothing() []string {
+	if p.filter != "" {
+		return p.env.nothing(p.filter)
+	}
+	if p.env.Trouble {
+		return []string{"No node is in trouble", "ctrl+z shows all nodes."}
+	}
+	return []string{"No node yet", "A node appears here as soon as its probe pod is being created."}
+}

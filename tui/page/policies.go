@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Policies lists the policies with their mode, which is changed here.
+type Policies struct {
+	list[*store.PolicyRow, PolicyID]
+}
+
+// PolicyID names a policy's version: the cluster's and a file's are two rows.
+type PolicyID struct {
+	Kind                    flow.RuleKind
+	Namespace, Name, Origin string
+}
+
+// IDOf is the row's id.
+func IDOf(r *store.PolicyRow) PolicyID { return PolicyID{r.Kind, r.Namespace, r.Name, r.Origin} }
+
+var _ Page = (*Policies)(nil)
+
+// NewPolicies makes the page.
+func NewPolicies(env *Env) *Policies {
+	p := &Policies{}
+	p.list = list[*store.PolicyRow, PolicyID]{env: env, draw: p.cell, note: p.explain, empty: p.nothing}
+	p.table.Sorted = "name"
+	p.table.Columns = []part.Column{
+		{Key: "mode", Title: "MODE", Letter: "M", Min: 11},
+		{Key: "name", Title: "POLICY", Letter: "N", Min: 20, Max: 52},
+		{Key: "kind", Title: "KIND", Letter: "K", Min: 14, Max: 26, Rank: 4},
+		{Key: "origin", Title: "FROM", Letter: "F", Min: 8, Max: 28, Rank: 3},
+		{Key: "pods", Title: "PODS", Letter: "P", Min: 5, Right: true, Rank: 2},
+		{Key: "hits", Title: "DECIDED", Letter: "H", Min: 7, Right: true, Rank: 1},
+		{Key: "would", Title: "WOULD DENY", Letter: "W", Min: 10, Right: true},
+	}
+	return p
+}
+
+func (p *Policies) Name() string  { return "policies" }
+func (p *Policies) Crumb() string { return "policies" }
+
+func (p *Policies) Ask() (store.Query, func(*store.Snapshot) any) {
+	q := p.query(store.Query{Policies: true})
+	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
+	p.asked, _ = p.table.Window()
+	keep, order, trouble := words(p.filter), q.Order, p.env.Trouble
+	return q, func(s *store.Snapshot) any {
+		rows := slices.DeleteFunc(slices.Clone(s.Policies), func(r *store.PolicyRow) bool {
+			return !keep(slash(r.Namespace, r.Name)+" "+string(r.Kind)+" "+r.Origin) || trouble && r.WouldDeny == 0 && r.NotEvaluated == ""
+		})
+		slices.SortStableFunc(rows, func(a, b *store.PolicyRow) int {
+			c := comparePolicies(a, b, order.By)
+			if order.Reverse {
+				c = -c
+			}
+			return cmp.Or(c, cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Origin, b.Origin))
+		})
+		return newBatch(rows, 0, len(rows), IDOf)
+	}
+}
+
+func comparePolicies(a, b *store.PolicyRow, by string) int {
+	switch by {
+	case "mode":
+		return cmp.Compare(rank(b), rank(a))
+	case "kind":
+		return cmp.Compare(a.Kind, b.Kind)
+	case "origin":
+		return cmp.Compare(a.Origin, b.Origin)
+	case "pods":
+		return cmp.Compare(b.Selected, a.Selected)
+	case "hits":
+		return cmp.Compare(b.Hits, a.Hits)
+	case "would":
+		return cmp.Compare(b.WouldDeny, a.WouldDeny)
+	}
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+func rank(r *store.PolicyRow) int {
+	switch {
+	case r.Enforced:
+		return 3
+	case r.Candidate != r.Current:
+		return 2
+	case r.Candidate:
+		return 1
+	}
+	return 0
+}
+
+// mode is the policy's mode as people read it.
+func (e *Env) mode(r *store.PolicyRow) style.Word {
+	th := e.Theme
+	switch {
+	case r.NotEvaluated != "":
+		return style.Word{Symbol: th.Unsure, Text: "not judged", Paint: th.Dim}
+	case r.Enforced:
+		return style.Word{Symbol: th.No, Text: "enforced", Paint: th.Denied}
+	case r.Current && r.Candidate, r.Current && !e.Health.HasCandidate:
+		return style.Word{Symbol: th.On, Text: "current", Paint: th.Text}
+	case r.Current:
+		return style.Word{Symbol: th.Would, Text: "left out", Paint: th.WouldDeny}
+	case r.Candidate:
+		return style.Word{Symbol: th.Would, Text: "dry-run", Paint: th.WouldDeny}
+	}
+	return style.Word{Symbol: th.Glyphs.Off, Text: "off", Paint: th.Dim}
+}
+
+func (p *Policies) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	k := p.env.Keys
+	r, ok := p.Row()
+	switch {
+	case !ok:
+	case key.Matches(msg, k.Enter):
+		return Effect{Push: NewPolicy(p.env, r)}, true
+	default:
+		if eff, handled := p.env.modeKey(msg, r); handled {
+			return eff, true
+		}
+	}
+	return p.list.Key(msg)
+}
+
+// Take waits for the preview that precedes enforcing.
+func (p *Policies) Take(msg tea.Msg) Effect { return p.env.previewed(msg) }
+
+// modeKey handles the keys that change a policy's mode; the list and the
+// policy's own page share them.
+func (e *Env) modeKey(msg tea.KeyPressMsg, r *store.PolicyRow) (Effect, bool) {
+	k := e.Keys
+	switch {
+	case key.Matches(msg, k.Toggle):
+		switch {
+		case r.Enforced:
+			return e.setMode(r, "off"), true
+		case r.Candidate:
+			return e.wantEnforce(r), true
+		}
+		return e.setMode(r, "dry-run"), true
+	case key.Matches(msg, k.Off):
+		return e.setMode(r, "off"), true
+	case key.Matches(msg, k.DryRun):
+		return e.setMode(r, "dry-run"), true
+	case key.Matches(msg, k.Enforce):
+		return e.wantEnforce(r), true
+	}
+	return Effect{}, false
+}
+
+func (e *Env) setMode(r *store.PolicyRow, mode string) Effect {
+	name := part.Clean(slash(r.Namespace, r.Name))
+	if r.NotEvaluated != "" {
+		return Effect{Toast: name + " can't be judged: " + part.Clean(r.NotEvaluated), Bad: true}
+	}
+	if why := e.Actions.Can("mode"); why != "" {
+		return Effect{Toast: part.Clean(why), Bad: true}
+	}
+	good := name + " is in dry-run: flows it would change are marked " + e.Theme.Would + ", nothing is cut."
+	if mode == "off" {
+		good = name + " is off."
+	}
+	return Effect{Cmd: act(good, func(ctx context.Context) error {
+		return e.Actions.SetMode(ctx, r.Kind, r.Namespace, r.Name, mode)
+	})}
+}
+
+// previewMsg says what enforcing a policy would cut.
+type previewMsg struct {
+	policy *store.PolicyRow
+	flows  []*store.FlowRow
+	err    error
+}
+
+// wantEnforce asks what would be cut before it asks the person.
+func (e *Env) wantEnforce(r *store.PolicyRow) Effect {
+	if r.NotEvaluated != "" {
+		return Effect{Toast: part.Clean(slash(r.Namespace, r.Name)) + " can't be enforced: " + part.Clean(r.NotEvaluated), Bad: true}
+	}
+	if why := e.Actions.Can("enforce"); why != "" {
+		return Effect{Toast: part.Clean(why), Bad: true}
+	}
+	return Effect{Toast: "Looking up which live connections it would cut" + e.Theme.Ellipsis, Cmd: func() tea.Msg {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		flows, err := e.Actions.Preview(ctx, r.Kind, r.Namespace, r.Name)
+		return previewMsg{r, flows, err}
+	}}
+}
+
+func (e *Env) previewed(msg tea.Msg) Effect {
+	m, ok := msg.(previewMsg)
+	if !ok {
+		return Effect{}
+	}
+	if m.err != nil {
+		return Effect{Toast: part.Clean(m.err.Error()), Bad: true}
+	}
+	return Effect{Push: NewConfirm(e, m.policy, m.flows)}
+}
+
+func (p *Policies) Sections() []keys.Section {
+	k := p.env.Keys
+	return append([]keys.Section{{Title: "Policies", Bindings: []key.Binding{k.Enter, k.Toggle, k.Off, k.DryRun, k.Enforce}}}, p.list.Sections()...)
+}
+
+func (p *Policies) Footer() []key.Binding {
+	k := p.env.Keys
+	enter, toggle := k.Enter, k.Toggle
+	enter.SetHelp("enter", "YAML")
+	if r, ok := p.Row(); ok {
+		switch {
+		case r.Enforced:
+			toggle.SetHelp("t", "stop enforcing")
+		case r.Candidate:
+			toggle.SetHelp("t", "enforce"+p.env.Theme.Ellipsis)
+		default:
+			toggle.SetHelp("t", "dry-run")
+		}
+	}
+	return []key.Binding{toggle, enter, k.DryRun, k.Enforce, k.Off, k.Filter}
+}
+
+func (p *Policies) cell(r *store.PolicyRow, column string) part.Cell {
+	th := p.env.Theme
+	switch column {
+	case "mode":
+		w := p.env.mode(r)
+		return part.Cell{Text: w.String(), Paint: w.Paint}
+	case "name":
+		return part.Cell{Text: part.Clean(slash(r.Namespace, r.Name))}
+	case "kind":
+		return part.Cell{Text: part.Clean(string(r.Kind)), Paint: th.Dim}
+	case "origin":
+		return part.Cell{Text: part.Clean(r.Origin), Paint: th.Dim}
+	case "pods":
+		return part.Cell{Text: part.Count(uint64(max(0, r.Selected)))}
+	case "hits":
+		return part.Cell{Text: part.Count(r.Hits)}
+	case "would":
+		return part.Cell{Text: part.Nought(r.WouldDeny), Paint: th.WouldDeny}
+	}
+	return part.Cell{}
+}
+
+func (p *Policies) explain(r *store.PolicyRow, width int) []string {
+	return p.notes(width, p.env.policySentence(r))
+}
+
+// policySentence says what the mode means for this policy right now.
+func (e *Env) policySentence(r *store.PolicyRow) string {
+	pods := part.Count(uint64(max(0, r.Selected))) + " pods"
+	if r.Selected == 1 {
+		pods = "1 pod"
+	}
+	switch {
+	case r.NotEvaluated != "":
+		return "Shown, but not judged: " + part.Clean(r.NotEvaluated)
+	case r.Enforced:
+		return "Its denials are dropped while the lease runs, for " + pods + ". When this program ends, by whatever cause, traffic is free again within seconds."
+	case r.Current && r.Candidate, r.Current && !e.Health.HasCandidate:
+		s := "In the cluster, selects " + pods + ". o leaves it out of the candidate, to see what it holds back."
+		if r.Selected == 0 {
+			s = "In the cluster, but it selects no pod: it does nothing."
+		}
+		return s
+	case r.Current:
+		return "In the cluster, but left out of the candidate: rows marked show what would change without it. d puts it back."
+	case r.Candidate && r.WouldDeny > 0:
+		return "Only tried: selects " + pods + ", would have denied " + part.Count(r.WouldDeny) + " flows so far, cut none. enter shows by which rule; e enforces under a lease, after listing what that would cut."
+	case r.Candidate:
+		return "Only tried: selects " + pods + ", would have denied nothing so far. Traffic that is rare (batch jobs) may not have happened yet."
+	}
+	return "Not part of anything. d tries it on the live traffic and cuts nothing."
+}
+
+func (p *Policies) nothing() []string {
+	return p.env.nothing(p.filter, "No policy here",
+		"The cluster has none in these namespaces, and no file was given. Every pod accepts everything. Try one: kubectl ebpol dry-run -f policy.yaml")
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"strings"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+)
+
+// Policy shows one policy's YAML with live counts beside its rules.
+type Policy struct {
+	env           *Env
+	id            PolicyID
+	row           *store.PolicyRow // the newest; never nil
+	gone          bool
+	text          string // the YAML that lines and marks are of
+	lines         []string
+	painted       []string
+	marks         map[int]store.RuleAt
+	top           int
+	width, height int
+}
+
+var _ Page = (*Policy)(nil)
+
+// maxYAML is how many lines of a policy are shown.
+const maxYAML = 2000
+
+// NewPolicy opens a policy's page.
+func NewPolicy(env *Env, row *store.PolicyRow) *Policy {
+	p := &Policy{env: env, id: IDOf(row), row: row}
+	p.read()
+	return p
+}
+
+func (p *Policy) Name() string  { return "policy" }
+func (p *Policy) Crumb() string { return part.Clean(slash(p.id.Namespace, p.id.Name)) }
+func (p *Policy) Rev() int      { return 0 }
+
+func (p *Policy) Ask() (store.Query, func(*store.Snapshot) any) {
+	id := p.id
+	return store.Query{Policies: true, Limit: 20_000}, func(s *store.Snapshot) any {
+		for _, r := range s.Policies {
+			if IDOf(r) == id {
+				return r
+			}
+		}
+		return (*store.PolicyRow)(nil)
+	}
+}
+
+func (p *Policy) Set(digest any) {
+	r, ok := digest.(*store.PolicyRow)
+	if !ok {
+		return
+	}
+	p.gone = r == nil
+	if r != nil {
+		p.row = r
+		p.read()
+	}
+}
+
+// read prepares the text, once per version of the policy.
+func (p *Policy) read() {
+	if p.lines != nil && p.text == p.row.YAML {
+		return
+	}
+	p.text = p.row.YAML
+	p.lines = part.CleanLines(p.text, maxYAML)
+	p.marks = ruleLines(p.text)
+	p.painted = make([]string, len(p.lines))
+	for i, l := range p.lines {
+		p.painted[i] = part.YAML(l, p.env.Theme)
+	}
+}
+
+func (p *Policy) Resize(w, h int) { p.width, p.height = w, h }
+
+func (p *Policy) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	k := p.env.Keys
+	switch {
+	case key.Matches(msg, k.Up):
+		p.top--
+	case key.Matches(msg, k.Down):
+		p.top++
+	case key.Matches(msg, k.PageUp):
+		p.top -= max(1, p.height-6)
+	case key.Matches(msg, k.PageDown):
+		p.top += max(1, p.height-6)
+	case key.Matches(msg, k.Home):
+		p.top = 0
+	case key.Matches(msg, k.End):
+		p.top = len(p.lines)
+	case key.Matches(msg, k.Enter):
+		return Effect{Push: NewFlows(p.env, slash(p.id.Namespace, p.id.Name), p.decides())}, true
+	default:
+		return p.env.modeKey(msg, p.row)
+	}
+	return Effect{}, true
+}
+
+// decides matches the flows that the policy decides, now or as a candidate.
+func (p *Policy) decides() func(*flow.Event) bool {
+	id := p.id
+	is := func(r *flow.Rule) bool {
+		return r != nil && r.Kind == id.Kind && r.Namespace == id.Namespace && r.Name == id.Name
+	}
+	return func(e *flow.Event) bool {
+		if is(e.Rule) || is(e.CandidateRule) {
+			return true
+		}
+		for i := range e.IsolatedBy {
+			if is(&e.IsolatedBy[i]) {
+				return true
+			}
+		}
+		for i := range e.CandidateIsolatedBy {
+			if is(&e.CandidateIsolatedBy[i]) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// Take waits for the preview that precedes enforcing.
+func (p *Policy) Take(msg tea.Msg) Effect { return p.env.previewed(msg) }
+
+// Wheel scrolls.
+func (p *Policy) Wheel(n int) { p.top += n }
+
+// Click does nothing: there is nothing to hit.
+func (p *Policy) Click(int, int) Effect { return Effect{} }
+
+// Copy gives the YAML.
+func (p *Policy) Copy() string { return strings.Join(p.lines, "\n") + "\n" }
+
+// Export gives the YAML.
+func (p *Policy) Export() (lines []string, ext string) { return p.lines, "yaml" }
+
+func (p *Policy) Sections() []keys.Section {
+	k := p.env.Keys
+	enter := k.Enter
+	enter.SetHelp("enter", "the flows that it decides")
+	return []keys.Section{{Title: "Policy", Bindings: []key.Binding{enter, k.Toggle, k.Off, k.DryRun, k.Enforce}}}
+}
+
+func (p *Policy) Footer() []key.Binding {
+	k := p.env.Keys
+	enter := k.Enter
+	enter.SetHelp("enter", "its flows")
+	return []key.Binding{k.Back, enter, k.DryRun, k.Enforce, k.Off, k.Copy}
+}
+
+// gutter is the width of the counts beside the YAML.
+const gutter = part.CountWidth + 3
+
+func (p *Policy) View() []string {
+	th, r := p.env.Theme, p.row
+	w := p.env.mode(r)
+	lines := []string{part.Bar(th, p.width,
+		[]part.Segment{{Text: " " + w.String(), Paint: w.Paint}, {Text: part.Clean(string(r.Kind)), Paint: th.Dim, Rank: 2}, {Text: p.Crumb(), Paint: th.Strong}, {Text: "from " + part.Clean(r.Origin), Paint: th.Dim, Rank: 3}},
+		[]part.Segment{{Text: part.Count(uint64(max(0, r.Selected))) + " pods", Rank: 1}, {Text: part.Count(r.Hits) + " decided", Rank: 1}, {Text: part.Count(r.WouldDeny) + " would deny ", Paint: th.WouldDeny, Rank: 1}})}
+	if p.height >= 8 {
+		for _, s := range part.Wrap(p.env.policySentence(r), p.width-2, 2, th.Ellipsis) {
+			lines = append(lines, " "+th.Dim.S(s))
+		}
+		lines = append(lines, th.Rule.S(strings.Repeat(th.Line, p.width)))
+	}
+	if p.gone {
+		lines = append(lines, th.Bad.S(part.Cut(" This policy has been deleted; below is how it was.", p.width, th.Ellipsis)))
+	}
+	if len(p.lines) == 0 {
+		lines = append(lines, th.Dim.S(part.Cut(" Its text is not known here.", p.width, th.Ellipsis)))
+	}
+	room := p.height - len(lines)
+	p.top = max(0, min(p.top, len(p.lines)-room))
+	for i := p.top; i < len(p.lines) && i < p.top+room; i++ {
+		lines = append(lines, part.Cut(p.count(i+1)+p.painted[i], p.width, th.Ellipsis))
+	}
+	return part.Frame(lines, p.height)
+}
+
+// count is what stands in the gutter of a line (from 1): how many flows the
+// rule that begins there decided.
+func (p *Policy) count(line int) string {
+	th := p.env.Theme
+	at, ok := p.marks[line]
+	if !ok {
+		return part.Spaces(part.CountWidth+1) + th.Rule.S(th.Bar) + " "
+	}
+	n := p.row.RuleHits[at]
+	paint := th.Strong
+	switch {
+	case n == 0:
+		paint = th.Dim
+	case at.Index < 0 && p.row.Current:
+		paint = th.Denied
+	case at.Index < 0:
+		paint = th.WouldDeny
+	}
+	return paint.S(part.Fit(part.Count(n), part.CountWidth, true, th.Ellipsis)) + " " + th.Rule.S(th.Bar) + " "
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"encoding/json"
+	"slices"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Timeline lists what happened, the newest first: verdict changes, drops,
+// losses and gaps.
+type Timeline struct {
+	list[*flow.Event, momentID]
+}
+
+// momentID names an event: its time, kind and place among equal ones.
+type momentID struct {
+	at   int64
+	kind flow.EventType
+	node string
+	n    int
+}
+
+var _ Page = (*Timeline)(nil)
+
+// NewTimeline makes the page.
+func NewTimeline(env *Env) *Timeline {
+	p := &Timeline{}
+	p.list = list[*flow.Event, momentID]{env: env, draw: p.cell, empty: p.nothing}
+	p.table.Sorted = "time"
+	p.table.Columns = []part.Column{
+		{Key: "time", Title: "TIME (UTC)", Letter: "T", Min: 12},
+		{Key: "event", Title: "WHAT HAPPENED", Min: 20, Max: 200},
+		{Key: "node", Title: "NODE", Min: 8, Max: 20, Rank: 1},
+	}
+	return p
+}
+
+func (p *Timeline) Name() string  { return "timeline" }
+func (p *Timeline) Crumb() string { return "timeline" }
+
+func (p *Timeline) Ask() (store.Query, func(*store.Snapshot) any) {
+	q := p.query(store.Query{Timeline: true})
+	q.Offset, q.Limit = 0, 10_000
+	p.asked, _ = p.table.Window()
+	oldest := q.Order.Reverse
+	return q, func(s *store.Snapshot) any {
+		rows := make([]*flow.Event, len(s.Timeline))
+		for i := range s.Timeline {
+			rows[i] = &s.Timeline[i]
+		}
+		slices.SortStableFunc(rows, func(a, b *flow.Event) int {
+			if oldest {
+				return a.Time.Compare(b.Time)
+			}
+			return b.Time.Compare(a.Time)
+		})
+		seen := map[momentID]int{}
+		return newBatch(rows, 0, len(rows), func(e *flow.Event) momentID {
+			id := momentID{at: e.Time.UnixNano(), kind: e.Type, node: e.Node}
+			seen[id]++
+			id.n = seen[id]
+			return id
+		})
+	}
+}
+
+func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	if key.Matches(msg, p.env.Keys.Enter) {
+		if e, ok := p.Row(); ok {
+			return Effect{Push: NewWhyEvent(p.env, *e)}, true
+		}
+		return Effect{}, true
+	}
+	return p.list.Key(msg)
+}
+
+func (p *Timeline) Sections() []keys.Section {
+	return append([]keys.Section{{Title: "Timeline", Bindings: []key.Binding{p.env.Keys.Enter}}}, p.list.Sections()...)
+}
+
+func (p *Timeline) Footer() []key.Binding {
+	k := p.env.Keys
+	enter := k.Enter
+	enter.SetHelp("enter", "why")
+	return []key.Binding{enter, k.Filter, k.Trouble, k.Freeze}
+}
+
+func (p *Timeline) cell(e *flow.Event, column string) part.Cell {
+	th := p.env.Theme
+	switch column {
+	case "time":
+		return part.Cell{Text: clock(e.Time), Paint: th.Dim}
+	case "event":
+		return part.Cell{Text: eventLine(th, e, true), Paint: eventPaint(th, e)}
+	case "node":
+		return part.Cell{Text: part.Clean(e.Node), Paint: th.Dim}
+	}
+	return part.Cell{}
+}
+
+func (p *Timeline) nothing() []string {
+	return p.env.nothing(p.filter, "Nothing has happened yet",
+		"Verdict changes, drops, policy changes, losses and gaps of the stream are written down here as they happen.")
+}
+
+// Export gives the events as JSON Lines.
+func (p *Timeline) Export() (lines []string, ext string) {
+	for _, e := range p.rows {
+		if b, err := json.Marshal(e); err == nil {
+			lines = append(lines, string(b))
+		}
+	}
+	return lines, "jsonl"
+}
+
+func eventPaint(th *style.Theme, e *flow.Event) style.Paint {
+	switch e.Type {
+	case flow.DropEvent:
+		return th.Denied
+	case flow.LossEvent, flow.GapEvent:
+		return th.Warn
+	case flow.CloseEvent:
+		return th.Dim
+	case flow.FlowEvent, flow.VerdictEvent:
+		return th.Of(e.Verdict, e.Candidate, e.Enforced).Paint
+	}
+	return th.Text
+}
+
+// eventLine is one event in one unpainted line; ends says who is concerned,
+// which a flow's own history leaves out.
+func eventLine(th *style.Theme, e *flow.Event, ends bool) string {
+	who := ""
+	if ends && (e.Source != nil || e.Destination != nil) {
+		who = peerName(e.Source) + " " + th.Right + " " + peerName(e.Destination) + " " + port(e) + "  "
+	}
+	w := th.Of(e.Verdict, e.Candidate, e.Enforced)
+	why := decider(e)
+	if why != "" {
+		why = "  " + why
+	}
+	switch e.Type {
+	case flow.FlowEvent:
+		return w.String() + "  " + who + "first packet" + why
+	case flow.VerdictEvent:
+		return w.String() + "  " + who + "verdict changed" + why
+	case flow.CloseEvent:
+		return th.None + " closed  " + who + part.Count(e.Packets) + " packets, " + part.Size(e.Bytes)
+	case flow.DropEvent:
+		s := th.No + " dropped  " + who + part.Clean(e.Reason)
+		if e.Location != "" {
+			s += " at " + part.Clean(e.Location)
+		}
+		return s
+	case flow.LossEvent:
+		return th.Gap + " " + part.Count(e.Lost) + " samples lost: " + part.Clean(e.Reason) + " (counters stay exact)"
+	case flow.GapEvent:
+		s := th.Gap + " stream was cut: " + part.Clean(e.Reason)
+		if e.Lost > 0 {
+			s += ", " + part.Count(e.Lost) + " samples not seen"
+		}
+		return s
+	}
+	s := part.Clean(e.Note)
+	if s == "" {
+		s = part.Clean(string(e.Type))
+	}
+	return th.Bullet + " " + who + s
+}

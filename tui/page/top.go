@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Top sums up the traffic by workload, pod, namespace or node.
+type Top struct {
+	list[*store.WorkloadRow, workloadID]
+	group string
+}
+
+type workloadID struct{ namespace, name string }
+
+var (
+	_ Page = (*Top)(nil)
+
+	groups = []string{"workload", "pod", "namespace", "node"}
+)
+
+// NewTop makes the page.
+func NewTop(env *Env) *Top {
+	p := &Top{group: groups[0]}
+	p.list = list[*store.WorkloadRow, workloadID]{env: env, draw: p.cell, empty: p.nothing}
+	p.table.Sorted = "rate"
+	p.table.Columns = []part.Column{
+		{Key: "state", Title: " ", Min: 1},
+		{Key: "name", Title: "WORKLOAD", Letter: "N", Min: 18, Max: 48},
+		{Key: "rate", Title: "RATE", Letter: "R", Min: part.RateWidth, Right: true, Rank: 1},
+		{Key: "history", Title: "LAST MINUTES", Min: 12, Max: 30, Rank: 4},
+		{Key: "allowed", Title: "✓ ALLOW", Letter: "A", Min: 7, Right: true, Rank: 3},
+		{Key: "would", Title: "~ WOULD DENY", Letter: "W", Min: 12, Right: true},
+		{Key: "denied", Title: "✗ DENIED", Letter: "D", Min: 8, Right: true},
+		{Key: "contested", Title: "? CONTESTED", Letter: "C", Min: 11, Right: true, Rank: 7},
+		{Key: "dropped", Title: "DROPPED", Letter: "X", Min: 7, Right: true, Rank: 2},
+		{Key: "flows", Title: "OPEN", Letter: "F", Min: part.CountWidth, Right: true, Rank: 5},
+		{Key: "in", Title: "IN", Letter: "T", Min: part.SizeWidth, Right: true, Rank: 8},
+		{Key: "out", Title: "OUT", Letter: "O", Min: part.SizeWidth, Right: true, Rank: 8},
+		{Key: "pods", Title: "PODS", Letter: "P", Min: 5, Right: true, Rank: 6},
+		{Key: "nodes", Title: "NODES", Min: 8, Max: 24, Rank: 9, Wide: true},
+		{Key: "enforced", Title: "CUT BY US", Min: 9, Right: true, Rank: 9, Wide: true},
+	}
+	if th := env.Theme; th.ASCII {
+		for i := range p.table.Columns {
+			c := &p.table.Columns[i]
+			c.Title = strings.NewReplacer("✓", th.Yes, "✗", th.No).Replace(c.Title)
+		}
+	}
+	return p
+}
+
+func (p *Top) Name() string { return "top" }
+
+func (p *Top) Crumb() string { return "top by " + p.group }
+
+func (p *Top) Ask() (store.Query, func(*store.Snapshot) any) {
+	q := p.query(store.Query{Workloads: true, GroupBy: p.group})
+	// Groups are few: all of them come, and are filtered and sorted here. A
+	// filter by words means the names on the screen, one by fields or labels
+	// the flows that are summed up.
+	q.Offset, q.Limit = 0, 20_000
+	p.asked, _ = p.table.Window()
+	filter, order, group, trouble := p.filter, q.Order, p.group, q.Trouble
+	if fields(filter) {
+		filter = ""
+	} else {
+		q.Match = nil
+	}
+	return q, func(s *store.Snapshot) any {
+		rows := slices.Clone(s.Workloads)
+		keep := words(filter)
+		rows = slices.DeleteFunc(rows, func(r *store.WorkloadRow) bool {
+			return !keep(slash(r.Namespace, r.Name)) || trouble && r.WouldDeny|r.Denied|r.Contested|r.Dropped|r.Enforced == 0
+		})
+		slices.SortStableFunc(rows, func(a, b *store.WorkloadRow) int {
+			c := compareWorkloads(a, b, order.By)
+			if order.Reverse {
+				c = -c
+			}
+			return cmp.Or(c, cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+		})
+		return newBatch(rows, 0, len(rows), func(r *store.WorkloadRow) workloadID {
+			// the group keeps ids of different groupings apart
+			return workloadID{group + " " + r.Namespace, r.Name}
+		})
+	}
+}
+
+// compareWorkloads puts the most first, names in the order of the alphabet.
+func compareWorkloads(a, b *store.WorkloadRow, by string) int {
+	switch by {
+	case "name":
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	case "allowed":
+		return cmp.Compare(b.Allowed, a.Allowed)
+	case "would":
+		return cmp.Compare(b.WouldDeny, a.WouldDeny)
+	case "denied":
+		return cmp.Compare(b.Denied, a.Denied)
+	case "contested":
+		return cmp.Compare(b.Contested, a.Contested)
+	case "dropped":
+		return cmp.Compare(b.Dropped, a.Dropped)
+	case "flows":
+		return cmp.Compare(b.Flows, a.Flows)
+	case "in":
+		return cmp.Compare(b.BytesIn, a.BytesIn)
+	case "out":
+		return cmp.Compare(b.BytesOut, a.BytesOut)
+	case "pods":
+		return cmp.Compare(b.Pods, a.Pods)
+	}
+	return cmp.Compare(rateClass(b.Rate), rateClass(a.Rate))
+}
+
+// rateClass makes rates of the same magnitude equal, so that rows sorted by
+// rate don't change places at every tick: steps of a quarter.
+func rateClass(r float64) int {
+	n := 0
+	for r >= 1 {
+		r /= 1.25
+		n++
+	}
+	return n
+}
+
+func (p *Top) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	k := p.env.Keys
+	switch {
+	case key.Matches(msg, k.Enter):
+		if r, ok := p.Row(); ok {
+			return Effect{Push: NewFlows(p.env, slash(r.Namespace, r.Name), p.belongs(r))}, true
+		}
+		return Effect{}, true
+	case key.Matches(msg, k.Group):
+		i := slices.Index(groups, p.group)
+		p.Group(groups[(i+1)%len(groups)])
+		return Effect{}, true
+	}
+	return p.list.Key(msg)
+}
+
+// Group sums up by something else: "workload", "pod", "namespace" or "node".
+func (p *Top) Group(by string) bool {
+	if !slices.Contains(groups, by) {
+		return false
+	}
+	p.group = by
+	for i := range p.table.Columns {
+		if p.table.Columns[i].Key == "name" {
+			p.table.Columns[i].Title = strings.ToUpper(by)
+		}
+	}
+	p.table.Start()
+	p.changed()
+	return true
+}
+
+// belongs matches the flows of a row: those of which it is either end.
+func (p *Top) belongs(r *store.WorkloadRow) func(*flow.Event) bool {
+	ns, name, group := r.Namespace, r.Name, p.group
+	end := func(e *flow.Peer) bool {
+		if e == nil {
+			return false
+		}
+		switch group {
+		case "namespace":
+			return e.Namespace == cmp.Or(name, ns)
+		case "node":
+			return e.Node == name
+		case "pod":
+			return e.Namespace == ns && (e.Pod == name || "pod/"+e.Pod == name)
+		}
+		return e.Namespace == ns && (e.Workload == name || e.Workload == "" && "pod/"+e.Pod == name)
+	}
+	return func(e *flow.Event) bool {
+		return end(e.Source) || end(e.Destination) || group == "node" && e.Node == name
+	}
+}
+
+func (p *Top) Sections() []keys.Section {
+	return append([]keys.Section{{Title: "Top", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Group}}}, p.list.Sections()...)
+}
+
+func (p *Top) Footer() []key.Binding {
+	k := p.env.Keys
+	enter := k.Enter
+	enter.SetHelp("enter", "its flows")
+	return []key.Binding{enter, k.Filter, k.Group, k.Trouble, k.Freeze}
+}
+
+func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {
+	th := p.env.Theme
+	rare := func(n uint64, paint style.Paint) part.Cell { return part.Cell{Text: part.Nought(n), Paint: paint} }
+	switch column {
+	case "state":
+		switch {
+		case r.Denied+r.Enforced > 0:
+			return part.Cell{Text: th.No, Paint: th.Denied}
+		case r.WouldDeny > 0:
+			return part.Cell{Text: th.Would, Paint: th.WouldDeny}
+		case r.Contested > 0:
+			return part.Cell{Text: th.Unsure, Paint: th.Contested}
+		case r.Allowed > 0:
+			return part.Cell{Text: th.Yes, Paint: th.Allowed}
+		}
+		return part.Cell{Text: th.None, Paint: th.Dim}
+	case "name":
+		return part.Cell{Text: part.Clean(slash(r.Namespace, r.Name))}
+	case "rate":
+		if r.Rate < 0.5 {
+			return part.Cell{Text: part.Rate(0), Paint: th.Dim}
+		}
+		return part.Cell{Text: part.Rate(r.Rate)}
+	case "history":
+		width := 12
+		if p.width >= 160 {
+			width = 24
+		}
+		return part.Cell{Text: part.Spark(r.History, width, th.Glyphs.Spark), Paint: th.Trend}
+	case "allowed":
+		return part.Cell{Text: part.Nought(r.Allowed)}
+	case "would":
+		return rare(r.WouldDeny, th.WouldDeny)
+	case "denied":
+		return rare(r.Denied, th.Denied)
+	case "contested":
+		return rare(r.Contested, th.Contested)
+	case "dropped":
+		return rare(r.Dropped, th.Denied)
+	case "enforced":
+		return rare(r.Enforced, th.Denied)
+	case "flows":
+		return rare(uint64(max(0, r.Flows)), style.Paint{})
+	case "in":
+		return part.Cell{Text: part.Size(r.BytesIn), Paint: th.Dim}
+	case "out":
+		return part.Cell{Text: part.Size(r.BytesOut), Paint: th.Dim}
+	case "pods":
+		return part.Cell{Text: part.Nought(uint64(max(0, r.Pods))), Paint: th.Dim}
+	case "nodes":
+		return part.Cell{Text: part.Clean(strings.Join(r.Nodes, ",")), Paint: th.Dim}
+	}
+	return part.Cell{}
+}
+
+func (p *Top) nothing() []string {
+	return p.env.nothing(p.filter, "No traffic seen yet",
+		"Workloads appear with their first packet. Those that stay silent are not listed.")
+}

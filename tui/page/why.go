@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Why tells one flow's story, or one drop's: the reason in words first, then
+// the facts that it rests on.
+type Why struct {
+	env           *Env
+	id            *store.FlowID // of a flow; nil: only the event is known
+	row           *store.FlowRow
+	drop          *store.DropRow
+	event         flow.Event
+	history       []flow.Event
+	gone          bool
+	top, length   int
+	width, height int
+}
+
+var _ Page = (*Why)(nil)
+
+// NewWhy opens the story of a flow and follows it.
+func NewWhy(env *Env, row *store.FlowRow) *Why {
+	id := row.ID
+	return &Why{env: env, id: &id, row: row, event: row.Event}
+}
+
+// NewWhyDrop opens the story of a drop.
+func NewWhyDrop(env *Env, drop *store.DropRow) *Why {
+	return &Why{env: env, drop: drop, event: drop.Event}
+}
+
+// NewWhyEvent opens the story of an event of the timeline.
+func NewWhyEvent(env *Env, e flow.Event) *Why { return &Why{env: env, event: e} }
+
+func (p *Why) Name() string  { return "why" }
+func (p *Why) Crumb() string { return "why" }
+func (p *Why) Rev() int      { return 0 }
+
+// told is the digest: the flow as it is now, and what happened to it.
+type told struct {
+	row     *store.FlowRow
+	history []flow.Event
+}
+
+func (p *Why) Ask() (store.Query, func(*store.Snapshot) any) {
+	if p.id == nil {
+		return store.Query{Nodes: true}, func(*store.Snapshot) any { return nil }
+	}
+	return store.Query{Nodes: true, Selected: p.id}, func(s *store.Snapshot) any {
+		return told{s.Selected, s.FlowEvents}
+	}
+}
+
+func (p *Why) Set(digest any) {
+	t, ok := digest.(told)
+	if !ok {
+		return
+	}
+	p.gone = t.row == nil
+	if t.row != nil {
+		p.row, p.event, p.history = t.row, t.row.Event, t.history
+	}
+}
+
+func (p *Why) Resize(w, h int) { p.width, p.height = w, h }
+
+func (p *Why) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	k := p.env.Keys
+	switch {
+	case key.Matches(msg, k.Up):
+		p.top--
+	case key.Matches(msg, k.Down):
+		p.top++
+	case key.Matches(msg, k.PageUp):
+		p.top -= max(1, p.height-2)
+	case key.Matches(msg, k.PageDown):
+		p.top += max(1, p.height-2)
+	case key.Matches(msg, k.Home):
+		p.top = 0
+	case key.Matches(msg, k.End):
+		p.top = p.length
+	default:
+		return Effect{}, false
+	}
+	return Effect{}, true
+}
+
+// Wheel scrolls.
+func (p *Why) Wheel(n int) { p.top += n }
+
+// Click does nothing: there is nothing to hit.
+func (p *Why) Click(int, int) Effect { return Effect{} }
+
+// Copy gives the event as the JSON object that -o json prints.
+func (p *Why) Copy() string {
+	b, err := json.Marshal(&p.event)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// Export gives the event and its history as JSON Lines.
+func (p *Why) Export() (lines []string, ext string) {
+	lines = append(lines, p.Copy())
+	for i := range p.history {
+		if b, err := json.Marshal(&p.history[i]); err == nil {
+			lines = append(lines, string(b))
+		}
+	}
+	return lines, "jsonl"
+}
+
+func (p *Why) Sections() []keys.Section { return nil }
+
+func (p *Why) Footer() []key.Binding {
+	k := p.env.Keys
+	return []key.Binding{k.Back, k.Copy, k.Export, k.Freeze}
+}
+
+func (p *Why) View() []string {
+	lines := p.compose()
+	p.length = len(lines)
+	p.top = max(0, min(p.top, len(lines)-p.height))
+	for i := range lines {
+		lines[i] = part.Cut(lines[i], p.width, p.env.Theme.Ellipsis)
+	}
+	return part.Frame(lines[p.top:], p.height)
+}
+
+// compose writes the whole story, as long as it gets.
+func (p *Why) compose() []string {
+	th, e := p.env.Theme, &p.event
+	var out []string
+	add := func(lines ...string) { out = append(out, lines...) }
+	w := th.Of(e.Verdict, e.Candidate, e.Enforced)
+	if e.Type == flow.DropEvent && p.drop != nil {
+		w = style.Word{Symbol: th.No, Text: "dropped by " + part.Clean(p.drop.Culprit), Paint: th.Denied}
+	}
+	add(part.Bar(th, p.width, []part.Segment{{Text: " " + w.String(), Paint: w.Paint}, {
+		Text:  peerName(e.Source) + " " + th.Right + " " + peerName(p.target()) + "  " + port(e),
+		Paint: th.Strong,
+	}}, nil), "")
+	for _, s := range p.sentences() {
+		for _, l := range part.Wrap(s, min(p.width-2, 100), 8, th.Ellipsis) {
+			add(" " + l)
+		}
+	}
+	if p.gone {
+		add(" " + th.Dim.S("It has ended and was let go to stay within memory; this is how it was."))
+	}
+	if e.Verdict != flow.NotJudged || e.Candidate != flow.NotJudged {
+		add("")
+		p.side(add, "NOW", e.Verdict, e.Rule, e.IsolatedBy)
+		if e.Candidate != flow.NotJudged {
+			p.side(add, "CANDIDATE", e.Candidate, e.CandidateRule, e.CandidateIsolatedBy)
+		}
+	}
+	add("")
+	p.ends(add)
+	p.traffic(add)
+	p.where(add)
+	p.past(add)
+	return out
+}
+
+func (p *Why) target() *flow.Peer {
+	if p.row != nil && p.row.Backend != nil {
+		return p.row.Backend
+	}
+	return p.event.Destination
+}
+
+func (p *Why) sentences() []string {
+	if p.drop != nil {
+		s := part.Clean(p.drop.Sentence)
+		if s == "" {
+			s = "The kernel freed these packets for " + part.Clean(p.event.Reason) + "."
+		}
+		if p.drop.Benign {
+			return []string{"Harmless, part of ordinary life: " + s}
+		}
+		return []string{s}
+	}
+	if p.event.Note != "" && p.row == nil {
+		return []string{part.Clean(p.event.Note)}
+	}
+	return story(&p.event, p.row)
+}
+
+const labelWidth = 11
+
+func (p *Why) field(name, value string) string {
+	return " " + p.env.Theme.Head.S(part.Fit(name, labelWidth, false, "")) + " " + value
+}
+
+// side shows one of the two verdicts with what it rests on.
+func (p *Why) side(add func(...string), name string, v flow.Verdict, rule *flow.Rule, isolating []flow.Rule) {
+	th, e := p.env.Theme, &p.event
+	w := th.One(v)
+	s := w.Paint.S(w.String())
+	switch {
+	case rule != nil:
+		s += "  by " + ruleName(*rule, e.Direction)
+	case len(isolating) > 0:
+		s += "  by the default deny of"
+	case v == flow.Allow:
+		s += "  no policy isolates it" + map[bool]string{true: " for " + e.Direction.String()}[e.Direction != 0]
+	}
+	add(p.field(name, s))
+	for i, r := range isolating {
+		if i == 20 {
+			add(p.field("", "   and "+strconv.Itoa(len(isolating)-i)+" more"))
+			break
+		}
+		add(p.field("", "   "+th.Bullet+" "+ruleName(r, e.Direction)))
+	}
+}
+
+// ends shows both addresses, the service's and the backend's where there is one.
+func (p *Why) ends(add func(...string)) {
+	e := &p.event
+	who := func(q *flow.Peer) string {
+		if q == nil {
+			return "not known"
+		}
+		s := peerName(q)
+		if q.Pod != "" && q.Workload != "" {
+			s += " (" + part.Clean(q.Workload) + ")"
+		}
+		s += "  " + p.env.Theme.Dim.S(endpoint(q))
+		if q.Node != "" {
+			s += p.env.Theme.Dim.S("  on " + part.Clean(q.Node))
+		}
+		return s
+	}
+	add(p.field("FROM", who(e.Source)))
+	add(p.field("TO", who(e.Destination)))
+	if p.row != nil && p.row.Backend != nil {
+		add(p.field("", "answered by "+who(p.row.Backend)))
+	} else if e.Destination != nil && e.Destination.Service != "" && e.Destination.Pod == "" {
+		add(p.field("", p.env.Theme.Dim.S("a service; which backend answers is not known yet")))
+	}
+	if e.Direction != 0 {
+		subject, _ := judged(e)
+		add(p.field("JUDGED", e.Direction.String()+" of "+peerName(subject)))
+	}
+}
+
+func endpoint(q *flow.Peer) string {
+	if !q.IP.IsValid() {
+		return "address not known"
+	}
+	if q.Port == 0 {
+		return q.IP.String()
+	}
+	if q.IP.Is6() {
+		return "[" + q.IP.String() + "]:" + strconv.Itoa(int(q.Port))
+	}
+	return q.IP.String() + ":" + strconv.Itoa(int(q.Port))
+}
+
+// address is an end's address for a column.
+func address(q *flow.Peer) string {
+	if q == nil || !q.IP.IsValid() {
+		return ""
+	}
+	return q.IP.String()
+}
+
+func (p *Why) traffic(add func(...string)) {
+	th, r := p.env.Theme, p.row
+	if p.drop != nil {
+		n := part.Count(p.drop.Count) + " packets"
+		if p.drop.Sampled {
+			n = "at least " + n
+		}
+		add(p.field("DROPPED", n), p.field("SEEN", p.span(p.drop.First, p.drop.Last)))
+		return
+	}
+	if r == nil {
+		if e := &p.event; e.Packets > 0 {
+			add(p.field("TRAFFIC", part.Count(e.Packets)+" packets, "+part.Size(e.Bytes)))
+		}
+		add(p.field("AT", clock(p.event.Time)))
+		return
+	}
+	flowing := part.Rate(r.Rate)
+	if r.Closed {
+		flowing = "closed"
+	}
+	add(p.field("TRAFFIC", "in "+part.Count(r.PacketsIn)+" packets, "+part.Size(r.BytesIn)+"  "+th.Dot+"  out "+part.Count(r.PacketsOut)+" packets, "+part.Size(r.BytesOut)+"  "+th.Dot+"  "+flowing))
+	seen := p.span(r.First, r.Last)
+	if r.Preexisting {
+		seen += ", open before this session began"
+	}
+	if r.Guessed {
+		seen += "; found in mid-stream, so who opened it is a guess"
+	}
+	add(p.field("SEEN", seen))
+	if r.Drops > 0 {
+		add(p.field("DROPS", th.Denied.S(part.Count(r.Drops)+" packets")))
+	}
+	if flags := tcpFlags(r.TCPFlags); flags != "" && p.event.Protocol == flow.TCP {
+		add(p.field("TCP", flags))
+	}
+}
+
+func (p *Why) span(first, last time.Time) string {
+	s := clock(first)
+	if !last.Equal(first) {
+		s += " to " + clock(last)
+	}
+	return s + " (" + part.Age(p.env.Now.Sub(last)) + " ago)"
+}
+
+// where shows the kernel's side of a drop.
+func (p *Why) where(add func(...string)) {
+	e := &p.event
+	if e.Type != flow.DropEvent {
+		return
+	}
+	if e.Reason != "" {
+		add(p.field("REASON", part.Clean(e.Reason)))
+	}
+	if e.Device != "" {
+		add(p.field("DEVICE", part.Clean(e.Device)))
+	}
+	if e.Node != "" {
+		add(p.field("NODE", part.Clean(e.Node)))
+	}
+	if e.Location != "" {
+		add(p.field("WHERE", part.Clean(e.Location)))
+	}
+	for i, s := range e.Stack {
+		if i == 16 {
+			break
+		}
+		add(p.field("", p.env.Theme.Dim.S(part.Clean(s))))
+	}
+}
+
+// past is the flow's own history, the newest first.
+func (p *Why) past(add func(...string)) {
+	if len(p.history) == 0 {
+		return
+	}
+	th := p.env.Theme
+	add("", " "+th.Head.S("HISTORY"))
+	for i := len(p.history) - 1; i >= 0; i-- {
+		add(" " + th.Dim.S(clock(p.history[i].Time)) + "  " + eventLine(th, &p.history[i], false))
+	}
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
+
+// tcpFlags names the flags that were seen.
+func tcpFlags(f uint8) string {
+	var names []string
+	for i, n := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"} {
+		if f&(1<<i) != 0 {
+			names = append(names, n)
+		}
+	}
+	return strings.Join(names, " ")
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+)
+
+// peerName is what to call an end of a flow in a table.
+func peerName(p *flow.Peer) string {
+	switch {
+	case p == nil:
+		return "unknown"
+	case p.Pod != "":
+		return part.Clean(slash(p.Namespace, p.Pod))
+	case p.Service != "":
+		return part.Clean("svc " + p.Service)
+	case p.Workload != "":
+		return part.Clean(slash(p.Namespace, p.Workload))
+	case p.Name != "":
+		return part.Clean(p.Name)
+	case p.IP.IsValid():
+		return p.IP.String()
+	}
+	return "unknown"
+}
+
+// peerGroup is what to call an end in a sentence: its workload if it has one.
+func peerGroup(p *flow.Peer) string {
+	if p != nil && p.Workload != "" {
+		return part.Clean(slash(p.Namespace, p.Workload))
+	}
+	return peerName(p)
+}
+
+func slash(ns, name string) string {
+	if ns == "" {
+		return name
+	}
+	return ns + "/" + name
+}
+
+// port writes "tcp/5432", or "icmp".
+func port(e *flow.Event) string {
+	s := strings.ToLower(e.Protocol.String())
+	if e.Destination != nil && e.Destination.Port != 0 {
+		s += "/" + strconv.Itoa(int(e.Destination.Port))
+	}
+	return s
+}
+
+// judged and other are the two ends as policies see them.
+func judged(e *flow.Event) (subject, other *flow.Peer) {
+	if e.Direction == flow.Egress {
+		return e.Source, e.Destination
+	}
+	return e.Destination, e.Source
+}
+
+// ruleName is "NetworkPolicy shop/db ingress rule 2".
+func ruleName(r flow.Rule, d flow.Direction) string {
+	s := string(r.Kind) + " " + slash(r.Namespace, r.Name)
+	if r.Index != nil {
+		if d != 0 {
+			s += " " + d.String()
+		}
+		s += " rule " + strconv.Itoa(*r.Index)
+	}
+	return part.Clean(s)
+}
+
+func ruleShort(r flow.Rule) string { return part.Clean(r.String()) }
+
+// cause is the short form of why, for a column.
+func cause(rule *flow.Rule, isolating []flow.Rule, v flow.Verdict) string {
+	switch {
+	case len(isolating) > 0:
+		s := "isolated by " + ruleShort(isolating[0])
+		if n := len(isolating) - 1; n > 0 {
+			s += " +" + strconv.Itoa(n)
+		}
+		return s
+	case rule != nil:
+		return ruleShort(*rule)
+	case v == flow.Allow:
+		return "no policy"
+	case v == flow.Contested:
+		return "readings differ"
+	}
+	return ""
+}
+
+// decider is the cause worth showing in one column: the candidate's where it
+// changes the verdict, else the current one.
+func decider(e *flow.Event) string {
+	if e.WouldChange() {
+		return cause(e.CandidateRule, e.CandidateIsolatedBy, e.Candidate)
+	}
+	return cause(e.Rule, e.IsolatedBy, e.Verdict)
+}
+
+// because is the reason of one verdict as the end of a sentence.
+func because(e *flow.Event, v flow.Verdict, rule *flow.Rule, isolating []flow.Rule) string {
+	subject, other := judged(e)
+	whom := peerGroup(subject)
+	d := ""
+	if e.Direction != 0 {
+		d = " for " + e.Direction.String()
+	}
+	switch {
+	case v == flow.Contested && e.Reason != "":
+		return "the specification lets implementations differ here: " + part.Clean(e.Reason)
+	case v == flow.Contested:
+		return "the specification lets implementations differ here"
+	case v == flow.NotJudged:
+		return "policies don't cover this traffic"
+	case v == flow.Deny && len(isolating) > 0:
+		word := "isolates "
+		if len(isolating) > 1 {
+			word = "isolate "
+		}
+		return list2(isolating) + " " + word + whom + d + ", and no rule lets " + peerGroup(other) + toOrFrom(e) + " on " + port(e)
+	case rule != nil:
+		return "of " + ruleName(*rule, e.Direction)
+	case v == flow.Allow:
+		return "no policy isolates " + whom + d
+	}
+	return "the probe didn't say by which rule"
+}
+
+func toOrFrom(e *flow.Event) string {
+	if e.Direction == flow.Egress {
+		return " be reached"
+	}
+	return " in"
+}
+
+// list2 names policies: "a", "a and b", "a, b and 3 more".
+func list2(rules []flow.Rule) string {
+	names := make([]string, 0, 3)
+	for i, r := range rules {
+		if i == 2 && len(rules) > 3 {
+			names = append(names, strconv.Itoa(len(rules)-2)+" more")
+			break
+		}
+		names = append(names, ruleShort(r))
+		if i == 2 {
+			break
+		}
+	}
+	if len(names) == 1 {
+		return names[0]
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
+// story is the first thing that the why page says: one or two sentences.
+func story(e *flow.Event, row *store.FlowRow) []string {
+	var out []string
+	verb := map[flow.Verdict]string{flow.Allow: "Allowed", flow.Deny: "Denied", flow.Contested: "Contested", flow.NotJudged: "Not judged"}
+	now := verb[e.Verdict] + ": " + strings.TrimPrefix(because(e, e.Verdict, e.Rule, e.IsolatedBy), "of ")
+	if e.Enforced {
+		now = "Dropped by this session's lease: " + strings.TrimPrefix(because(e, e.Candidate, e.CandidateRule, e.CandidateIsolatedBy), "of ")
+	}
+	out = append(out, now+".")
+	if e.Candidate != flow.NotJudged && !e.Enforced {
+		why := strings.TrimPrefix(because(e, e.Candidate, e.CandidateRule, e.CandidateIsolatedBy), "of ")
+		switch {
+		case e.WouldChange():
+			out = append(out, "The candidate would change that to "+candidateWord(e.Candidate)+": "+why+".")
+		default:
+			out = append(out, "The candidate changes nothing here.")
+		}
+	}
+	if row != nil && row.Drops > 0 && e.Verdict == flow.Allow && !e.Enforced {
+		out = append(out, "Policies allow it, yet the kernel dropped "+part.Count(row.Drops)+" of its packets: see drops for who did.")
+	}
+	return out
+}
+
+func candidateWord(v flow.Verdict) string {
+	switch v {
+	case flow.Allow:
+		return "allowed"
+	case flow.Deny:
+		return "denied"
+	case flow.Contested:
+		return "contested"
+	}
+	return "not judged"
+}

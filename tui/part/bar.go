@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package part
+
+import "github.com/ebpol/kubectl-ebpol/tui/style"
+
+// Segment is one fact of a bar.
+type Segment struct {
+	Text  string // not painted
+	Paint style.Paint
+	Rank  int // the highest goes first when it gets narrow; rank 0 is cut last
+}
+
+// Bar draws left's segments from the left and right's from the right, in
+// exactly width cells. What doesn't fit is left out by rank, whole segments
+// first.
+func Bar(th *style.Theme, width int, left, right []Segment) string {
+	if width <= 0 {
+		return ""
+	}
+	left, right = append([]Segment(nil), left...), append([]Segment(nil), right...)
+	for total(left)+total(right)+1 > width {
+		l, r := worst(left), worst(right)
+		switch {
+		case r >= 0 && (l < 0 || right[r].Rank >= left[l].Rank):
+			right = append(right[:r], right[r+1:]...)
+		case l >= 0:
+			left = append(left[:l], left[l+1:]...)
+		default:
+			return Cut(paint(left), width, th.Ellipsis)
+		}
+	}
+	return paint(left) + Spaces(width-total(left)-total(right)) + paint(right)
+}
+
+func total(segments []Segment) int {
+	n := 0
+	for i, s := range segments {
+		if i > 0 {
+			n += gap
+		}
+		n += Width(s.Text)
+	}
+	return n
+}
+
+// worst is the index of the segment to leave out next, -1 if all must stay.
+func worst(segments []Segment) int {
+	at := -1
+	for i, s := range segments {
+		if s.Rank > 0 && (at < 0 || s.Rank >= segments[at].Rank) {
+			at = i
+		}
+	}
+	return at
+}
+
+func paint(segments []Segment) string {
+	out := ""
+	for i, s := range segments {
+		if i > 0 {
+			out += blanks[:gap]
+		}
+		out += s.Paint.S(s.Text)
+	}
+	return out
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package part
+
+import (
+	"strings"
+
+	"charm.land/bubbles/v2/textinput"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Prompt is a line of input after a sign such as "/" or ":".
+type Prompt struct {
+	Sign  string
+	Error string // shown behind the text
+	input textinput.Model
+}
+
+// maxPrompt is how many characters can be typed.
+const maxPrompt = 500
+
+// NewPrompt opens a prompt with a text and what it may be completed to.
+func NewPrompt(sign, text string, suggestions []string) *Prompt {
+	p := &Prompt{Sign: sign, input: textinput.New()}
+	p.input.CharLimit = maxPrompt
+	p.input.SetValue(Clean(text))
+	p.input.CursorEnd()
+	p.input.ShowSuggestions = len(suggestions) > 0
+	p.input.SetSuggestions(suggestions)
+	p.input.Focus()
+	return p
+}
+
+// Update edits the text.
+func (p *Prompt) Update(msg tea.Msg) {
+	p.input, _ = p.input.Update(msg) // the command only blinks a cursor that isn't shown
+}
+
+// Insert types text, such as what was pasted; its first line counts.
+func (p *Prompt) Insert(text string) {
+	line, _, _ := strings.Cut(text, "\n")
+	p.Update(tea.PasteMsg{Content: Clean(line)})
+}
+
+// Value is what was typed.
+func (p *Prompt) Value() string { return p.input.Value() }
+
+// SetSuggestions replaces what the text may be completed to.
+func (p *Prompt) SetSuggestions(s []string) { p.input.SetSuggestions(s) }
+
+// View draws the line in exactly width cells, the end of a long text.
+func (p *Prompt) View(width int, th *style.Theme) string {
+	value := []rune(p.input.Value())
+	at := min(p.input.Position(), len(value))
+	before, under, after := string(value[:at]), " ", ""
+	if at < len(value) {
+		under, after = string(value[at]), string(value[at+1:])
+	}
+	room := width - Width(p.Sign) - 1
+	for Width(before) > max(0, room-1) && before != "" {
+		before = string([]rune(before)[1:])
+	}
+	line := th.Key.S(p.Sign) + th.Match.S(before) + th.Cursor.S(under) + th.Match.S(after)
+	if after == "" && p.input.ShowSuggestions && p.Error == "" {
+		if s := p.input.CurrentSuggestion(); len(s) > len(p.input.Value()) {
+			line += th.Dim.S(s[len(p.input.Value()):])
+		}
+	}
+	if p.Error != "" {
+		line += "  " + th.Bad.S(Clean(p.Error))
+	}
+	return Cut(line, width, th.Ellipsis)
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package part
+
+import (
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
+
+// Column says how one column is laid out. Widths are of cells and never
+// follow the content, so that nothing jumps when a number grows.
+type Column struct {
+	Key    string // names the column to whoever sorts and draws
+	Title  string
+	Letter string // upper-case letter that sorts by it; "": it can't be sorted by
+	Min    int    // narrowest
+	Max    int    // widest; 0: Min
+	Right  bool   // numbers stand right
+	Rank   int    // columns of the highest rank go first when it gets narrow; rank 0 stays
+	Wide   bool   // shown in wide mode only
+}
+
+// Cell is one cell's text, not painted, and its paint.
+type Cell struct {
+	Text  string
+	Paint style.Paint
+}
+
+// Table is a window onto rows that are too many to hold: it knows the ids of
+// those loaded, keeps the cursor on its row wherever that moves, and asks
+// draw for the visible ones only. The zero value of K must not be a row's id.
+type Table[K comparable] struct {
+	Columns []Column
+	Sorted  string // key of the column sorted by
+	Reverse bool
+	Wide    bool
+
+	width, height int // height without the title line
+	total         int // rows there are
+	offset        int // position of ids[0]
+	ids           []K
+	cursor, top   int // positions
+	at            K   // id under the cursor
+	moved         bool
+	layout        []placed
+	laidOut       layoutKey
+}
+
+type placed struct{ index, width int }
+
+type layoutKey struct {
+	width int
+	wide  bool
+}
+
+// margin is how many rows beyond the screen are loaded on each side, so that
+// scrolling rarely waits for a snapshot.
+const margin = 150
+
+// Window is the part of the rows that should be loaded now.
+func (t *Table[K]) Window() (offset, limit int) {
+	offset = max(0, t.top-margin) / 50 * 50
+	return offset, max(1, t.height) + 2*margin + 50
+}
+
+// SetRows takes the newly loaded rows. The cursor stays on its row and the row
+// on its line of the screen; only if the row has gone does the cursor stay at
+// the position. A cursor that was never moved stays at the top.
+func (t *Table[K]) SetRows(offset int, ids []K, total int) {
+	t.offset, t.ids, t.total = offset, ids, max(total, offset+len(ids))
+	if !t.moved {
+		t.cursor, t.top = 0, 0
+		t.remember()
+		return
+	}
+	for i, id := range ids {
+		if id == t.at {
+			by := offset + i - t.cursor
+			t.cursor += by
+			t.top += by
+			t.clamp()
+			return
+		}
+	}
+	t.clamp()
+	t.remember()
+}
+
+func (t *Table[K]) remember() {
+	var none K
+	t.at = none
+	if i := t.cursor - t.offset; i >= 0 && i < len(t.ids) {
+		t.at = t.ids[i]
+	}
+}
+
+// Resize sets the size in cells, the title line included.
+func (t *Table[K]) Resize(width, height int) {
+	t.width, t.height = width, max(0, height-1)
+	t.clamp()
+}
+
+func (t *Table[K]) clamp() {
+	t.cursor = min(max(t.cursor, 0), max(t.total-1, 0))
+	t.top = min(t.top, t.cursor)
+	t.top = max(t.top, t.cursor-max(t.height, 1)+1)
+	t.top = max(min(t.top, t.total-t.height), 0)
+}
+
+// Move moves the cursor by rows.
+func (t *Table[K]) Move(by int) { t.Go(t.cursor + by) }
+
+// Go puts the cursor on a position.
+func (t *Table[K]) Go(to int) {
+	t.moved = true
+	t.cursor = to
+	t.clamp()
+	t.remember()
+}
+
+// Start puts the cursor on the first row and lets it stay at the top
+// whatever row comes there.
+func (t *Table[K]) Start() {
+	t.moved = false
+	t.cursor, t.top = 0, 0
+	t.remember()
+}
+
+// Page moves by whole screens.
+func (t *Table[K]) Page(screens int) { t.Move(screens * max(1, t.height-1)) }
+
+// End puts the cursor on the last row.
+func (t *Table[K]) End() { t.Go(t.total - 1) }
+
+// Cursor is the index of the row under the cursor among the loaded ones.
+func (t *Table[K]) Cursor() (index int, ok bool) {
+	i := t.cursor - t.offset
+	return i, i >= 0 && i < len(t.ids)
+}
+
+// At is the id of the row under the cursor.
+func (t *Table[K]) At() (id K, ok bool) {
+	var none K
+	return t.at, t.at != none
+}
+
+// Position is the cursor's place among all rows, from 0, and their number.
+func (t *Table[K]) Position() (cursor, total int) { return t.cursor, t.total }
+
+// Line puts the cursor on the row drawn on a line of the table, 0 being the
+// title; it reports whether a row is there.
+func (t *Table[K]) Line(line int) bool {
+	at := t.top + line - 1
+	if line < 1 || line > t.height || at >= t.total {
+		return false
+	}
+	t.Go(at)
+	return true
+}
+
+// ColumnAt is the key of the column drawn at cell x.
+func (t *Table[K]) ColumnAt(x int) string {
+	left := 2
+	for _, p := range t.place() {
+		if x < left+p.width+gap {
+			return t.Columns[p.index].Key
+		}
+		left += p.width + gap
+	}
+	return ""
+}
+
+const gap = 2 // cells between columns
+
+// place chooses and sizes the columns for the width.
+func (t *Table[K]) place() []placed {
+	k := layoutKey{t.width, t.Wide}
+	if t.layout != nil && t.laidOut == k {
+		return t.layout
+	}
+	var cols []placed
+	for i, c := range t.Columns {
+		if !c.Wide || t.Wide {
+			cols = append(cols, placed{i, c.Min})
+		}
+	}
+	room := t.width - 2
+	need := func() int {
+		n := -gap
+		for _, p := range cols {
+			n += p.width + gap
+		}
+		return n
+	}
+	for need() > room && len(cols) > 1 {
+		worst := 0
+		for i, p := range cols {
+			if t.Columns[p.index].Rank >= t.Columns[cols[worst].index].Rank {
+				worst = i
+			}
+		}
+		if t.Columns[cols[worst].index].Rank == 0 {
+			break
+		}
+		cols = append(cols[:worst], cols[worst+1:]...)
+	}
+	for i := len(cols) - 1; i >= 0 && need() > room; i-- {
+		cols[i].width = max(0, cols[i].width-(need()-room))
+		if cols[i].width == 0 {
+			cols = append(cols[:i], cols[i+1:]...)
+		}
+	}
+	for spare := room - need(); spare > 0; {
+		grew := false
+		for i := range cols {
+			if spare > 0 && cols[i].width < t.Columns[cols[i].index].Max {
+				cols[i].width++
+				spare--
+				grew = true
+			}
+		}
+		if !grew {
+			break
+		}
+	}
+	t.layout, t.laidOut = cols, k
+	return cols
+}
+
+// View draws the title line and the visible rows; draw is called once for
+// each visible cell. Exactly the height set by Resize comes back.
+func (t *Table[K]) View(th *style.Theme, draw func(index int, key string) Cell) []string {
+	if t.width <= 0 || t.height+1 <= 0 {
+		return nil
+	}
+	cols := t.place()
+	lines := make([]string, 0, t.height+1)
+	lines = append(lines, t.head(th, cols))
+	var b strings.Builder
+	for line := range t.height {
+		at := t.top + line
+		i := at - t.offset
+		if at >= t.total {
+			break
+		}
+		if i < 0 || i >= len(t.ids) {
+			lines = append(lines, Cut("  "+th.Dim.S(th.Ellipsis), t.width, ""))
+			continue
+		}
+		b.Reset()
+		on := at == t.cursor
+		b.WriteString(mark(th, on))
+		for n, p := range cols {
+			c := t.Columns[p.index]
+			cell := draw(i, c.Key)
+			if n > 0 {
+				b.WriteString(blanks[:gap])
+			}
+			text := Fit(cell.Text, p.width, c.Right, th.Ellipsis)
+			if on {
+				b.WriteString(text)
+			} else {
+				b.WriteString(cell.Paint.S(text))
+			}
+		}
+		s := b.String()
+		if t.width < 2 {
+			s = Cut(s, t.width, "")
+		} else if on {
+			s = th.Cursor.S(s + Spaces(t.width-Width(s)))
+		}
+		lines = append(lines, s)
+	}
+	return Frame(lines, t.height+1)
+}
+
+func mark(th *style.Theme, on bool) string {
+	if on {
+		return th.Glyphs.Cursor + " "
+	}
+	return "  "
+}
+
+func (t *Table[K]) head(th *style.Theme, cols []placed) string {
+	var b strings.Builder
+	b.WriteString("  ")
+	for n, p := range cols {
+		if n > 0 {
+			b.WriteString(blanks[:gap])
+		}
+		c := t.Columns[p.index]
+		if c.Key != t.Sorted || c.Key == "" {
+			b.WriteString(th.Head.S(Fit(c.Title, p.width, c.Right, th.Ellipsis)))
+			continue
+		}
+		arrow := th.Down
+		if t.Reverse {
+			arrow = th.Up
+		}
+		title := Cut(c.Title, max(0, p.width-1), "") + arrow
+		pad := Spaces(p.width - Width(title))
+		if c.Right {
+			b.WriteString(pad + th.HeadSorted.S(title))
+		} else {
+			b.WriteString(th.HeadSorted.S(title) + pad)
+		}
+	}
+	return Cut(b.String(), t.width, "")
+}

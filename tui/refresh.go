@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tui
+
+import (
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/page"
+)
+
+// The pace of the screen. These few numbers decide how calm it looks and what
+// it costs.
+const (
+	hasty  = 100 * time.Millisecond // just after a key: what was asked for comes soon
+	steady = 200 * time.Millisecond // while things change
+	idle   = 250 * time.Millisecond // nothing changed lately, or a snapshot is dear
+
+	hurryFor = 10                    // ticks at the hasty pace after a key
+	quietFor = 10                    // ticks without change until the pace is idle
+	dear     = 30 * time.Millisecond // a snapshot that takes longer slows the pace
+	settle   = 60 * time.Millisecond // how long a resize must rest before it counts
+)
+
+// tickMsg asks for the next snapshot.
+type tickMsg struct{}
+
+func (m *Model) tick() tea.Cmd {
+	pace := steady
+	switch {
+	case m.hurry > 0:
+		m.hurry--
+		pace = hasty
+	case m.quiet > quietFor || m.took > dear:
+		pace = idle
+	}
+	return tea.Tick(pace, func(time.Time) tea.Msg { return tickMsg{} })
+}
+
+// snapMsg brings a snapshot, digested for the page that asked.
+type snapMsg struct {
+	seq    uint64 // of the question
+	page   page.Page
+	snap   *store.Snapshot // nil: nothing has changed since the version before
+	digest any
+	header bool // only the header is to be updated
+	took   time.Duration
+	at     uint64 // the source's version, if it has one
+}
+
+// ask takes a snapshot outside the loop. One is under way at a time.
+func (m *Model) ask() tea.Cmd {
+	m.inflight = true
+	p := m.page()
+	if m.asked.page != p || m.asked.rev != p.Rev() {
+		m.asked.page, m.asked.rev = p, p.Rev()
+		m.asked.seq++
+		m.fresh = false
+	}
+	header := m.frozen && m.fresh
+	var q store.Query
+	digest := func(*store.Snapshot) any { return nil }
+	if header {
+		q = store.Query{Nodes: true}
+	} else {
+		q, digest = p.Ask()
+	}
+	source, seq, last := m.opt.Snapshots, m.asked.seq, m.version
+	same := m.fresh && !m.env.Health.Enforcing // a lease counts down without the store changing
+	return func() tea.Msg {
+		begin := time.Now()
+		msg := snapMsg{seq: seq, page: p, header: header}
+		if v, ok := source.(Versioned); ok {
+			msg.at = v.Version()
+			if same && msg.at == last {
+				return msg
+			}
+		}
+		msg.snap = source.Snapshot(q)
+		if msg.snap != nil {
+			msg.digest = digest(msg.snap)
+		}
+		msg.took = time.Since(begin)
+		return msg
+	}
+}
+
+// take puts a snapshot on the screen, unless it shows already or the question
+// has changed meanwhile.
+func (m *Model) take(msg snapMsg) tea.Cmd {
+	m.inflight = false
+	if msg.seq != m.asked.seq || msg.page != m.page() || m.asked.rev != m.page().Rev() {
+		return m.ask()
+	}
+	m.took = msg.took
+	if msg.snap == nil || m.fresh && msg.snap.ID == m.shown && msg.snap.Health.LeaseLeft == m.env.Health.LeaseLeft {
+		m.quiet++
+		return nil
+	}
+	m.quiet = 0
+	m.shown, m.version = msg.snap.ID, msg.at
+	m.env.Health = msg.snap.Health
+	m.dirty = true
+	if msg.header {
+		return nil
+	}
+	m.fresh = true
+	m.env.Now = msg.snap.Time
+	msg.page.Set(msg.digest)
+	return m.renew()
+}
+
+// renew asks at once if the page's question has changed.
+func (m *Model) renew() tea.Cmd {
+	p := m.page()
+	if m.asked.page == p && m.asked.rev == p.Rev() {
+		return nil
+	}
+	m.hurry = hurryFor
+	if m.inflight {
+		return nil // take will see that the answer is stale and ask again
+	}
+	return m.ask()
+}

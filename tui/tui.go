@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tui is the screen: a root model that routes messages to pages,
+// which draw what a snapshot of the store holds. Events never reach it one by
+// one. Four to ten times a second a command asks for a snapshot outside the
+// screen's loop; if its id is the one that is shown already, nothing is drawn.
+// Update and View do no I/O, never wait, and touch only what is visible.
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+)
+
+// Options say what the screen shows and how. Snapshots and Actions must be
+// set; everything else has a sane zero value.
+type Options struct {
+	Snapshots Snapshots
+	Actions   Actions
+
+	// StartPage is a page's name: top (default), flows, drops, policies,
+	// nodes, timeline, matrix; or "changes": flows that the candidate changes.
+	StartPage string
+	Filter    string // of the start page, as behind "/"
+	Sort      string // column that the start page is sorted by
+	Title     string // left in the header; empty: Health.Source
+	// Parse compiles a filter; nil: store.ParseFilter, to which labels are unknown.
+	Parse func(string) (func(*flow.Event) bool, error)
+
+	EnforceFor time.Duration // proposed when enforcing; 0: 10 minutes
+	ExportDir  string        // where `x` writes; empty: the working directory
+
+	Input   io.Reader // nil: the terminal
+	Output  io.Writer // nil: standard output
+	NoColor bool      // attributes only; NO_COLOR in the environment sets it too
+	ASCII   bool      // glyphs from ASCII only
+	Light   *bool     // background; nil: ask the terminal, dark if it doesn't say
+	NoMouse bool      // leave the mouse to the terminal, for selecting text
+}
+
+func (o *Options) complete() error {
+	var errs []error
+	if o.Snapshots == nil {
+		errs = append(errs, errors.New("no snapshots: set Options.Snapshots"))
+	}
+	if o.Actions == nil {
+		errs = append(errs, errors.New("no actions: set Options.Actions"))
+	}
+	if o.Parse == nil {
+		o.Parse = func(s string) (func(*flow.Event) bool, error) { return store.ParseFilter(s, nil) }
+	}
+	if o.EnforceFor <= 0 {
+		o.EnforceFor = 10 * time.Minute
+	}
+	return errors.Join(errs...)
+}
+
+// Run shows the screen until the user quits or ctx ends; both are a good end.
+func Run(ctx context.Context, o Options) error {
+	m, err := New(o)
+	if err != nil {
+		return err
+	}
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(30)}
+	if o.Input != nil {
+		options = append(options, tea.WithInput(o.Input))
+	}
+	if o.Output != nil {
+		options = append(options, tea.WithOutput(o.Output))
+	}
+	if o.NoColor {
+		options = append(options, tea.WithColorProfile(colorprofile.ASCII))
+	}
+	_, err = tea.NewProgram(m, options...).Run()
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, tea.ErrInterrupted):
+		return nil
+	}
+	return fmt.Errorf("the screen ended: %w; without a terminal use -o wide or -o json", err)
+}
