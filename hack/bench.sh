@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What observing costs, as tables. Ratios are measured alternating within one
+# run; absolute numbers are this machine's. With a cluster (E2E_KUBECONFIG, or
+# one that `make cluster-up` booted) also the time to the first verdict.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo 'bench needs root: run "sudo make bench"' >&2; exit 1; }
+mkdir -p bin
+go build -trimpath -o bin/ ./cmd/...
+
+echo "# Measured on $(uname -sr), $(nproc) cores, $(go env GOVERSION)"
+echo
+echo "## Two pods"
+echo
+go run ./hack/bench -probe bin/ebpol-probe "$@"
+echo
+echo "## BPF programs, per packet (BPF_PROG_TEST_RUN)"
+echo
+go test -run '^$' -bench . ./bpf/... ./probe/... 2>&1 |
+	awk 'BEGIN { print "| benchmark | ns/op | more |"; print "| --- | ---: | --- |" }
+	     /^Benchmark/ { more = ""; for (i = 5; i < NF; i += 2) more = more $i " " $(i + 1) " "; print "| " $1 " | " $3 " | " more "|" }
+	     /^(FAIL|---|panic)/ { print > "/dev/stderr"; bad = 1 } END { exit bad }'
+echo
+echo "## Image"
+echo
+go run ./hack/image -o dist/image 2>&1 >/dev/null | sed 's/^image: /- /'
+echo
+echo "## First verdict"
+echo
+test/e2e/first-verdict.sh

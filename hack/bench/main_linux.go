@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Bench measures what observing costs: TCP throughput, request/response rate
+// and new connections per second between two network namespaces, alternating
+// within one run between a probe that watches both and one that watches
+// nobody. It prints a Markdown table; the figures that matter are the ratios.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/internal/netbed"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	probe := flag.String("probe", "bin/ebpol-probe", "the probe's `program`")
+	rounds := flag.Int("rounds", 9, "rounds with and as many without the probe")
+	slot := flag.Duration("slot", time.Second, "length of one measurement")
+	flag.Parse()
+	if err := bench(*probe, *rounds, *slot); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+// load is one kind of traffic.
+type load struct {
+	name, unit string
+	target     float64 // what the ratio should be at least; 0: none was set
+	run        func(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error)
+}
+
+var loads = []load{
+	{"TCP throughput", "Gbit/s", 0.99, throughput},
+	{"TCP request/response", "1/s", 0.97, requests},
+	{"TCP connections", "1/s", 0, connections},
+}
+
+func bench(probePath string, rounds int, slot time.Duration) (err error) {
+	if err := netbed.Supported(); err != nil {
+		return err
+	}
+	node, err := netbed.NewNode("node", netip.MustParseAddr("10.89.0.1"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, node.Close()) }()
+	client, err := node.AddPod("client", netip.MustParseAddr("10.89.0.2"))
+	if err != nil {
+		return err
+	}
+	server, err := node.AddPod("server", netip.MustParseAddr("10.89.0.3"))
+	if err != nil {
+		return err
+	}
+	addr := netip.AddrPortFrom(server.IPs[0], 5001)
+	stop, err := serve(server, addr)
+	if err != nil {
+		return err
+	}
+	defer stop()
+
+	spawner := netbed.NewSpawner()
+	defer spawner.Close()
+	p, err := startProbe(spawner, node.Namespace, probePath)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+
+	with, without := make([][]float64, len(loads)), make([][]float64, len(loads))
+	for round := range rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, rounds)
+		for _, watching := range []bool{round%2 == 0, round%2 != 0} {
+			var pods []*netbed.Pod
+			into := without
+			if watching {
+				pods, into = []*netbed.Pod{client, server}, with
+			}
+			if err := p.watch(pods); err != nil {
+				return err
+			}
+			for i, l := range loads {
+				v, err := l.run(client, addr, slot)
+				if err != nil {
+					return fmt.Errorf("%s: %w", l.name, err)
+				}
+				into[i] = append(into[i], v)
+			}
+		}
+	}
+	fmt.Println("| between two network namespaces | without | with the probe | ratio | target |")
+	fmt.Println("| --- | ---: | ---: | ---: | ---: |")
+	for i, l := range loads {
+		target := "none"
+		if l.target > 0 {
+			target = fmt.Sprintf("≥ %.2f", l.target)
+		}
+		fmt.Printf("| %s, %s | %.4g | %.4g | %.3f | %s |\n", l.name, l.unit, median(without[i]), median(with[i]), ratio(with[i], without[i]), target)
+	}
+	if err := p.watch([]*netbed.Pod{client, server}); err != nil {
+		return err
+	}
+	rss, maps, err := p.memory()
+	if err != nil {
+		return err
+	}
+	fmt.Println("\n| memory of the probe | MB | target |\n| --- | ---: | ---: |")
+	fmt.Printf("| resident | %.1f | ≤ 30 |\n| BPF maps | %.1f | none |\n", float64(rss)/1e6, float64(maps)/1e6)
+	return nil
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	if len(s)%2 == 1 {
+		return s[len(s)/2]
+	}
+	return (s[len(s)/2-1] + s[len(s)/2]) / 2
+}
+
+// ratio is the median of the rounds' own ratios: what disturbs the machine for
+// a while disturbs both halves of a round.
+func ratio(with, without []float64) float64 {
+	r := make([]float64, len(with))
+	for i := range r {
+		r[i] = with[i] / without[i]
+	}
+	return median(r)
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/internal/netbed"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+)
+
+const patience = 30 * time.Second
+
+// probe is the real one, as a child process, spoken to in frames.
+type probe struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	w      *wire.Writer
+	states chan *wire.EndpointState
+	stats  chan *wire.Stats
+	ended  chan error
+	seq    uint64
+	next   uint32 // endpoint ids are never reused
+	quit   chan struct{}
+	frames chan *wire.Frame
+}
+
+func startProbe(s *netbed.Spawner, ns *netbed.Namespace, path string) (*probe, error) {
+	cmd := exec.Command(path, "run", "--stdio", "--node", "bench")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Start(ns, cmd); err != nil {
+		return nil, err
+	}
+	p := &probe{
+		cmd: cmd, in: in, w: wire.NewWriter(in), states: make(chan *wire.EndpointState, 16), stats: make(chan *wire.Stats, 1),
+		ended: make(chan error, 1), quit: make(chan struct{}), frames: make(chan *wire.Frame),
+	}
+	go p.read(wire.NewReader(out))
+	go p.write()
+	p.send(&wire.Frame{Body: &wire.Frame_Hello{Hello: &wire.Hello{Version: wire.Version, Program: "bench", Session: "bench"}}})
+	p.send(&wire.Frame{Body: &wire.Frame_Options{Options: &wire.Options{Drops: true}}})
+	return p, nil
+}
+
+func (p *probe) send(f *wire.Frame) {
+	select {
+	case p.frames <- f:
+	case <-p.quit:
+	}
+}
+
+// write numbers frames, and sends a heartbeat each second.
+func (p *probe) write() {
+	beat := time.NewTicker(time.Second)
+	defer beat.Stop()
+	for {
+		f := &wire.Frame{Body: &wire.Frame_Heartbeat{Heartbeat: &wire.Heartbeat{}}}
+		select {
+		case f = <-p.frames:
+		case <-beat.C:
+		case <-p.quit:
+			return
+		}
+		p.seq++
+		f.Seq, f.TimeNs = p.seq, time.Now().UnixNano()
+		if p.w.Write(f) != nil {
+			return // read tells why
+		}
+	}
+}
+
+func (p *probe) read(r *wire.Reader) {
+	for {
+		f, err := r.Read()
+		if err != nil {
+			p.ended <- fmt.Errorf("the probe ended: %w", err)
+			return
+		}
+		switch b := f.Body.(type) {
+		case *wire.Frame_EndpointStates:
+			for _, s := range b.EndpointStates.States {
+				p.states <- s
+			}
+		case *wire.Frame_Stats:
+			select {
+			case <-p.stats: // only the newest counts
+			default:
+			}
+			p.stats <- b.Stats
+		case *wire.Frame_Bye:
+			p.ended <- fmt.Errorf("the probe ended: %s", b.Bye.Reason)
+			return
+		}
+	}
+}
+
+// watch makes the probe watch these pods and nobody else.
+func (p *probe) watch(pods []*netbed.Pod) error {
+	list := &wire.Endpoints{}
+	waiting := map[uint32]bool{}
+	for _, pod := range pods {
+		p.next++
+		waiting[p.next] = true
+		list.Endpoints = append(list.Endpoints, &wire.Endpoint{
+			Id: p.next, Ips: wire.AddrsBytes(pod.IPs), Netns: pod.Path(), Uid: fmt.Sprint("bench-", p.next),
+		})
+	}
+	p.send(&wire.Frame{Body: &wire.Frame_Endpoints{Endpoints: list}})
+	late := time.After(patience)
+	for len(waiting) > 0 {
+		select {
+		case s := <-p.states:
+			if waiting[s.Id] && s.Error != "" {
+				return fmt.Errorf("pod not watched: %s", s.Error)
+			}
+			if s.Attached {
+				delete(waiting, s.Id)
+			}
+		case err := <-p.ended:
+			return err
+		case <-late:
+			return errors.New("the probe did not attach in time")
+		}
+	}
+	if len(pods) == 0 {
+		// Detaching has no answer; the next statistics come after it.
+		return p.nextStats(2)
+	}
+	return nil
+}
+
+func (p *probe) nextStats(n int) error {
+	for range n {
+		select {
+		case <-p.stats:
+		case err := <-p.ended:
+			return err
+		case <-time.After(patience):
+			return errors.New("the probe sends no statistics")
+		}
+	}
+	return nil
+}
+
+// memory is the resident set and the maps', in bytes.
+func (p *probe) memory() (rss, maps uint64, err error) {
+	select {
+	case s := <-p.stats:
+		return s.RssBytes, s.MapBytes, nil
+	case err := <-p.ended:
+		return 0, 0, err
+	case <-time.After(patience):
+		return 0, 0, errors.New("the probe sends no statistics")
+	}
+}
+
+func (p *probe) close() error {
+	close(p.quit)
+	if err := p.in.Close(); err != nil {
+		return err
+	}
+	return p.cmd.Wait()
+}

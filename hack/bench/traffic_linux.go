@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/internal/netbed"
+)
+
+const (
+	block   = 128 << 10 // bytes a write, as iperf does
+	message = 64        // bytes of a request and of its answer
+)
+
+// The first byte of a connection says what the client wants.
+const (
+	sink = 's' // read everything
+	echo = 'e' // answer each message with itself
+)
+
+func dial(p *netbed.Pod, to netip.AddrPort, mode byte) (net.Conn, error) {
+	var c net.Conn
+	err := p.Do(func() error {
+		var err error
+		if c, err = net.DialTimeout("tcp", to.String(), 5*time.Second); err != nil {
+			return err
+		}
+		_, err = c.Write([]byte{mode})
+		return err
+	})
+	return c, err
+}
+
+// serve answers until stop is called.
+func serve(p *netbed.Pod, at netip.AddrPort) (stop func(), err error) {
+	var l net.Listener
+	if err := p.Do(func() error { l, err = net.Listen("tcp", at.String()); return err }); err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				answer(c)
+			}()
+		}
+	}()
+	return func() { l.Close() }, nil
+}
+
+func answer(c net.Conn) {
+	mode := make([]byte, 1)
+	if _, err := io.ReadFull(c, mode); err != nil {
+		return
+	}
+	if mode[0] == echo {
+		buf := make([]byte, message)
+		for {
+			if _, err := io.ReadFull(c, buf); err != nil {
+				return
+			}
+			if _, err := c.Write(buf); err != nil {
+				return
+			}
+		}
+	}
+	buf := make([]byte, block)
+	for {
+		if _, err := c.Read(buf); err != nil {
+			return
+		}
+	}
+}
+
+// throughput is in Gbit/s as the sender counts.
+func throughput(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
+	c, err := dial(client, to, sink)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	buf := make([]byte, block)
+	var sent int64
+	start := time.Now()
+	for time.Since(start) < d {
+		n, err := c.Write(buf)
+		if err != nil {
+			return 0, err
+		}
+		sent += int64(n)
+	}
+	return float64(sent) * 8 / time.Since(start).Seconds() / 1e9, nil
+}
+
+// requests is the number of one-message answers per second on one connection.
+func requests(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
+	c, err := dial(client, to, echo)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	buf := make([]byte, message)
+	n := 0
+	start := time.Now()
+	for time.Since(start) < d {
+		if _, err := c.Write(buf); err != nil {
+			return 0, err
+		}
+		if _, err := io.ReadFull(c, buf); err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return float64(n) / time.Since(start).Seconds(), nil
+}
+
+// connections opens, asks once and closes, as often as it can.
+func connections(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
+	n := 0
+	buf := make([]byte, 1+message)
+	buf[0] = echo
+	var took time.Duration
+	err := client.Do(func() error {
+		start := time.Now()
+		for time.Since(start) < d {
+			c, err := net.Dial("tcp", to.String())
+			if err != nil {
+				return err
+			}
+			// A reset instead of TIME_WAIT: ports would run out.
+			if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+				return err
+			}
+			if _, err := c.Write(buf); err != nil {
+				return err
+			}
+			if _, err := io.ReadFull(c, buf[1:]); err != nil {
+				return err
+			}
+			c.Close()
+			n++
+		}
+		took = time.Since(start)
+		return nil
+	})
+	return float64(n) / took.Seconds(), err
+}
