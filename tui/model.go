@@ -19,6 +19,7 @@ import (
 // the frame around a page. It is used by one goroutine.
 type Model struct {
 	opt   Options
+	after func(time.Duration, tea.Msg) tea.Cmd // sends a message later; tests take the clock away
 	env   *page.Env
 	roots []page.Page // the tabs, in order
 	stack []page.Page // what is open: a root, and what was opened from it
@@ -66,7 +67,9 @@ func New(o Options) (*Model, error) {
 		return nil, err
 	}
 	o.NoColor = o.NoColor || os.Getenv("NO_COLOR") != ""
-	m := &Model{opt: o, dirty: true, hurry: hurryFor}
+	m := &Model{opt: o, dirty: true, hurry: hurryFor, after: func(d time.Duration, msg tea.Msg) tea.Cmd {
+		return tea.Tick(d, func(time.Time) tea.Msg { return msg })
+	}}
 	m.env = &page.Env{
 		Keys: keys.Default(), Actions: o.Actions, Parse: o.Parse,
 		EnforceFor: o.EnforceFor, ExportDir: o.ExportDir,
@@ -161,7 +164,7 @@ func (m *Model) resize(msg tea.WindowSizeMsg) tea.Cmd {
 		m.settled(settledMsg{n})
 		return m.renew()
 	}
-	return tea.Tick(settle, func(time.Time) tea.Msg { return settledMsg{n} })
+	return m.after(settle, settledMsg{n})
 }
 
 func (m *Model) settled(msg settledMsg) {
@@ -243,6 +246,7 @@ func (m *Model) apply(eff page.Effect) tea.Cmd {
 		m.layout()
 	}
 	if eff.Push != nil {
+		m.toast = ""
 		cmds = append(cmds, m.push(eff.Push))
 	}
 	if eff.Toast != "" {
@@ -327,5 +331,5 @@ func (m *Model) say(text string, bad bool) tea.Cmd {
 	if bad {
 		long = 12 * time.Second
 	}
-	return tea.Tick(long, func(time.Time) tea.Msg { return toastMsg{n} })
+	return m.after(long, toastMsg{n})
 }

@@ -36,7 +36,7 @@ func (m *Model) tick() tea.Cmd {
 	case m.quiet > quietFor || m.took > dear:
 		pace = idle
 	}
-	return tea.Tick(pace, func(time.Time) tea.Msg { return tickMsg{} })
+	return m.after(pace, tickMsg{})
 }
 
 // snapMsg brings a snapshot, digested for the page that asked.

@@ -238,6 +238,11 @@ func (m *Model) foot() string {
 	}
 	k := m.env.Keys
 	bindings := m.page().Footer()
+	if c, ok := m.page().(page.Counter); ok {
+		if _, total := c.Position(); total == 0 {
+			bindings = without(bindings, k.Enter)
+		}
+	}
 	if t, ok := m.page().(page.Typer); !ok || !t.Typing() {
 		if m.frozen {
 			thaw := k.Freeze
@@ -297,12 +302,14 @@ func onlyASCII(s string) string {
 		return s
 	}
 	var b strings.Builder
-	for _, r := range s {
-		if r <= 0x7e {
-			b.WriteRune(r)
-			continue
+	for len(s) > 0 {
+		cluster, w := ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
+		s = s[len(cluster):]
+		if len(cluster) == 1 {
+			b.WriteString(cluster)
+		} else {
+			b.WriteString(strings.Repeat("?", w))
 		}
-		b.WriteString(strings.Repeat("?", ansi.StringWidth(string(r))))
 	}
 	return b.String()
 }

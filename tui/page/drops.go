@@ -29,11 +29,11 @@ func NewDrops(env *Env) *Drops {
 	p.list = list[*store.DropRow, dropID]{env: env, draw: p.cell, note: p.why, empty: p.nothing}
 	p.table.Sorted = "count"
 	p.table.Columns = []part.Column{
-		{Key: "count", Title: "PACKETS", Letter: "C", Min: 7, Right: true},
+		{Key: "count", Title: "PACKETS", Letter: "C", Min: 8, Right: true},
 		{Key: "culprit", Title: "DROPPED BY", Letter: "B", Min: 20, Max: 40},
 		{Key: "source", Title: "SOURCE", Letter: "S", Min: 14, Max: 40, Rank: 1},
 		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 14, Max: 40},
-		{Key: "port", Title: "PORT", Letter: "P", Min: 9, Rank: 2},
+		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Rank: 2},
 		{Key: "reason", Title: "KERNEL'S REASON", Letter: "R", Min: 18, Max: 32, Rank: 4},
 		{Key: "last", Title: "LAST", Letter: "L", Min: 5, Right: true, Rank: 3},
 		{Key: "node", Title: "NODE", Letter: "N", Min: 8, Max: 20, Rank: 6},
@@ -113,9 +113,9 @@ func (p *Drops) cell(r *store.DropRow, column string) part.Cell {
 		}
 		return part.Cell{Text: part.Clean(r.Culprit), Paint: th.Denied}
 	case "source":
-		return part.Cell{Text: peerName(e.Source), Paint: shade}
+		return part.Cell{Text: p.env.peer(e.Source), Paint: shade}
 	case "destination":
-		return part.Cell{Text: peerName(e.Destination), Paint: shade}
+		return part.Cell{Text: p.env.peer(e.Destination), Paint: shade}
 	case "port":
 		return part.Cell{Text: port(e), Paint: shade}
 	case "reason":

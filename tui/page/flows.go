@@ -32,11 +32,11 @@ func NewFlows(env *Env, about string, only func(*flow.Event) bool) *Flows {
 	p.table.Sorted = "verdict" // trouble first; within a verdict the newest
 	p.table.Columns = []part.Column{
 		{Key: "verdict", Title: "VERDICT", Letter: "V", Min: 12},
-		{Key: "direction", Title: "SEEN", Min: 7, Rank: 6},
-		{Key: "source", Title: "SOURCE", Letter: "S", Min: 16, Max: 44},
-		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 16, Max: 44},
-		{Key: "port", Title: "PORT", Letter: "P", Min: 9, Max: 10, Rank: 1},
-		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Max: 48, Rank: 4},
+		{Key: "direction", Title: "JUDGED", Min: 7, Rank: 8},
+		{Key: "source", Title: "SOURCE", Letter: "S", Min: 16, Soft: 24, Max: 44},
+		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 16, Soft: 24, Max: 44},
+		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
+		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Soft: 26, Max: 48, Rank: 4},
 		{Key: "drops", Title: "DROPS", Letter: "X", Min: part.CountWidth, Right: true, Rank: 3},
 		{Key: "rate", Title: "RATE", Letter: "T", Min: part.RateWidth, Right: true, Rank: 5},
 		{Key: "bytes", Title: "BYTES", Letter: "B", Min: part.SizeWidth, Right: true, Rank: 7},
@@ -122,16 +122,16 @@ func (p *Flows) cell(r *store.FlowRow, column string) part.Cell {
 	case "direction":
 		return part.Cell{Text: e.Direction.String(), Paint: th.Dim}
 	case "source":
-		return part.Cell{Text: peerName(e.Source), Paint: p.shade(r)}
+		return part.Cell{Text: p.env.peer(e.Source), Paint: p.shade(r)}
 	case "destination":
 		if r.Backend != nil {
-			return part.Cell{Text: peerName(r.Backend), Paint: p.shade(r)}
+			return part.Cell{Text: p.env.peer(r.Backend), Paint: p.shade(r)}
 		}
-		return part.Cell{Text: peerName(e.Destination), Paint: p.shade(r)}
+		return part.Cell{Text: p.env.peer(e.Destination), Paint: p.shade(r)}
 	case "port":
 		return part.Cell{Text: port(e), Paint: p.shade(r)}
 	case "rule":
-		return part.Cell{Text: decider(e), Paint: th.Dim}
+		return part.Cell{Text: p.env.short(decider(e)), Paint: th.Dim}
 	case "drops":
 		return part.Cell{Text: part.Nought(r.Drops), Paint: th.Denied}
 	case "rate":

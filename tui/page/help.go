@@ -33,7 +33,9 @@ func NewHelp(env *Env, of Page, commands [][2]string) *Help {
 			{"/re", "rows that match a regular expression"},
 			{"/!re", "rows that don't"},
 			{"/-l app=web", "either end's labels"},
-			{"/to=db port=5432", "fields: from to ns pod port proto verdict rule reason node"},
+			{"/to=db", "by a field: from to pod workload ns service"},
+			{"/port=5432", "ip port proto verdict candidate rule reason node"},
+			{"/from=web to!=db", "several must all hold; != is the opposite"},
 		},
 	}
 }
@@ -81,7 +83,7 @@ func (p *Help) Click(int, int) Effect { return Effect{} }
 
 func (p *Help) View() []string {
 	blocks := p.blocks()
-	columns := max(1, min(3, p.width/38))
+	columns := max(1, min(3, p.width/52))
 	each := p.width / columns
 	heights := make([]int, columns)
 	cols := make([][]string, columns)
@@ -119,7 +121,7 @@ func (p *Help) blocks() [][]string {
 	th := p.env.Theme
 	var out [][]string
 	entry := func(k, desc string) string {
-		return " " + th.Key.S(part.Fit(k, 12, false, th.Ellipsis)) + " " + desc
+		return " " + th.Key.S(part.Fit(k, 14, false, th.Ellipsis)) + " " + desc
 	}
 	for _, s := range p.sections {
 		b := []string{" " + th.Head.S(s.Title)}

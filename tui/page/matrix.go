@@ -110,6 +110,19 @@ func (m *meeting) add(e *flow.Event) {
 	}
 }
 
+// gravity orders pairs by how much they ask to be looked at.
+func (m *meeting) gravity() int {
+	switch {
+	case m.denied+m.opened > 0:
+		return 3
+	case m.would > 0:
+		return 2
+	case m.contested > 0:
+		return 1
+	}
+	return 0
+}
+
 // word is the worst that happens between the two.
 func (m *meeting) word(th *style.Theme) style.Word {
 	switch {
@@ -136,6 +149,9 @@ func (p *Matrix) Set(digest any) {
 		row, column = p.names[p.y], p.names[p.x]
 	}
 	p.names, p.cells, p.flows, p.total = g.names, g.cells, g.flows, g.total
+	if row == "" {
+		p.worst()
+	}
 	if i, ok := slices.BinarySearch(p.names, row); ok {
 		p.y = i
 	}
@@ -143,6 +159,23 @@ func (p *Matrix) Set(digest any) {
 		p.x = i
 	}
 	p.clamp()
+}
+
+// worst puts the cursor on the pair that deserves the first look.
+func (p *Matrix) worst() {
+	most := -1
+	for y, from := range p.names {
+		for x, to := range p.names {
+			m := p.cells[pair{from, to}]
+			if m == nil {
+				continue
+			}
+			gravity := m.gravity()
+			if gravity > most {
+				p.x, p.y, most = x, y, gravity
+			}
+		}
+	}
 }
 
 func (p *Matrix) clamp() {
@@ -301,8 +334,6 @@ func (p *Matrix) line(y, name int) string {
 		if m := p.cells[pair{p.names[y], p.names[x]}]; m != nil {
 			w := m.word(th)
 			text, paint = w.Symbol, w.Paint
-		} else if !th.ASCII {
-			text = " "
 		}
 		if x == p.x && y == p.y {
 			b.WriteString("  " + th.Cursor.S(" "+text))

@@ -28,7 +28,7 @@ func NewNodes(env *Env) *Nodes {
 	p.table.Sorted = "node"
 	p.table.Columns = []part.Column{
 		{Key: "node", Title: "NODE", Letter: "N", Min: 12, Max: 36},
-		{Key: "phase", Title: "PROBE", Letter: "B", Min: 12},
+		{Key: "phase", Title: "PROBE", Letter: "B", Min: 13},
 		{Key: "pods", Title: "PODS", Letter: "P", Min: 6, Right: true, Rank: 1},
 		{Key: "lost", Title: "SAMPLES LOST", Letter: "L", Min: 12, Right: true, Rank: 2},
 		{Key: "cpu", Title: "CPU", Letter: "C", Min: 5, Right: true, Rank: 3},
@@ -110,7 +110,7 @@ func (p *Nodes) phase(r *store.NodeRow) style.Word {
 	case "live":
 		w.Symbol, w.Paint = th.On, th.Good
 		if r.Failed > 0 {
-			w.Symbol, w.Paint = th.Unsure, th.Warn
+			w.Text, w.Paint = "live, "+part.Count(uint64(r.Failed))+" off", th.Warn
 		}
 	case "failed", "cut", "gone":
 		w.Symbol, w.Paint = th.No, th.Bad

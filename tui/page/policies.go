@@ -39,7 +39,7 @@ func NewPolicies(env *Env) *Policies {
 	p.list = list[*store.PolicyRow, PolicyID]{env: env, draw: p.cell, note: p.explain, empty: p.nothing}
 	p.table.Sorted = "name"
 	p.table.Columns = []part.Column{
-		{Key: "mode", Title: "MODE", Letter: "M", Min: 11},
+		{Key: "mode", Title: "MODE", Letter: "M", Min: 12},
 		{Key: "name", Title: "POLICY", Letter: "N", Min: 20, Max: 52},
 		{Key: "kind", Title: "KIND", Letter: "K", Min: 14, Max: 26, Rank: 4},
 		{Key: "origin", Title: "FROM", Letter: "F", Min: 8, Max: 28, Rank: 3},

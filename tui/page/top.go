@@ -38,18 +38,18 @@ func NewTop(env *Env) *Top {
 	p.table.Sorted = "rate"
 	p.table.Columns = []part.Column{
 		{Key: "state", Title: " ", Min: 1},
-		{Key: "name", Title: "WORKLOAD", Letter: "N", Min: 18, Max: 48},
-		{Key: "rate", Title: "RATE", Letter: "R", Min: part.RateWidth, Right: true, Rank: 1},
-		{Key: "history", Title: "LAST MINUTES", Min: 12, Max: 30, Rank: 4},
-		{Key: "allowed", Title: "✓ ALLOW", Letter: "A", Min: 7, Right: true, Rank: 3},
-		{Key: "would", Title: "~ WOULD DENY", Letter: "W", Min: 12, Right: true},
+		{Key: "name", Title: "WORKLOAD", Letter: "N", Min: 14, Max: 48},
+		{Key: "rate", Title: "RATE", Letter: "R", Min: part.RateWidth, Right: true, Rank: 2},
+		{Key: "history", Title: "LAST MINUTES", Min: 12, Max: 24, Rank: 5},
+		{Key: "allowed", Title: "✓ ALLOW", Letter: "A", Min: 8, Right: true, Rank: 4},
+		{Key: "would", Title: "~ WOULD DENY", Letter: "W", Min: 12, Right: true, Rank: 1},
 		{Key: "denied", Title: "✗ DENIED", Letter: "D", Min: 8, Right: true},
-		{Key: "contested", Title: "? CONTESTED", Letter: "C", Min: 11, Right: true, Rank: 7},
-		{Key: "dropped", Title: "DROPPED", Letter: "X", Min: 7, Right: true, Rank: 2},
-		{Key: "flows", Title: "OPEN", Letter: "F", Min: part.CountWidth, Right: true, Rank: 5},
-		{Key: "in", Title: "IN", Letter: "T", Min: part.SizeWidth, Right: true, Rank: 8},
+		{Key: "contested", Title: "? CONTESTED", Letter: "C", Min: 12, Right: true, Rank: 8},
+		{Key: "dropped", Title: "DROPPED", Letter: "X", Min: 8, Right: true, Rank: 3},
+		{Key: "flows", Title: "OPEN", Letter: "F", Min: part.CountWidth, Right: true, Rank: 6},
+		{Key: "in", Title: "IN", Letter: "T", Min: part.SizeWidth, Right: true, Rank: 9},
 		{Key: "out", Title: "OUT", Letter: "O", Min: part.SizeWidth, Right: true, Rank: 8},
-		{Key: "pods", Title: "PODS", Letter: "P", Min: 5, Right: true, Rank: 6},
+		{Key: "pods", Title: "PODS", Letter: "P", Min: 5, Right: true, Rank: 7},
 		{Key: "nodes", Title: "NODES", Min: 8, Max: 24, Rank: 9, Wide: true},
 		{Key: "enforced", Title: "CUT BY US", Min: 9, Right: true, Rank: 9, Wide: true},
 	}
@@ -219,7 +219,7 @@ func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {
 		}
 		return part.Cell{Text: th.None, Paint: th.Dim}
 	case "name":
-		return part.Cell{Text: part.Clean(slash(r.Namespace, r.Name))}
+		return part.Cell{Text: p.env.short(part.Clean(slash(r.Namespace, r.Name)))}
 	case "rate":
 		if r.Rate < 0.5 {
 			return part.Cell{Text: part.Rate(0), Paint: th.Dim}

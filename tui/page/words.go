@@ -30,6 +30,24 @@ func peerName(p *flow.Peer) string {
 	return "unknown"
 }
 
+// peer is peerName without the namespace that everything here is in.
+func (e *Env) peer(p *flow.Peer) string { return e.short(peerName(p)) }
+
+// short leaves out the namespace if the session looks at one only: it stands
+// in the header already.
+func (e *Env) short(name string) string {
+	if len(e.Health.Scope) != 1 {
+		return name
+	}
+	ns := part.Clean(e.Health.Scope[0]) + "/"
+	for _, lead := range []string{"", "svc ", "isolated by "} {
+		if rest, ok := strings.CutPrefix(name, lead+ns); ok {
+			return lead + rest
+		}
+	}
+	return name
+}
+
 // peerGroup is what to call an end in a sentence: its workload if it has one.
 func peerGroup(p *flow.Peer) string {
 	if p != nil && p.Workload != "" {
@@ -130,7 +148,7 @@ func because(e *flow.Event, v flow.Verdict, rule *flow.Rule, isolating []flow.Ru
 	case v == flow.Allow:
 		return "no policy isolates " + whom + d
 	}
-	return "the probe didn't say by which rule"
+	return "by which rule is not known"
 }
 
 func toOrFrom(e *flow.Event) string {

@@ -15,6 +15,7 @@ type Column struct {
 	Title  string
 	Letter string // upper-case letter that sorts by it; "": it can't be sorted by
 	Min    int    // narrowest
+	Soft   int    // narrower than this only once the columns of rank 5 and more are gone; 0: Min
 	Max    int    // widest; 0: Min
 	Right  bool   // numbers stand right
 	Rank   int    // columns of the highest rank go first when it gets narrow; rank 0 stays
@@ -193,14 +194,20 @@ func (t *Table[K]) place() []placed {
 		}
 		return n
 	}
-	for need() > room && len(cols) > 1 {
+	for len(cols) > 1 {
 		worst := 0
 		for i, p := range cols {
 			if t.Columns[p.index].Rank >= t.Columns[cols[worst].index].Rank {
 				worst = i
 			}
 		}
-		if t.Columns[cols[worst].index].Rank == 0 {
+		short := 0
+		if t.Columns[cols[worst].index].Rank >= 5 {
+			for _, p := range cols {
+				short += max(0, t.Columns[p.index].Soft-p.width)
+			}
+		}
+		if need()+short <= room || t.Columns[cols[worst].index].Rank == 0 {
 			break
 		}
 		cols = append(cols[:worst], cols[worst+1:]...)
