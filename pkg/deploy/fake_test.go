@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	testclock "k8s.io/utils/clock/testing"
@@ -31,6 +32,8 @@ type cluster struct {
 	may    func(a *authz.ResourceAttributes) bool
 	dryRun func(p *corev1.Pod) error
 
+	watched chan struct{} // a watch of pods stands
+
 	mu   sync.Mutex
 	said []Progress
 }
@@ -40,8 +43,16 @@ func newCluster(t *testing.T, kubelet func(p *corev1.Pod), objects ...runtime.Ob
 	c := &cluster{
 		Clientset: fake.NewClientset(objects...), t: t, clock: testclock.NewFakeClock(time.Unix(1_800_000_000, 0)),
 		may:    func(*authz.ResourceAttributes) bool { return true },
-		dryRun: func(*corev1.Pod) error { return nil },
+		dryRun: func(*corev1.Pod) error { return nil }, watched: make(chan struct{}),
 	}
+	// the fake loses what is created between a list and the watch that follows;
+	// a real one doesn't
+	stands := sync.OnceFunc(func() { close(c.watched) })
+	c.PrependWatchReactor("pods", func(a clienttesting.Action) (bool, watch.Interface, error) {
+		w, err := c.Tracker().Watch(a.GetResource(), a.GetNamespace())
+		stands()
+		return true, w, err
+	})
 	c.PrependReactor("create", "selfsubjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		r := a.(clienttesting.CreateAction).GetObject().(*authz.SelfSubjectAccessReview).DeepCopy()
 		r.Status.Allowed = c.may(r.Spec.ResourceAttributes)
@@ -91,6 +102,8 @@ func (c *cluster) deployer(change ...func(*Options)) *Deployer {
 	}
 	d.clock = c.clock
 	c.t.Cleanup(d.stop)
+	d.watching.Do(d.watch)
+	<-c.watched
 	return d
 }
 
