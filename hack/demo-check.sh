@@ -67,6 +67,7 @@ seen "deploy/web"
 echo "ok: the screen"
 tmux -L "$socket" send-keys q
 seen "ended with 0"
+tmux -L "$socket" kill-server
 left_nothing "after q"
 
 # Killed, the hard way.

@@ -9,7 +9,7 @@ set -euo pipefail
 needs=(
 	clang-19:clang-19 llvm-strip-19:llvm-19 bpftool:bpftool protoc:protobuf-compiler
 	nft:nftables iptables:iptables ip:iproute2 runc:runc tmux:tmux jq:jq make:make git:git
-	ipset:ipset conntrack:conntrack ethtool:ethtool mount:mount
+	ipset:ipset conntrack:conntrack ethtool:ethtool mount:mount pgrep:procps
 )
 files=(
 	/usr/lib/cni/ptp:containernetworking-plugins
