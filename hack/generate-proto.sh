@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes pkg/wire/ebpol.pb.go from ebpol.proto: protoc from Debian, the Go
 # plugin at the version that go.mod names. The committed file must be what this
 # makes; `make generate` compares.

@@ -33,10 +33,12 @@ func run() int {
 		return 2
 	}
 	if *sum {
-		if err := printSum(*totals); err != nil {
+		all, err := sumOf(*totals)
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "gotest:", err)
 			return 1
 		}
+		fmt.Println("all stages:", all)
 		return 0
 	}
 	cmd := exec.Command("go", append([]string{"test", "-json"}, theirs...)...)
@@ -206,27 +208,24 @@ func appendTo(file string, c count) error {
 	return errors.Join(err, f.Close())
 }
 
-func printSum(file string) error {
+func sumOf(file string) (sum count, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return err
+		return sum, err
 	}
 	defer f.Close()
-	var sum count
 	for {
 		var c count
 		_, err := fmt.Fscanln(f, &c.Packages, &c.Passed, &c.Skipped, &c.Failed)
-		if err == io.EOF {
-			break
+		if errors.Is(err, io.EOF) {
+			return sum, nil
 		}
 		if err != nil {
-			return fmt.Errorf("totals %q: %w", file, err)
+			return sum, fmt.Errorf("totals %q: %w", file, err)
 		}
 		sum.Packages += c.Packages
 		sum.Passed += c.Passed
 		sum.Skipped += c.Skipped
 		sum.Failed += c.Failed
 	}
-	fmt.Println("all stages:", sum)
-	return nil
 }

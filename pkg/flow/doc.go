@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package flow holds the nouns of this program and nothing else: what a
 // connection, a verdict and a drop are called, everywhere, from the kernel
 // program to the screen. It imports nothing of ours, so that every other

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package flow
 
 import (
@@ -21,14 +23,14 @@ const (
 // Peer is one end of a flow with all that is known of it. Absent (zero)
 // means not known; nothing is invented.
 type Peer struct {
-	Namespace string     `json:"namespace,omitempty"`
-	Pod       string     `json:"pod,omitempty"`
-	Workload  string     `json:"workload,omitempty"` // kind/name, such as deploy/web; of the topmost known owner
-	IP        netip.Addr `json:"ip,omitzero"`
-	Port      uint16     `json:"port,omitempty"`    // host order; 0 where the protocol has none
-	Service   string     `json:"service,omitempty"` // namespace/name, if the address is that of a service
-	Node      string     `json:"node,omitempty"`    // the node that the pod is on, or that the address belongs to
-	Name      string     `json:"name,omitempty"`    // what to call it if it is neither pod nor service: a node, a DNS name
+	Namespace string     `json:"namespace,omitempty"` // of the pod
+	Pod       string     `json:"pod,omitempty"`       // the pod that had the address at that time
+	Workload  string     `json:"workload,omitempty"`  // kind/name, such as deploy/web; of the topmost known owner
+	IP        netip.Addr `json:"ip,omitzero"`         // never 4-in-6
+	Port      uint16     `json:"port,omitempty"`      // host order; 0 where the protocol has none
+	Service   string     `json:"service,omitempty"`   // namespace/name, if the address is that of a service
+	Node      string     `json:"node,omitempty"`      // the node that the pod is on, or that the address belongs to
+	Name      string     `json:"name,omitempty"`      // what to call it if it is neither pod nor service: a node, a DNS name
 }
 
 // RuleKind says which API a rule comes from, in kubectl's spelling.
@@ -44,10 +46,10 @@ const (
 
 // Rule names the entry of a policy that decided.
 type Rule struct {
-	Kind      RuleKind `json:"kind"`
+	Kind      RuleKind `json:"kind"`                // the policy's, in kubectl's spelling
 	Namespace string   `json:"namespace,omitempty"` // empty for cluster-scoped kinds
-	Name      string   `json:"name"`
-	Index     *int     `json:"index,omitempty"` // from 0, in the policy's list for the event's direction; nil: the policy as a whole (it isolates)
+	Name      string   `json:"name"`                // the policy's
+	Index     *int     `json:"index,omitempty"`     // from 0, in the policy's list for the event's direction; nil: the policy as a whole (it isolates)
 }
 
 // String is kind-less and short: "shop/db-allow rule 2", or "shop/db-allow".
@@ -72,30 +74,30 @@ func itoa(i int) string {
 // Event is one line of output, joined with names. It is what `-o json`
 // prints; README documents the schema, which only ever grows.
 type Event struct {
-	Type      EventType `json:"type"`
-	Time      time.Time `json:"time"` // RFC 3339 with nanoseconds, UTC
-	Node      string    `json:"node,omitempty"`
-	Direction Direction `json:"direction,omitzero"`
-	Subject   string    `json:"subject,omitempty"` // "source" or "destination"
-	Protocol  Protocol  `json:"protocol,omitzero"`
+	Type      EventType `json:"type"`               // what happened
+	Time      time.Time `json:"time"`               // RFC 3339 with nanoseconds, UTC
+	Node      string    `json:"node,omitempty"`     // whose probe saw it
+	Direction Direction `json:"direction,omitzero"` // seen from the subject: the end that is judged
+	Subject   string    `json:"subject,omitempty"`  // "source" or "destination"
+	Protocol  Protocol  `json:"protocol,omitzero"`  // of the packets
 
-	Source      *Peer `json:"source,omitempty"`
-	Destination *Peer `json:"destination,omitempty"`
-	Backend     *Peer `json:"backend,omitempty"` // of a service: who really answers, once known
+	Source      *Peer `json:"source,omitempty"`      // the end that opened the connection; of a drop: the packet's
+	Destination *Peer `json:"destination,omitempty"` // the other end, as the packet named it
+	Backend     *Peer `json:"backend,omitempty"`     // of a service: who really answers, once known
 
-	Verdict   Verdict `json:"verdict,omitzero"`
+	Verdict   Verdict `json:"verdict,omitzero"`   // of the policies that the cluster has
 	Candidate Verdict `json:"candidate,omitzero"` // absent if no candidate is set
 	Enforced  bool    `json:"enforced,omitempty"` // our lease dropped it
 
-	Rule                *Rule  `json:"rule,omitempty"`
-	CandidateRule       *Rule  `json:"candidateRule,omitempty"`
-	IsolatedBy          []Rule `json:"isolatedBy,omitempty"` // set if the verdict is the default deny
-	CandidateIsolatedBy []Rule `json:"candidateIsolatedBy,omitempty"`
+	Rule                *Rule  `json:"rule,omitempty"`                // the rule that decided; absent: no policy isolates, or the default deny
+	CandidateRule       *Rule  `json:"candidateRule,omitempty"`       // likewise, of the candidate set
+	IsolatedBy          []Rule `json:"isolatedBy,omitempty"`          // set if the verdict is the default deny
+	CandidateIsolatedBy []Rule `json:"candidateIsolatedBy,omitempty"` // likewise, of the candidate set
 
 	Reason   string   `json:"reason,omitempty"`   // drop reason, or why a loss or gap; contested: the case
 	Location string   `json:"location,omitempty"` // kernel symbol+offset that freed the packet
 	Stack    []string `json:"stack,omitempty"`    // callers of Location, nearest first
-	Device   string   `json:"device,omitempty"`
+	Device   string   `json:"device,omitempty"`   // network interface where it was dropped
 
 	Packets uint64 `json:"packets,omitempty"` // both directions, exact, since the connection was first seen
 	Bytes   uint64 `json:"bytes,omitempty"`   // likewise; IP header and all, without the link header
