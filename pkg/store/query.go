@@ -309,3 +309,11 @@ func (s *Store) Now() time.Time {
 	defer s.mu.RUnlock()
 	return s.now
 }
+
+// Version grows whenever anything changed; equal versions mean equal snapshots
+// of equal queries.
+func (s *Store) Version() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.id
+}

@@ -21,6 +21,7 @@ type rules struct {
 	sets         map[uint32]*setNames
 	age          []uint32 // set ids, oldest first
 	policies     []*wire.PolicyState
+	parts        []*wire.PolicyState // of a list that is still coming
 	byKey        map[policyKey]*standing
 	counts       map[policyKey]*policyCount
 	hasCandidate bool
@@ -50,7 +51,11 @@ type policyCount struct {
 	ruleHits        map[RuleAt]uint64
 }
 
-const maxSets = 1 << 18
+const (
+	maxSets     = 1 << 18
+	maxParts    = 1 << 20
+	fromCluster = "cluster" // the origin of a policy that no file has a version of
+)
 
 func (r *rules) init() {
 	r.sets, r.byKey, r.counts = map[uint32]*setNames{}, map[policyKey]*standing{}, map[policyKey]*policyCount{}
@@ -82,25 +87,30 @@ func (r *rules) add(m *wire.RuleNames) {
 	}
 }
 
+// states takes the list of policies, which may come in parts; nothing changes
+// before the last of them.
 func (r *rules) states(m *wire.PolicyStates) {
-	r.policies, r.hasCandidate, r.notEvaluated = m.GetPolicies(), m.GetHasCandidate(), 0
+	if len(r.parts) < maxParts {
+		r.parts = append(r.parts, m.GetPolicies()...)
+	}
+	if m.GetMore() {
+		return
+	}
+	r.policies, r.parts = r.parts, nil
+	r.hasCandidate, r.notEvaluated = m.GetHasCandidate(), 0
 	clear(r.byKey)
 	for _, p := range r.policies {
 		if p.GetNotEvaluated() != "" {
 			r.notEvaluated++
 			continue
 		}
-		k := policyKey{flow.RuleKind(p.GetKind()), p.GetNamespace(), p.GetName()}
-		st := r.byKey[k]
-		if st == nil {
-			st = &standing{}
-			r.byKey[k] = st
+		st := &standing{cluster: p.GetCandidate()}
+		if p.GetOrigin() != fromCluster {
+			// A version of the user's own. In use it stands in the place of
+			// the cluster's; otherwise the cluster's, if any, stays.
+			st = &standing{cluster: p.GetCurrent() && !p.GetCandidate(), file: p.GetCandidate()}
 		}
-		if p.GetCurrent() {
-			st.cluster = st.cluster || p.GetCandidate()
-		} else {
-			st.file = st.file || p.GetCandidate()
-		}
+		r.byKey[policyKey{flow.RuleKind(p.GetKind()), p.GetNamespace(), p.GetName()}] = st
 	}
 	for _, s := range r.sets {
 		r.isolation(s)

@@ -370,3 +370,27 @@ func TestHostileFramesAreBounded(t *testing.T) {
 		t.Errorf("reason %q", d.Event.Reason)
 	}
 }
+
+func TestFileStandsInThePlaceOfTheClustersPolicy(t *testing.T) {
+	s := newSession(Limits{})
+	s.frame("", &wire.Frame_RuleNames{RuleNames: &wire.RuleNames{Sets: []*wire.SetNames{{
+		Set: 8, Direction: 1, IsolateStart: 0, BaselineStart: 2, Bits: []*wire.RuleName{
+			{Kind: "NetworkPolicy", Namespace: "shop", Name: "x", Index: -1},
+			{Kind: "NetworkPolicy", Namespace: "shop", Name: "x", Index: -1, CandidateOnly: true},
+		},
+	}}}})
+	state := func(candidate bool) {
+		// in two parts
+		s.frame("", &wire.Frame_PolicyStates{PolicyStates: &wire.PolicyStates{More: true, Policies: []*wire.PolicyState{{Kind: "NetworkPolicy", Namespace: "shop", Name: "y", Origin: "cluster", Current: true, Candidate: true}}}})
+		s.frame("", &wire.Frame_PolicyStates{PolicyStates: &wire.PolicyStates{HasCandidate: candidate, Policies: []*wire.PolicyState{{Kind: "NetworkPolicy", Namespace: "shop", Name: "x", Origin: "x.yaml", Current: true, Candidate: candidate}}}})
+	}
+	state(true)
+	r := &s.Store.rules
+	if !r.in(r.sets[8].bits[1], true) || r.in(r.sets[8].bits[0], true) || !r.in(r.sets[8].bits[0], false) || r.in(r.sets[8].bits[1], false) {
+		t.Error("with the file in use")
+	}
+	state(false)
+	if r.in(r.sets[8].bits[1], true) || !r.in(r.sets[8].bits[0], true) || len(r.policies) != 2 {
+		t.Error("with the file off")
+	}
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
+
+import (
+	"context"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/session"
+)
+
+// gather is how long changes are collected before they are told: a rollout
+// comes as hundreds of them, and each telling compiles policies.
+const gather = 10 * time.Millisecond
+
+var _ session.Cluster = (*Watcher)(nil)
+
+// Watch implements [session.Cluster].
+func (w *Watcher) Watch(ctx context.Context, fn func(session.State)) error {
+	for {
+		s := w.State()
+		out := session.State{World: s.World, Policies: s.Policies}
+		for _, f := range s.NotEvaluated {
+			out.NotEvaluated = append(out.NotEvaluated, session.NotEvaluated(f))
+		}
+		fn(out)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Changed():
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(gather):
+		}
+	}
+}
