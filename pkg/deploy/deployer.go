@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
 
@@ -48,7 +49,7 @@ func New(client kubernetes.Interface, config *rest.Config, o Options) (*Deployer
 	}
 	d := &Deployer{client: client, o: o, clock: clock.RealClock{}, changed: make(chan struct{}), pods: map[string]*corev1.Pod{}}
 	d.exec = func(pod *corev1.Pod) (remotecommand.Executor, error) { return executor(client, config, pod) }
-	d.live, d.stop = context.WithCancel(context.Background())
+	d.live, d.stop = context.WithCancel(klog.NewContext(context.Background(), klog.Logger{}))
 	return d, nil
 }
 

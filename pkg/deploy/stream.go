@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/klog/v2"
 )
 
 // stream is the stdin and stdout of a command in a pod.
@@ -30,7 +31,8 @@ type stream struct {
 func dial(ctx context.Context, e remotecommand.Executor, node string) (*stream, error) {
 	outR, outW := io.Pipe()
 	inR, inW := io.Pipe()
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	// client-go logs each end of a stream; ours come back as errors
+	run, cancel := context.WithCancel(klog.NewContext(context.WithoutCancel(ctx), klog.Logger{}))
 	s := &stream{node: node, cancel: cancel, in: inR, out: outW, done: make(chan struct{})}
 	asked := make(chan struct{})
 	go func() {
