@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// Compiler hands out identifiers by content; see the package comment. It is
+// not safe for use by several goroutines at once.
+type Compiler struct {
+	contentIDs interner
+	atomIDs    interner
+	classIDs   interner
+	setIDs     interner
+	atoms      []atom // by atomID
+	contents   map[*policy.Policy]*content
+	classes    map[ruleset.ClassID]*class
+	sets       map[ruleset.SetID]*set
+	nodes      map[string]*nodeState
+}
+
+// New makes a compiler for one session.
+func New() *Compiler {
+	return &Compiler{
+		atoms:    make([]atom, 1),
+		contents: map[*policy.Policy]*content{},
+		classes:  map[ruleset.ClassID]*class{},
+		sets:     map[ruleset.SetID]*set{},
+		nodes:    map[string]*nodeState{},
+	}
+}
+
+// Output is one generation.
+type Output struct {
+	c           *Compiler
+	in          Input
+	view        *policy.View
+	versions    map[uint32]*version // by content
+	ordered     []*version
+	subjects    map[*identity.Pod]*subject
+	byNode      map[string][]*subject
+	ids         map[netip.Addr]ruleset.EndpointID
+	persons     map[*identity.Pod]*person
+	universe    map[portAsk][]identity.NamedPort
+	inNamespace map[string][]atomID
+	done        map[string]*ruleset.Ruleset
+	warnings    []string
+}
+
+// subject is a pod that is judged.
+type subject struct {
+	pod             *identity.Pod
+	ingress, egress *set // nil: no policy
+}
+
+// Compile makes a new generation. It fails if the policies of some pod don't
+// fit the rule bits in any way; nothing is then changed.
+func (c *Compiler) Compile(in Input) (*Output, error) {
+	o := &Output{
+		c: c, in: in, view: policy.NewView(in.World), ids: in.Endpoints,
+		versions: map[uint32]*version{}, subjects: map[*identity.Pod]*subject{}, byNode: map[string][]*subject{},
+		persons: map[*identity.Pod]*person{}, done: map[string]*ruleset.Ruleset{},
+	}
+	o.addVersions()
+	if o.ids == nil {
+		o.ids = number(o.view, in.World)
+	}
+	o.findNames()
+	if err := o.addSubjects(); err != nil {
+		return nil, err
+	}
+	c.forget(o)
+	return o, nil
+}
+
+// addVersions interns the policies and puts them in order.
+func (o *Output) addVersions() {
+	seen := make(map[*policy.Policy]*content, len(o.in.Policies))
+	for _, m := range o.in.Policies {
+		k := o.c.contentOf(m.Policy)
+		seen[m.Policy] = k
+		v := o.versions[k.id]
+		if v == nil {
+			v = &version{content: k}
+			o.versions[k.id] = v
+			o.ordered = append(o.ordered, v)
+		}
+		v.current = v.current || m.Current
+		v.candidate = v.candidate || m.Candidate
+		v.enforced = v.enforced || m.Enforced && m.Candidate
+	}
+	o.c.contents = seen
+	slices.SortFunc(o.ordered, func(a, b *version) int {
+		return cmp.Or(policy.Compare(a.policy, b.policy), strings.Compare(a.text, b.text))
+	})
+}
+
+// number gives endpoints to all pods, in the order of their addresses.
+func number(v *policy.View, w *identity.World) map[netip.Addr]ruleset.EndpointID {
+	var ips []netip.Addr
+	for _, p := range w.Pods {
+		for _, ip := range p.IPs {
+			if v.Pod(ip) == p {
+				ips = append(ips, ip)
+			}
+		}
+	}
+	slices.SortFunc(ips, netip.Addr.Compare)
+	out := make(map[netip.Addr]ruleset.EndpointID, len(ips))
+	for i, ip := range ips {
+		out[ip] = ruleset.EndpointID(i + 1)
+	}
+	return out
+}
+
+// portAsk is a named port as a rule writes it.
+type portAsk struct {
+	name     string
+	protocol flow.Protocol
+}
+
+// findNames collects what the port names of egress rules stand for, on all
+// pods of the world.
+func (o *Output) findNames() {
+	o.universe = map[portAsk][]identity.NamedPort{}
+	for _, v := range o.ordered {
+		for _, r := range v.rules[side(flow.Egress)] {
+			for _, p := range r.ports {
+				if p.Name != "" {
+					o.universe[portAsk{p.Name, p.Protocol}] = nil
+				}
+			}
+		}
+	}
+	if len(o.universe) == 0 {
+		return
+	}
+	for _, pod := range o.in.World.Pods {
+		if pod.Done {
+			continue
+		}
+		for _, p := range pod.Ports {
+			for _, ask := range []portAsk{{p.Name, 0}, {p.Name, p.Protocol}} {
+				if list, asked := o.universe[ask]; asked {
+					o.universe[ask] = append(list, identity.NamedPort{Protocol: p.Protocol, Number: p.Number})
+				}
+			}
+		}
+	}
+	for ask, list := range o.universe {
+		o.universe[ask] = sortPorts(list)
+	}
+}
+
+func sortPorts(list []identity.NamedPort) []identity.NamedPort {
+	slices.SortFunc(list, func(a, b identity.NamedPort) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Number, b.Number))
+	})
+	return slices.Compact(list)
+}
+
+// addSubjects finds the sets of every pod that is judged.
+func (o *Output) addSubjects() error {
+	byNamespace := map[string][]*version{}
+	var wide []*version
+	for _, v := range o.ordered {
+		if ns := v.policy.Subject.Namespace; ns != "" {
+			byNamespace[ns] = append(byNamespace[ns], v)
+		} else {
+			wide = append(wide, v)
+		}
+	}
+	backed := o.backedServices()
+	var pods []*identity.Pod
+	for _, pod := range o.in.World.Pods {
+		if o.judged(pod) {
+			pods = append(pods, pod)
+		}
+	}
+	slices.SortFunc(pods, func(a, b *identity.Pod) int { return strings.Compare(a.Key(), b.Key()) })
+	var errs []error
+	for _, pod := range pods {
+		var selecting []*version
+		for _, list := range [][]*version{wide, byNamespace[pod.Namespace]} {
+			for _, v := range list {
+				if o.view.Selects(&v.policy.Subject, pod) {
+					selecting = append(selecting, v)
+				}
+			}
+		}
+		sortVersions(selecting)
+		s := &subject{pod: pod}
+		var err error
+		if s.ingress, err = o.setOf(flow.Ingress, pod, selecting, nil); err == nil {
+			s.egress, err = o.setOf(flow.Egress, pod, selecting, backed[pod])
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("pod %q: %w", pod.Key(), err))
+			continue
+		}
+		o.subjects[pod] = s
+		o.byNode[pod.Node] = append(o.byNode[pod.Node], s)
+	}
+	if len(errs) > 3 {
+		errs = append(errs[:3], fmt.Errorf("and %d more pods", len(errs)-3))
+	}
+	return errors.Join(errs...)
+}
+
+func sortVersions(list []*version) {
+	slices.SortStableFunc(list, func(a, b *version) int { return cmp.Compare(a.policy.Tier, b.policy.Tier) })
+	if slices.IsSortedFunc(list, func(a, b *version) int { return policy.Compare(a.policy, b.policy) }) {
+		return
+	}
+	slices.SortStableFunc(list, func(a, b *version) int { return policy.Compare(a.policy, b.policy) })
+}
+
+// judged says whether an address of the pod is an endpoint.
+func (o *Output) judged(pod *identity.Pod) bool {
+	for _, ip := range pod.IPs {
+		if o.ids[ip] != 0 && o.view.Pod(ip) == pod {
+			return true
+		}
+	}
+	return false
+}
+
+// backedServices lists the services that each pod is a backend of, by name.
+func (o *Output) backedServices() map[*identity.Pod][]string {
+	out := map[*identity.Pod][]string{}
+	for _, s := range o.in.World.Services {
+		for i := range s.Ports {
+			for _, b := range s.Ports[i].Backends {
+				if pod := o.view.Pod(b.IP); pod != nil && !slices.Contains(out[pod], s.Key()) {
+					out[pod] = append(out[pod], s.Key())
+				}
+			}
+		}
+	}
+	for _, list := range out {
+		slices.Sort(list)
+	}
+	return out
+}
+
+// setOf interns the set of a pod's direction. Nil: no policy is for it.
+func (o *Output) setOf(d flow.Direction, pod *identity.Pod, selecting []*version, services []string) (*set, error) {
+	parts := setParts{direction: d}
+	isolated := false
+	for _, v := range selecting {
+		isolates := v.policy.Tier == policy.Network && v.policy.Isolates(d)
+		if isolates || len(v.rules[side(d)]) > 0 {
+			parts.versions = append(parts.versions, v)
+		}
+		isolated = isolated || isolates
+	}
+	if len(parts.versions) == 0 {
+		return nil, nil
+	}
+	if isolated {
+		parts.services = services
+	}
+	parts.tied = tied(parts.versions)
+	parts.named = o.namedPorts(&parts, pod)
+	key := parts.key()
+	id, known := o.c.setIDs.ids[key]
+	if known {
+		return o.c.sets[ruleset.SetID(id)], nil
+	}
+	s, err := o.c.newSet(parts)
+	if err != nil {
+		return nil, err
+	}
+	if s.parts.merge != mergeNothing {
+		// What is merged is known only now. The modes are then part of the key.
+		merged := s.parts.key()
+		if id, known := o.c.setIDs.ids[merged]; known {
+			return o.c.sets[ruleset.SetID(id)], nil
+		}
+		key = merged
+	}
+	s.ID = ruleset.SetID(o.c.setIDs.id(key))
+	o.c.sets[s.ID] = s
+	return s, nil
+}
+
+// tied says whether ordered policies of equal priority may act differently.
+func tied(versions []*version) bool {
+	for i, a := range versions {
+		for _, b := range versions[i+1:] {
+			if a.policy.Tier != b.policy.Tier || a.policy.Priority != b.policy.Priority || a.policy.Tier == policy.Network {
+				break
+			}
+			if a.policy.Kind != b.policy.Kind || a.policy.Name != b.policy.Name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// namedPorts resolves the port names that the set's rules use.
+func (o *Output) namedPorts(parts *setParts, pod *identity.Pod) []namedPorts {
+	var out []namedPorts
+	for _, v := range parts.versions {
+		for _, r := range v.rules[side(parts.direction)] {
+			for _, p := range r.ports {
+				if p.Name == "" || slices.ContainsFunc(out, func(n namedPorts) bool { return n.name == p.Name && n.protocol == p.Protocol }) {
+					continue
+				}
+				n := namedPorts{name: p.Name, protocol: p.Protocol, numbers: o.universe[portAsk{p.Name, p.Protocol}]}
+				if parts.direction == flow.Ingress {
+					n.numbers = nil
+					for _, port := range policy.Resolve(pod, p.Name, p.Protocol) {
+						n.numbers = append(n.numbers, identity.NamedPort{Protocol: port.Protocol, Number: port.Number})
+					}
+					n.numbers = sortPorts(n.numbers)
+				}
+				out = append(out, n)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b namedPorts) int {
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.protocol, b.protocol))
+	})
+	return out
+}
+
+// Names says what a set's bits stand for; of any set that this compiler's last
+// two generations used. The zero value if the set isn't known.
+func (o *Output) Names(id ruleset.SetID) Names {
+	s := o.c.sets[id]
+	if s == nil {
+		return Names{}
+	}
+	return Names{Set: id, Direction: s.parts.direction, IsolateStart: int(s.IsolateStart), BaselineStart: int(s.BaselineStart), Bits: slices.Clone(s.names)}
+}
+
+// Warnings are sentences about what is coarser than it could be.
+func (o *Output) Warnings() []string { return o.warnings }
+
+// Subject gives the sets of a pod; 0 where no policy is for it.
+func (o *Output) Subject(pod *identity.Pod) (ingress, egress ruleset.SetID) {
+	s := o.subjects[pod]
+	if s == nil {
+		return 0, 0
+	}
+	return s.ingress.id(), s.egress.id()
+}
+
+func (s *set) id() ruleset.SetID {
+	if s == nil {
+		return 0
+	}
+	return s.ID
+}
+
+// forget lets go of what neither this generation nor the last one of any node
+// uses. Identifiers are not handed out again.
+func (c *Compiler) forget(o *Output) {
+	used := map[ruleset.SetID]bool{}
+	for _, s := range o.subjects {
+		used[s.ingress.id()], used[s.egress.id()] = true, true
+	}
+	for _, n := range c.nodes {
+		for id := range n.live {
+			used[id] = true
+		}
+	}
+	for key, id := range c.setIDs.ids {
+		if !used[ruleset.SetID(id)] {
+			delete(c.setIDs.ids, key)
+			delete(c.sets, ruleset.SetID(id))
+		}
+	}
+}

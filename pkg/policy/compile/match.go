@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"slices"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// asked is one look-up: a class of peers, a class of ports. For the reading in
+// which a service is judged before translation (case 12), addresses are
+// compared with another class and port than selectors are.
+type asked struct {
+	class    *class
+	ports    *portClass
+	narrow   bool // the reading that matches less: blocks cover no pods, selectors see no host network
+	address  *class
+	addrPort *portClass
+}
+
+// matched lists the set's rules that match, in order.
+func (s *set) matched(q asked) []int {
+	var out []int
+	for i := range s.rules {
+		if s.ruleMatches(&s.rules[i].rule, q) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func (s *set) ruleMatches(r *rule, q asked) bool {
+	if q.address != nil && meets(r.address, q.address.address) && portMatches(r, q.addrPort, nil) {
+		return true
+	}
+	people := []*person{&q.class.self}
+	if !q.narrow && r.tier == policy.Network {
+		for i := range q.class.hosts {
+			people = append(people, &q.class.hosts[i])
+		}
+	}
+	for _, who := range people {
+		names := who.names
+		if s.parts.direction == flow.Ingress {
+			names = s.subject
+		}
+		if (r.anyPeer || meets(r.pods, who.atoms) || q.address == nil && addressMatches(r, q)) && portMatches(r, q.ports, names) {
+			return true
+		}
+	}
+	return false
+}
+
+// addressMatches asks the rule's blocks and nodes. In the narrow reading
+// blocks that aren't Internal cover no pods; the owned flag says whether the
+// class is of pods, and then covering holds for all blocks in the class alike.
+func addressMatches(r *rule, q asked) bool {
+	if !q.narrow || !q.class.owned {
+		return meets(r.address, q.class.address)
+	}
+	return r.tier != policy.Network && meets(r.address, q.class.address)
+}
+
+func portMatches(r *rule, k *portClass, destination []portName) bool {
+	if r.anyPort {
+		return true
+	}
+	return slices.ContainsFunc(r.ports, func(p policy.Port) bool { return k.has(p, destination) })
+}
+
+// meets says whether two sorted lists have an element in common.
+func meets(a, b []atomID) bool {
+	for len(a) > 0 && len(b) > 0 {
+		switch {
+		case a[0] == b[0]:
+			return true
+		case a[0] < b[0]:
+			a = a[1:]
+		default:
+			b = b[1:]
+		}
+	}
+	return false
+}
+
+// bitsOf is the bitmap of some rules.
+func (s *set) bitsOf(rules []int) (b ruleset.Bitmap) {
+	for _, i := range rules {
+		b.Add(s.rules[i].bit)
+	}
+	return b
+}
+
+// matches gives the entries of a class that aren't those of class 0.
+func (s *set) matches(k *class) []ruleset.Match {
+	var out []ruleset.Match
+	for i := range s.ports.classes {
+		wide := s.matched(asked{class: k, ports: &s.ports.classes[i]})
+		narrow := s.matched(asked{class: k, ports: &s.ports.classes[i], narrow: true})
+		m := ruleset.Match{Set: s.ID, Peer: k.id, Ports: ruleset.PortClass(i)}
+		m.Bits, m.Alt, _ = s.settle([]reading{{rules: wide}, {rules: narrow}})
+		if k.id == 0 {
+			out = append(out, m) // empty ones too: they are left out when written
+		} else if m.Bits != s.base[i].Bits || m.Alt != s.base[i].Alt {
+			out = append(out, m)
+		}
+	}
+	return out
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// nodeState is what a node's next generation needs of its last one.
+type nodeState struct {
+	generation uint64
+	live       map[ruleset.SetID]bool
+	rows       map[ruleset.SetID]ruleset.Set // as they were written
+	matches    map[pair][]ruleset.Match
+}
+
+type pair struct {
+	set   ruleset.SetID
+	class ruleset.ClassID
+}
+
+// nodeBuild makes one node's ruleset.
+type nodeBuild struct {
+	*Output
+	name    string
+	before  *nodeState
+	state   *nodeState
+	sets    []*set // live and retiring, by id
+	egress  []*set
+	backers map[*set]map[*identity.Pod]bool // live egress sets that know services
+	used    map[atomID]bool
+	names   map[portAsk]bool
+	blocks  *blocks
+	people  map[*identity.Pod]*class
+	seen    map[ruleset.ClassID]*class
+	r       *ruleset.Ruleset
+}
+
+// Node is the ruleset of one node; that of pods on no node under "". It is
+// made when first asked for. A node that isn't known has no endpoints, but
+// peers.
+func (o *Output) Node(name string) *ruleset.Ruleset {
+	if r := o.done[name]; r != nil {
+		return r
+	}
+	b := &nodeBuild{
+		Output: o, name: name, before: o.c.nodes[name],
+		state: &nodeState{
+			generation: o.in.Generation, live: map[ruleset.SetID]bool{},
+			rows: map[ruleset.SetID]ruleset.Set{}, matches: map[pair][]ruleset.Match{},
+		},
+		backers: map[*set]map[*identity.Pod]bool{}, used: map[atomID]bool{}, names: map[portAsk]bool{},
+		people: map[*identity.Pod]*class{}, seen: map[ruleset.ClassID]*class{0: {}},
+		r: &ruleset.Ruleset{Generation: o.in.Generation},
+	}
+	if b.before == nil {
+		b.before = &nodeState{}
+	}
+	b.endpoints()
+	b.addSets()
+	b.addPeers()
+	b.addServices()
+	b.addMatches()
+	b.r.Sort()
+	o.c.nodes[name] = b.state
+	o.done[name] = b.r
+	return b.r
+}
+
+// endpoints writes the node's pods and finds the sets that judge them.
+func (b *nodeBuild) endpoints() {
+	for _, s := range b.byNode[b.name] {
+		for _, ip := range s.pod.IPs {
+			id := b.ids[ip]
+			if id == 0 || b.view.Pod(ip) != s.pod {
+				continue
+			}
+			b.r.Endpoints = append(b.r.Endpoints, ruleset.Endpoint{IP: ip, ID: id, Ingress: s.ingress.id(), Egress: s.egress.id()})
+		}
+		for _, set := range []*set{s.ingress, s.egress} {
+			if set != nil {
+				b.state.live[set.ID] = true
+			}
+		}
+		if s.egress != nil && s.egress.self >= 0 {
+			if b.backers[s.egress] == nil {
+				b.backers[s.egress] = map[*identity.Pod]bool{}
+			}
+			b.backers[s.egress][s.pod] = true
+		}
+	}
+}
+
+// addSets writes the live sets with the modes of now, and those that the last
+// generation used and this one doesn't as they were: until endpoints have
+// moved they judge by their old modes.
+func (b *nodeBuild) addSets() {
+	for id := range b.state.live {
+		s := b.c.sets[id]
+		s.masks(b.versions)
+		b.sets = append(b.sets, s)
+		b.state.rows[id] = s.Set
+	}
+	for id := range b.before.live {
+		if s := b.c.sets[id]; s != nil && !b.state.live[id] {
+			s.Set = b.before.rows[id]
+			b.sets = append(b.sets, s)
+		}
+	}
+	slices.SortFunc(b.sets, func(x, y *set) int { return int(x.ID) - int(y.ID) })
+	for _, s := range b.sets {
+		b.r.Sets = append(b.r.Sets, s.Set)
+		for _, p := range s.ports.single {
+			p.Set = s.ID
+			b.r.Ports = append(b.r.Ports, p)
+		}
+		for _, p := range s.ports.ranges {
+			p.Set = s.ID
+			b.r.PortRanges = append(b.r.PortRanges, p)
+		}
+		for a := range s.podAt {
+			b.used[a] = true
+		}
+		for a := range s.addrAt {
+			b.used[a] = true
+		}
+		if s.parts.direction == flow.Egress {
+			b.egress = append(b.egress, s)
+			for _, n := range s.parts.named {
+				b.names[portAsk{n.name, n.protocol}] = true
+			}
+		}
+	}
+}
+
+// addPeers writes the class of every pod, node and block.
+func (b *nodeBuild) addPeers() {
+	b.blocks = newBlocks(b.c.atoms, b.used)
+	for _, pod := range b.in.World.Pods {
+		if pod.HostNetwork || pod.Done {
+			continue
+		}
+		for _, ip := range pod.IPs {
+			if b.view.Pod(ip) == pod {
+				b.peer(netip.PrefixFrom(ip, ip.BitLen()), b.classAt(ip), ruleset.PeerPod)
+			}
+		}
+	}
+	for name, node := range b.in.World.Nodes {
+		flags := ruleset.PeerNode
+		if name == b.name {
+			flags |= ruleset.PeerLocalNode
+		}
+		for _, ip := range node.IPs {
+			if b.view.Node(ip) == node {
+				b.peer(netip.PrefixFrom(ip, ip.BitLen()), b.classAt(ip), flags)
+			}
+		}
+	}
+	for prefix, atoms := range b.blocks.all() {
+		if prefix.IsSingleIP() && (b.view.Pod(prefix.Addr()) != nil || b.view.Node(prefix.Addr()) != nil) {
+			continue
+		}
+		b.peer(prefix, b.c.classOf(class{address: atoms}), 0)
+	}
+}
+
+func (b *nodeBuild) peer(prefix netip.Prefix, k *class, flags ruleset.PeerFlags) {
+	b.seen[k.id] = k
+	b.r.Peers = append(b.r.Peers, ruleset.Peer{Prefix: prefix, Class: k.id, Flags: flags})
+}
+
+// classAt is the class of an address as a peer of this node's sets.
+func (b *nodeBuild) classAt(ip netip.Addr) *class {
+	k := class{address: b.blocks.covering(ip)}
+	if pod := b.view.Pod(ip); pod != nil {
+		k.owned, k.self = true, b.filtered(b.person(pod))
+		return b.c.classOf(k)
+	}
+	if node := b.view.Node(ip); node != nil {
+		k.address = b.withNodes(k.address, node)
+		for _, pod := range b.view.HostPods(node.Name) {
+			k.hosts = append(k.hosts, b.filtered(b.person(pod)))
+		}
+	}
+	return b.c.classOf(k)
+}
+
+func (b *nodeBuild) withNodes(address []atomID, node *identity.Node) []atomID {
+	out := slices.Clone(address)
+	for a := range b.used {
+		if p := &b.c.atoms[a].peer; p.Kind == policy.NodePeer && p.Nodes.Matches(node.Labels) {
+			out = append(out, a)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// filtered leaves only what this node's sets ask about.
+func (b *nodeBuild) filtered(p *person) person {
+	var out person
+	for _, a := range p.atoms {
+		if b.used[a] {
+			out.atoms = append(out.atoms, a)
+		}
+	}
+	for _, n := range p.names {
+		if b.names[portAsk{n.name, n.asked}] {
+			out.names = append(out.names, n)
+		}
+	}
+	return out
+}
+
+// addMatches writes the entries of each set with each class that one of its
+// rules names; the others are those of class 0.
+func (b *nodeBuild) addMatches() {
+	atomSets := map[atomID][]*set{}
+	nameSets := map[portAsk][]*set{}
+	for _, s := range b.sets {
+		for _, m := range s.base {
+			m.Set = s.ID
+			b.match(m)
+		}
+		for a := range s.podAt {
+			atomSets[a] = append(atomSets[a], s)
+		}
+		for a := range s.addrAt {
+			atomSets[a] = append(atomSets[a], s)
+		}
+		if s.parts.direction == flow.Egress {
+			for _, n := range s.parts.named {
+				nameSets[portAsk{n.name, n.protocol}] = append(nameSets[portAsk{n.name, n.protocol}], s)
+			}
+		}
+	}
+	for _, k := range b.seen {
+		if k.id == 0 {
+			continue
+		}
+		asking := map[*set]bool{}
+		add := func(list []*set) {
+			for _, s := range list {
+				asking[s] = true
+			}
+		}
+		for _, a := range k.address {
+			add(atomSets[a])
+		}
+		for _, p := range append([]person{k.self}, k.hosts...) {
+			for _, a := range p.atoms {
+				add(atomSets[a])
+			}
+			for _, n := range p.names {
+				add(nameSets[portAsk{n.name, n.asked}])
+			}
+		}
+		for s := range asking {
+			for _, m := range b.matchesOf(s, k) {
+				b.match(m)
+			}
+		}
+	}
+}
+
+// matchesOf is set.matches, kept from one generation to the next.
+func (b *nodeBuild) matchesOf(s *set, k *class) []ruleset.Match {
+	key := pair{s.ID, k.id}
+	out, known := b.state.matches[key]
+	if !known {
+		if out, known = b.before.matches[key]; !known {
+			out = s.matches(k)
+		}
+		b.state.matches[key] = out
+	}
+	return out
+}
+
+func (b *nodeBuild) match(m ruleset.Match) {
+	if m.Peer == 0 && m.Bits == (ruleset.Bitmap{}) && m.Alt == (ruleset.Bitmap{}) {
+		return
+	}
+	b.r.Matches = append(b.r.Matches, m)
+}
