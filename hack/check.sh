@@ -40,7 +40,7 @@ stage format make format-check
 stage lint make lint
 stage image make image
 stage e2e make e2e
-stage dist make dist
+stage dist make krew-check
 
 printf '\n=== totals\n'
 printf '%s\n' "${summary[@]}"

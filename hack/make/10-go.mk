@@ -2,7 +2,7 @@
 #
 # Build, test, lint, format.
 
-VERSION ?= $(shell git -C $(ROOT) describe --tags --always --dirty 2>/dev/null || echo v0.0.0)
+VERSION ?= $(shell git -C $(ROOT) describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.0.0-$$(git -C $(ROOT) describe --always --exclude='*' --dirty 2>/dev/null || echo unknown))
 LDFLAGS := -s -w -X main.version=$(VERSION) -X github.com/ebpol/kubectl-ebpol/pkg/version.Version=$(VERSION)
 GOTOOLS := $(GO) tool -modfile=$(ROOT)/tools/go.mod
 # Where a stage leaves its totals, for the sum that `make check` prints.

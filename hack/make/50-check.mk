@@ -15,3 +15,7 @@ check: ## set up a fresh Debian machine and run every test there is; needs root
 .PHONY: dist
 dist: ## archives for krew, six platforms, below dist/
 	$(GO) run ./hack/dist -version $(VERSION) -o $(ROOT)/dist
+
+.PHONY: krew-check
+krew-check: dist ## install the archives with krew and run what was installed
+	@$(ROOT)/hack/krew-check.sh
