@@ -51,6 +51,8 @@ func newRoot(argv0 string, streams genericiooptions.IOStreams) *cobra.Command {
 
 // subcommands is the list that newRoot adds, in the order of the help text.
 var subcommands = []func(*globals) *cobra.Command{
+	newTop,
+	newTrace,
 	newVersion,
 	newCompletion,
 }

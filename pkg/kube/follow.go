@@ -17,17 +17,18 @@ var _ session.Cluster = (*Watcher)(nil)
 
 // Watch implements [session.Cluster].
 func (w *Watcher) Watch(ctx context.Context, fn func(session.State)) error {
+	var last *State
 	for {
+		changed := w.Changed() // before State: another reader may take the change
 		s := w.State()
-		out := session.State{World: s.World, Policies: s.Policies}
-		for _, f := range s.NotEvaluated {
-			out.NotEvaluated = append(out.NotEvaluated, session.NotEvaluated(f))
+		if s != last {
+			last = s
+			fn(s.forSession())
 		}
-		fn(out)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-w.Changed():
+		case <-changed:
 		}
 		select {
 		case <-ctx.Done():
@@ -35,4 +36,12 @@ func (w *Watcher) Watch(ctx context.Context, fn func(session.State)) error {
 		case <-time.After(gather):
 		}
 	}
+}
+
+func (s *State) forSession() session.State {
+	out := session.State{World: s.World, Policies: s.Policies}
+	for _, f := range s.NotEvaluated {
+		out.NotEvaluated = append(out.NotEvaluated, session.NotEvaluated(f))
+	}
+	return out
 }

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/deploy"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/kube"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/session"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+)
+
+// probeImage is set by the release build to the image of that release, pinned
+// by digest.
+var probeImage = ""
+
+// manyNodes is how many probes are opened without a question.
+const manyNodes = 20
+
+// liveFlags are those of every command that opens probes.
+type liveFlags struct {
+	output    string
+	record    string
+	image     string
+	namespace string
+	readOnly  bool
+	noDrops   bool
+	yes       bool
+	limit     time.Duration
+}
+
+func (f *liveFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVarP(&f.output, "output", "o", "", "lines instead of the screen: wide or json")
+	fs.StringVar(&f.record, "record", "", "also write the session to this file, for replay")
+	fs.StringVar(&f.image, "probe-image", probeImage, "image of the probe")
+	fs.StringVar(&f.namespace, "probe-namespace", deploy.DefaultNamespace, "namespace that the probe's pods run in")
+	fs.BoolVar(&f.readOnly, "read-only", false, "make enforcement impossible in this session")
+	fs.BoolVar(&f.noDrops, "no-drops", false, "don't trace the kernel's drops")
+	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask")
+}
+
+// wanted says what a live session is about.
+type wanted struct {
+	target     kube.Target
+	candidates []*policy.Policy
+	modes      map[session.PolicyKey]session.Mode
+	// pods, if set, replaces the target's choice.
+	pods func(w *kube.Watcher) (func(*identity.Pod) bool, error)
+}
+
+// liveSession is a session on a cluster with all that it stands on.
+type liveSession struct {
+	*session.Live
+	client   *kube.Client
+	watcher  *kube.Watcher
+	deployer *deploy.Deployer
+	cancel   context.CancelFunc
+	wait     sync.WaitGroup
+
+	mu      sync.Mutex
+	reports map[string]func(phase, message string)
+}
+
+// watchCluster connects and lists what there is.
+func (g *globals) watchCluster(ctx context.Context) (*kube.Client, *kube.Watcher, error) {
+	config, err := g.config.ToRESTConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := kube.Connect(config)
+	if err != nil {
+		return nil, nil, err
+	}
+	namespace, _, err := g.config.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, nil, err
+	}
+	watcher, err := kube.Watch(ctx, client, kube.Options{Namespace: namespace})
+	return client, watcher, err
+}
+
+// openLive makes sure that the session can work, then starts it on the nodes
+// that it needs now. Nodes that it needs later follow by themselves.
+func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liveSession, error) {
+	if f.image == "" {
+		return nil, errors.New("this build has no probe image of its own: give one that your nodes can pull with --probe-image")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &liveSession{cancel: cancel, reports: map[string]func(string, string){}}
+	opened := false
+	defer func() {
+		if !opened {
+			s.end()
+		}
+	}()
+	var err error
+	if s.client, s.watcher, err = g.watchCluster(ctx); err != nil {
+		return nil, err
+	}
+	match := want.target.Match(s.watcher)
+	if want.pods != nil {
+		if match, err = want.pods(s.watcher); err != nil {
+			return nil, err
+		}
+	} else if err := want.target.Check(s.watcher); err != nil {
+		return nil, err
+	}
+	for _, problem := range s.watcher.State().Problems {
+		fmt.Fprintf(g.ErrOut, "warning: %s\n", oneLine(errors.New(problem)))
+	}
+	nodes := nodesOf(s.watcher.State().World, match)
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("%s: none of the pods runs on a node yet; see kubectl get pods -o wide", &want.target)
+	}
+	if err := g.askForMany(len(nodes), f.yes); err != nil {
+		return nil, err
+	}
+	name := strings.ToLower(rand.Text()[:10])
+	s.deployer, err = deploy.New(s.client.Typed, s.client.Config, deploy.Options{
+		Namespace: f.namespace, Image: f.image, Session: name, Progress: s.report,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.deployer.Preflight(ctx, nodes[0]); err != nil {
+		return nil, err
+	}
+	probes := make([]session.Probe, len(nodes))
+	for i, n := range nodes {
+		probes[i] = s.probe(n)
+	}
+	s.Live, err = session.NewLive(ctx, session.Config{
+		Cluster: s.watcher, NewCompiler: newCompiler, Probes: probes, Session: name, Program: "kubectl-ebpol " + thisBuild().Version,
+		ReadOnly: f.readOnly, Select: match, Candidates: want.candidates, Modes: want.modes,
+		Options: &wire.Options{Drops: !f.noDrops},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.wait.Go(func() { s.follow(ctx, g, match, nodes) })
+	opened = true
+	return s, nil
+}
+
+// askForMany asks before a session spreads over a large cluster.
+func (g *globals) askForMany(nodes int, yes bool) error {
+	if nodes <= manyNodes || yes {
+		return nil
+	}
+	return g.confirm(fmt.Sprintf("this puts a probe on each of %d nodes", nodes), "yes")
+}
+
+// nodesOf are the nodes that the pods run on, sorted.
+func nodesOf(w *identity.World, match func(*identity.Pod) bool) []string {
+	found := map[string]bool{}
+	for _, p := range w.Pods {
+		if p.Node != "" && !p.Done && match(p) {
+			found[p.Node] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// probe is the probe of one node, for the session.
+func (s *liveSession) probe(node string) session.Probe {
+	var pod *deploy.Probe
+	gone := func(err error) error {
+		if errors.Is(err, deploy.ErrGone) {
+			return fmt.Errorf("%w: %w", session.ErrGone, err)
+		}
+		return err
+	}
+	return session.Probe{
+		Node: node,
+		Prepare: func(ctx context.Context, report func(phase, message string)) error {
+			s.mu.Lock()
+			s.reports[node] = report
+			s.mu.Unlock()
+			var err error
+			pod, err = s.deployer.Open(ctx, node)
+			return gone(err)
+		},
+		Dialer: session.DialFunc(func(ctx context.Context) (stream, error) {
+			rw, err := pod.Dial(ctx)
+			return rw, gone(err)
+		}),
+	}
+}
+
+// report passes on how it goes with a node's pod.
+func (s *liveSession) report(p deploy.Progress) {
+	s.mu.Lock()
+	report := s.reports[p.Node]
+	s.mu.Unlock()
+	if report != nil {
+		report(string(p.Phase), p.Message)
+	}
+}
+
+// follow opens probes on nodes that the pods come to later, up to the number
+// that needs no question.
+func (s *liveSession) follow(ctx context.Context, g *globals, match func(*identity.Pod) bool, open []string) {
+	known := map[string]bool{}
+	for _, n := range open {
+		known[n] = true
+	}
+	for {
+		changed := s.watcher.Changed()
+		for _, n := range nodesOf(s.watcher.State().World, match) {
+			if known[n] {
+				continue
+			}
+			known[n] = true
+			if len(known) > max(manyNodes, len(open)) {
+				fmt.Fprintf(g.ErrOut, "warning: pods came to node %s, which is left out: more than %d nodes\n", n, manyNodes)
+				continue
+			}
+			if err := s.Add(s.probe(n)); err != nil {
+				return // the session is over
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Close implements [session.Source]: the pods go, whatever else fails.
+func (s *liveSession) Close(ctx context.Context) error {
+	err := s.Live.Close(ctx)
+	err = errors.Join(err, s.deployer.Close(ctx))
+	s.end()
+	return err
+}
+
+func (s *liveSession) end() {
+	s.cancel()
+	s.wait.Wait()
+	if s.watcher != nil {
+		s.watcher.Close()
+	}
+}
+
+// where reads -n, -A, -l and --node into a target of all pods there.
+type where struct {
+	all      bool
+	selector string
+	node     string
+}
+
+func (w *where) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&w.all, "all-namespaces", "A", false, "the pods of all namespaces")
+	cmd.Flags().StringVarP(&w.selector, "selector", "l", "", "label selector of the pods")
+	cmd.Flags().StringVar(&w.node, "node", "", "pods on this node only")
+}
+
+func (w *where) target(g *globals) (kube.Target, error) {
+	t := kube.Target{Node: w.node}
+	if w.selector != "" {
+		sel, err := labels.Parse(w.selector)
+		if err != nil {
+			return t, fmt.Errorf("label selector %q: %w", w.selector, err)
+		}
+		t.Selector = sel
+	}
+	if !w.all {
+		ns, _, err := g.config.ToRawKubeConfigLoader().Namespace()
+		if err != nil {
+			return t, err
+		}
+		t.Namespace = ns
+	}
+	return t, nil
+}
