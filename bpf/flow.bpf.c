@@ -1,0 +1,196 @@
+//go:build ignore
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
+/*
+ * Flows of a pod, seen and judged on the device that carries its address,
+ * inside its own network namespace.
+ */
+
+#include "lib/track.h"
+
+/* established4, established6: one look-up for a packet of a known connection
+ * whose verdict is fresh; -2 if it isn't that simple. */
+#define NOT_SIMPLE (-2)
+
+static __always_inline int established(struct __sk_buff *skb, struct conn *conn, __u32 egress, __u8 flags, __u32 headers)
+{
+	if (!conn || conn->epoch != epoch || conn->drop)
+		return NOT_SIMPLE;
+	account(skb, conn, egress, flags, headers);
+	return NEXT;
+}
+
+/* transport: ports, and for TCP its flags and length; false if it is neither
+ * TCP nor UDP, not in the linear part, or opens a connection. */
+static __always_inline bool transport(void *at, void *end, __u8 protocol, __be16 *source, __be16 *dest, __u8 *flags, __u32 *length)
+{
+	__u8 *b = at;
+
+	if (protocol == IPPROTO_TCP) {
+		if (at + 20 > end)
+			return false;
+		*flags = b[13];
+		*length = (b[12] >> 4) * 4;
+		if (*flags & TCP_SYN)
+			return false;
+	} else {
+		if (protocol != IPPROTO_UDP || at + 8 > end)
+			return false;
+		*flags = 0;
+		*length = 8;
+	}
+	*source = *(__be16 *)at;
+	*dest = *(__be16 *)(at + 2);
+	return true;
+}
+
+static __always_inline int established4(struct __sk_buff *skb, void *at, void *end, __u32 egress)
+{
+	struct iphdr *ip = at;
+	struct conn4_key key;
+	__be16 source, dest;
+	__u32 length;
+	__u8 flags;
+
+	if (at + sizeof(*ip) > end || ip->version_ihl != 0x45 || ip->frag_off & bpf_htons(0x3fff))
+		return NOT_SIMPLE;
+	if (!transport(at + sizeof(*ip), end, ip->protocol, &source, &dest, &flags, &length))
+		return NOT_SIMPLE;
+	key.local = egress ? ip->saddr : ip->daddr;
+	key.peer = egress ? ip->daddr : ip->saddr;
+	key.local_port = egress ? source : dest;
+	key.peer_port = egress ? dest : source;
+	*(__u32 *)&key.protocol = ip->protocol;
+	return established(skb, bpf_map_lookup_elem(&conns4, &key), egress, flags, sizeof(*ip) + length);
+}
+
+static __always_inline int established6(struct __sk_buff *skb, void *at, void *end, __u32 egress)
+{
+	struct ipv6hdr *ip = at;
+	struct conn6_key key;
+	__be16 source, dest;
+	__u32 length;
+	__u8 flags;
+
+	if (at + sizeof(*ip) > end)
+		return NOT_SIMPLE;
+	if (!transport(at + sizeof(*ip), end, ip->nexthdr, &source, &dest, &flags, &length))
+		return NOT_SIMPLE;
+	__builtin_memcpy(&key.local, egress ? &ip->saddr : &ip->daddr, sizeof(key.local));
+	__builtin_memcpy(&key.peer, egress ? &ip->daddr : &ip->saddr, sizeof(key.peer));
+	key.local_port = egress ? source : dest;
+	key.peer_port = egress ? dest : source;
+	*(__u32 *)&key.protocol = ip->nexthdr;
+	return established(skb, bpf_map_lookup_elem(&conns6, &key), egress, flags, sizeof(*ip) + length);
+}
+
+__noinline int slow(struct __sk_buff *skb, __u32 egress)
+{
+	struct tuple t = { .egress = egress };
+
+	switch (parse(skb, &t)) {
+	case PARSED:
+		return track(skb, &t);
+	case PASS_NOT_IP:
+		COUNT(not_ip, 1);
+		break;
+	case PASS_CUT_SHORT:
+		COUNT(cut_short, 1);
+		break;
+	case PASS_FRAGMENT_LOST:
+		COUNT(fragment_lost, 1);
+		break;
+	case PASS_NEIGHBOUR:
+		COUNT(neighbour, 1);
+		break;
+	case PASS_RELATED:
+		COUNT(related, 1);
+		break;
+	case PASS_UNRELATED:
+		COUNT(unrelated, 1);
+		break;
+	}
+	return NEXT;
+}
+
+static __always_inline int handle(struct __sk_buff *skb, __u32 egress)
+{
+	void *at = (void *)(long)skb->data + link_header(), *end = (void *)(long)skb->data_end;
+	int action = NOT_SIMPLE;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		action = established4(skb, at, end, egress);
+	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		action = established6(skb, at, end, egress);
+	return action == NOT_SIMPLE ? slow(skb, egress) : action;
+}
+
+/* Runs for each packet that arrives at the pod, after everything outside let
+ * it through. NEXT leaves its fate to others; DROP only under a lease. */
+SEC("tc")
+int ebpol_ingress(struct __sk_buff *skb)
+{
+	return handle(skb, 0);
+}
+
+/* Runs for each packet that leaves the pod, before anything outside sees it. */
+SEC("tc")
+int ebpol_egress(struct __sk_buff *skb)
+{
+	return handle(skb, 1);
+}
+
+/* Judges every connection again, so that those that are silent have fresh
+ * verdicts too. User space runs it by BPF_PROG_TEST_RUN after each change, then
+ * reads the table; it is attached nowhere. (A syscall program would be the
+ * natural type, but those may not use tries.) */
+static long again(struct tuple *t, struct conn *conn)
+{
+	struct endpoint *local;
+	__u32 now_epoch = epoch;
+
+	if (conn->epoch == now_epoch)
+		return 0;
+	local = bpf_map_lookup_elem(&endpoints, &t->local);
+	if (local)
+		judge_again(t, local, conn, now_epoch);
+	return 0;
+}
+
+static long again4(void *map, struct conn4_key *k, struct conn *conn, void *ctx)
+{
+	struct tuple t = {
+		.local = mapped(k->local), .peer = mapped(k->peer), .local_port = k->local_port,
+		.peer_port = k->peer_port, .protocol = k->protocol, .family = 4,
+	};
+
+	return again(&t, conn);
+}
+
+static long again6(void *map, struct conn6_key *k, struct conn *conn, void *ctx)
+{
+	struct tuple t = {
+		.local = k->local, .peer = k->peer, .local_port = k->local_port,
+		.peer_port = k->peer_port, .protocol = k->protocol, .family = 6,
+	};
+
+	return again(&t, conn);
+}
+
+SEC("tc")
+int ebpol_judge_again(struct __sk_buff *skb)
+{
+	bpf_for_each_map_elem(&conns4, again4, NULL, 0);
+	bpf_for_each_map_elem(&conns6, again6, NULL, 0);
+	return 0;
+}
+
+/* Names these types in the object's BTF, from which Go's are made. */
+const struct {
+	enum event_kind a;
+	enum conn_flags b;
+	enum set_flags c;
+	struct event d;
+} *for_go __attribute__((unused));
+
+char _license[] SEC("license") = "Dual BSD/GPL";

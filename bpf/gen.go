@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bpf holds the kernel programs: their C source, the objects made of
+// it, and Go types of what both sides share. [probe] loads them.
+//
+// The objects are committed, so that building needs no clang. `make generate`
+// makes them again with the pinned compiler; `make generate-check` proves that
+// they are what the source says. The same object serves amd64 and arm64: both
+// are little endian, and nothing in it depends on more.
+package bpf
+
+// The directory of the build isn't in the object: paths are relative, and
+// debug lines are stripped but for BTF.
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -no-global-types -type conn4_key -type conn6_key -type conn -type judgement -type event -type counts -type addr -type endpoint -type peer -type cidr4_key -type cidr6_key -type service_key -type service -type port_key -type range_key -type match_key -type match -type bitmap -type set -type event_kind -type conn_flags -type set_flags -cflags "-O2 -g -Wall -Werror -fdebug-compilation-dir=. -Ilib" Flow flow.bpf.c

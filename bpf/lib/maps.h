@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "types.h"
+#include <bpf/bpf_helpers.h>
+
+/*
+ * Sizes are defaults: probe.Options may change them before load. Hash tables
+ * of the ruleset aren't preallocated: most clusters fill little of them. The
+ * connection table is, because a new flow must not wait for memory.
+ * It is no LRU: that evicts without a word, and counters would be lost.
+ */
+
+/* Key: connection. Value: counters and verdicts. Written by the programs;
+ * user space adds what was open before, and deletes what is closed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct conn4_key);
+	__type(value, struct conn);
+} conns4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct conn6_key);
+	__type(value, struct conn);
+} conns6 SEC(".maps");
+
+/* Key: what fragments of a packet share. Value: ports, from the first one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct fragment_key);
+	__type(value, struct ports);
+} fragments SEC(".maps");
+
+/* Key: local address. Value: whose it is and what judges it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct addr);
+	__type(value, struct endpoint);
+} endpoints SEC(".maps");
+
+/* Key: exact address of a pod, node or single-address block. Value: class. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct addr);
+	__type(value, struct peer);
+} peers SEC(".maps");
+
+/* Key: prefix. Value: class. Asked only if peers has nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct cidr4_key);
+	__type(value, struct peer);
+} cidrs4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct cidr6_key);
+	__type(value, struct peer);
+} cidrs6 SEC(".maps");
+
+/* Key: service address, protocol, port. Value: class of the backends. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct service_key);
+	__type(value, struct service);
+} services SEC(".maps");
+
+/* Key: set, protocol, port. Value: port class. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct port_key);
+	__type(value, __u32);
+} ports SEC(".maps");
+
+/* Key: set, protocol, prefix of the port. Value: port class. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct range_key);
+	__type(value, __u32);
+} ranges SEC(".maps");
+
+/* Key: set, peer class, port class. Value: the rule bits that match. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct match_key);
+	__type(value, struct match);
+} matches SEC(".maps");
+
+/* Key: set. Value: its masks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct set);
+} sets SEC(".maps");
+
+/* struct event, in the order in which each CPU reserved them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counts);
+} counters SEC(".maps");
+
+/* Bumped by user space after each change of the tables above. */
+volatile __u32 epoch = 1;
+
+/* Boottime nanoseconds until which enforcement bites. 0: it doesn't. */
+volatile __u64 lease_until;
+
+/* How full the ring may be before user space is woken, in bytes. */
+const volatile __u32 wake_above = 1 << 18;
+
+/* 1: the device has no link header, packets start with their IP header. */
+const volatile __u32 no_link_header;
+
+static __always_inline struct counts *count(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+#define COUNT(field, n) do { struct counts *c_ = count(); if (c_) c_->field += (n); } while (0)

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * What the programs share with Go. bpf2go makes Go types of all of it; a test
+ * compares the layouts. Padding is always a named field, so that keys have no
+ * undefined bytes; nothing is packed. Numbers of the enums are never reused.
+ */
+
+#include "kernel.h"
+
+/* pkg/flow.Direction */
+enum direction {
+	DIRECTION_INGRESS = 1,
+	DIRECTION_EGRESS = 2,
+};
+
+/* pkg/flow.Verdict */
+enum verdict {
+	VERDICT_NONE = 0,
+	VERDICT_ALLOW = 1,
+	VERDICT_DENY = 2,
+	VERDICT_CONTESTED = 3,
+};
+
+/* pkg/ruleset.PeerFlags */
+enum peer_flags {
+	PEER_NODE = 1,
+	PEER_LOCAL_NODE = 2,
+	PEER_POD = 4,
+};
+
+/* pkg/ruleset.ServicePorts */
+#define SERVICE_PORTS 0xffff
+
+/* pkg/ruleset.Words */
+#define WORDS 4
+
+/* An address of either family; IPv4 as ::ffff:a.b.c.d. Network order. */
+struct addr {
+	__be32 word[4];
+};
+
+/* Connections, seen from the endpoint. Ports in network order; for ICMP echo
+ * both hold the identifier. One map for each family: hashing 16 bytes instead
+ * of 40 is most of what an established IPv4 packet saves. */
+struct conn4_key {
+	__be32 local;
+	__be32 peer;
+	__be16 local_port;
+	__be16 peer_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct conn4_key) == 16, "no holes");
+
+struct conn6_key {
+	struct addr local;
+	struct addr peer;
+	__be16 local_port;
+	__be16 peer_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct conn6_key) == 40, "no holes");
+
+enum conn_flags {
+	CONN_OPENER_UNKNOWN = 1, /* found in mid-stream: direction is a guess, denied only if both directions deny */
+	CONN_PREEXISTING = 2,    /* put here by user space: open before the probe came */
+	CONN_ANNOUNCED = 8,      /* its EVENT_NEW is in the ring */
+};
+
+/* Both verdicts of a connection and what decided them. Bits count from 1,
+ * 0: none. Fits two words so that it is copied in two. */
+struct judgement {
+	__u32 set;
+	__u16 bit;
+	__u16 candidate_bit;
+	__u8 verdict;
+	__u8 candidate;
+	__u8 alt;           /* the reading that enforcement does not take, if verdict is contested */
+	__u8 candidate_alt; /* likewise */
+	__u8 drop;          /* the enforced mask denies */
+	__u8 service;
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct judgement) == 16, "two words");
+
+/* Established packets touch the first 64 bytes only: one cache line if the
+ * key before it is 16 bytes. Index 0 of a pair is towards the endpoint. */
+struct conn {
+	__u64 packets[2];
+	__u64 bytes[2];
+	__u64 last_ns; /* coarse monotonic */
+	__u32 epoch;   /* of the verdicts; 0: never judged */
+	__u8 drop;     /* copy of judgement.drop */
+	__u8 direction;
+	__u8 tcp_flags[2]; /* union of those seen, each way */
+	struct judgement judgement;
+
+	__u64 id; /* unique in the probe's life */
+	__u64 first_ns;  /* monotonic */
+	__u64 judged_ns; /* monotonic; when a verdict last changed */
+	__u64 dropped;   /* of the packets, by the lease */
+	__u32 endpoint;
+	__u32 flags;
+};
+_Static_assert(sizeof(struct conn) == 104, "size of the table depends on it");
+_Static_assert(__builtin_offsetof(struct conn, id) == 64, "first line");
+
+/* Later fragments have no ports: they are looked up by what they share. */
+struct fragment_key {
+	struct addr source;
+	struct addr dest;
+	__be32 id;
+	__u8 protocol;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct fragment_key) == 40, "no holes");
+
+/* The tables of a ruleset; see pkg/ruleset. Ports in host order, except
+ * where a prefix of the key is matched. */
+struct endpoint {
+	__u32 id;
+	__u32 ingress;
+	__u32 egress;
+};
+
+struct peer {
+	__u32 class;
+	__u32 flags;
+};
+
+struct cidr4_key {
+	__u32 bits;
+	__be32 addr;
+};
+
+struct cidr6_key {
+	__u32 bits;
+	struct addr addr;
+};
+
+struct service_key {
+	struct addr addr;
+	__u16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct service_key) == 20, "no holes");
+
+struct service {
+	__u32 class;
+	__u32 depends;
+};
+
+struct port_key {
+	__u32 set;
+	__u16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct port_key) == 8, "no holes");
+
+struct range_key {
+	__u32 bits; /* 48 + those of the port */
+	__be32 set;
+	__u8 protocol;
+	__u8 pad;
+	__be16 port;
+};
+_Static_assert(sizeof(struct range_key) == 12, "no holes");
+
+struct match_key {
+	__u32 set;
+	__u32 peer;
+	__u16 ports;
+	__u16 pad;
+};
+_Static_assert(sizeof(struct match_key) == 12, "no holes");
+
+struct bitmap {
+	__u64 word[WORDS];
+};
+
+struct match {
+	struct bitmap bits;
+	struct bitmap alt;
+};
+
+enum set_flags {
+	SET_RANGES = 1,
+	SET_SAME = 2,      /* candidate equals current: judged once */
+	SET_ENFORCED = 4,  /* enforced has a deny bit */
+	SET_DENY = 8,      /* current has a deny bit */
+	SET_CANDIDATE_DENY = 16,
+};
+
+/* Index of set.other. */
+enum other_ports {
+	OTHER_TCP,
+	OTHER_UDP,
+	OTHER_SCTP,
+	OTHER_ALL,
+	OTHER_MAX,
+};
+
+struct set {
+	struct bitmap always;
+	struct bitmap deny;
+	struct bitmap pass;
+	struct bitmap current;
+	struct bitmap candidate;
+	struct bitmap enforced;
+	__u16 admin_end;
+	__u16 isolate_start;
+	__u16 baseline_start;
+	__u16 flags;
+	/* Classes of the ports that nothing names, so that most packets need one
+	 * look-up in ports and not three. User space keeps them equal to the
+	 * entries for port 0. */
+	__u16 other[OTHER_MAX];
+};
+_Static_assert(sizeof(struct set) == 208, "no holes");
+
+/* What happened, for user space. */
+enum event_kind {
+	EVENT_NEW = 1,
+	EVENT_VERDICT = 2,
+	EVENT_CLOSE = 3, /* the same addresses and ports were opened anew; counters are final */
+	EVENT_DROP = 4,  /* sample of packets dropped by the lease: the 1st, 2nd, 4th, 8th, ... of a connection */
+};
+
+struct event {
+	__u64 time_ns; /* monotonic */
+	__u32 kind;
+	__u32 length; /* EVENT_DROP: of the packet */
+	struct addr local;
+	struct addr peer;
+	__be16 local_port;
+	__be16 peer_port;
+	__u8 protocol;
+	__u8 family; /* 4 or 6 */
+	__u8 direction; /* of the packet, EVENT_DROP */
+	__u8 pad;
+	struct conn conn;
+};
+_Static_assert(sizeof(struct event) == 160, "no holes");
+
+/* Counters on each CPU; all grow only. */
+struct counts {
+	__u64 ring_full;
+	__u64 table_full;
+	__u64 untracked_packets;
+	__u64 untracked_bytes;
+	__u64 unwatched;    /* packets of an address that is no endpoint */
+	__u64 not_ip;       /* other kinds of packet, such as ARP */
+	__u64 cut_short;    /* headers that end before they should, or too many of them */
+	__u64 fragment_lost; /* later fragments whose first wasn't seen */
+	__u64 neighbour;    /* neighbour discovery and multicast listeners: never judged */
+	__u64 related;      /* ICMP errors that belong to a connection */
+	__u64 unrelated;    /* ICMP errors that don't, ends of connections never seen */
+	__u64 enforced_packets;
+	__u64 ids;          /* connections numbered */
+};
+
+/* skb->mark of what the lease drops, so that it isn't reported twice. */
+#define MARK_ENFORCED 0x65627064 /* "ebpd" */

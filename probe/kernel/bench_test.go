@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package kernel_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+	"github.com/ebpol/kubectl-ebpol/probe/kernel"
+)
+
+// manyPolicies is one endpoint that n allow-policies and as many default
+// denies (as far as bits go) judge, among 5,000 peers.
+func manyPolicies(n int) *ruleset.Ruleset {
+	bits := min(n, 120)
+	s := ruleset.Set{ID: 1, IsolateStart: uint16(bits), BaselineStart: uint16(2 * bits), Current: ruleset.Bitmap{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}}
+	for i := bits; i < 2*bits; i++ {
+		s.Deny.Add(i)
+		s.Always.Add(i)
+	}
+	s.Candidate = s.Current
+	s.Candidate[0] &^= 1 // a dry-run without the first policy: both verdicts are computed
+	r := &ruleset.Ruleset{Generation: 1, Sets: []ruleset.Set{s}}
+	r.Endpoints = []ruleset.Endpoint{{IP: netip.MustParseAddr("10.0.0.1"), ID: 1, Ingress: 1, Egress: 1}, {IP: netip.MustParseAddr("fd00::1"), ID: 1, Ingress: 1, Egress: 1}}
+	for i := range 5000 {
+		class := ruleset.ClassID(1 + i%n)
+		r.Peers = append(r.Peers,
+			ruleset.Peer{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 32), Class: class},
+			ruleset.Peer{Prefix: netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 1, 14: byte(i >> 8), 15: byte(i)}), 128), Class: class})
+	}
+	for i := range n {
+		m := ruleset.Match{Set: 1, Peer: ruleset.ClassID(1 + i), Ports: 1}
+		m.Bits.Add(i % bits)
+		m.Alt = m.Bits
+		r.Matches = append(r.Matches, m)
+		r.Ports = append(r.Ports, ruleset.Port{Set: 1, Protocol: 6, Port: uint16(80 + i), Class: 1})
+	}
+	r.Sort()
+	return r
+}
+
+func tcp(local, peer netip.Addr, port uint16, flags byte) []byte {
+	segment := []byte{0x9c, 0x40, byte(port >> 8), byte(port), 0, 0, 0, 0, 0, 0, 0, 0, 5 << 4, flags, 0, 0, 0, 0, 0, 0}
+	return packet(local, peer, flow.TCP, segment)
+}
+
+// packet is an Ethernet frame without link addresses.
+func packet(src, dst netip.Addr, protocol flow.Protocol, payload []byte) []byte {
+	f := make([]byte, 14, 128)
+	if src.Is4() {
+		f[12], f[13] = 0x08, 0
+		f = append(f, 0x45, 0, 0, byte(20+len(payload)), 0, 1, 0, 0, 64, byte(protocol), 0, 0)
+	} else {
+		f[12], f[13] = 0x86, 0xdd
+		f = append(f, 0x60, 0, 0, 0, 0, byte(len(payload)), byte(protocol), 64)
+	}
+	return append(append(append(f, src.AsSlice()...), dst.AsSlice()...), payload...)
+}
+
+func load(b testing.TB, k *kernel.Kernel, r *ruleset.Ruleset) {
+	b.Helper()
+	d, err := ruleset.Diff(nil, r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d.Generation = max(r.Generation, k.Generation()+1)
+	if err := k.Apply(d); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkPacket measures the programs in the kernel's own repeat loop: the
+// rest of a run is subtracted by comparing with empty.
+func BenchmarkPacket(b *testing.B) {
+	const repeat = 1000
+	k := open(b, kernel.Options{Ring: 1 << 20})
+	progs := kernel.LoadBench(b, k)
+	measure := func(b *testing.B, p *ebpf.Program, frame []byte, after func()) {
+		var total time.Duration
+		n := 0
+		for b.Loop() {
+			_, took, err := p.Benchmark(frame, repeat, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			total, n = total+took, n+1
+			after()
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(total.Nanoseconds())/float64(n), "ns/packet")
+	}
+	nothing := func() {}
+	b.Run("empty", func(b *testing.B) {
+		measure(b, progs.BenchEmpty, tcp(addresses[0], netip.MustParseAddr("10.1.0.0"), 80, 0x10), nothing)
+	})
+	b.Run("port", func(b *testing.B) {
+		measure(b, progs.BenchPort, tcp(addresses[0], netip.MustParseAddr("10.1.0.0"), 80, 0x10), nothing)
+	})
+	for _, n := range []int{1, 1000} {
+		load(b, k, manyPolicies(n))
+		for _, peer := range []netip.Addr{netip.MustParseAddr("10.1.0.0"), netip.MustParseAddr("fd01::")} {
+			local, name := addresses[0], "IPv4"
+			if peer.Is6() {
+				local, name = addresses[1], "IPv6"
+			}
+			if _, err := k.TestRun(flow.Egress, tcp(local, peer, 80, 0x02)); err != nil {
+				b.Fatal(err)
+			}
+			b.Run(fmt.Sprintf("established/%s/policies=%d", name, n), func(b *testing.B) {
+				_, egress, _ := k.Programs(true)
+				measure(b, egress, tcp(local, peer, 80, 0x10), nothing)
+			})
+			b.Run(fmt.Sprintf("new/%s/policies=%d", name, n), func(b *testing.B) {
+				measure(b, progs.BenchNew, tcp(local, peer, 80, 0x02), func() { k.Forget(b) })
+			})
+		}
+	}
+}

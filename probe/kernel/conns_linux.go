@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ebpol/kubectl-ebpol/bpf"
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// Kind says why a connection is reported.
+type Kind uint8
+
+// The kinds.
+const (
+	Counters Kind = iota // it moved
+	New                  // it is seen for the first time
+	Verdict              // a verdict of it changed
+	Closed               // it ended; totals are final
+	Dropped              // a sample of what the lease dropped of it
+)
+
+// Record is a connection as of now, seen from the endpoint.
+type Record struct {
+	Kind                Kind
+	Reason              string // valid iff Closed: "fin", "rst", "idle", "evicted", "reopened", "pod gone"
+	Local, Peer         netip.Addr
+	LocalPort, PeerPort uint16 // host order; ICMP echo: the identifier
+	Protocol            flow.Protocol
+	Time                time.Duration  // boottime of the event
+	Conn                bpf.FlowConn   // its stamps are on CLOCK_MONOTONIC; add Skew
+	Skew                time.Duration  // boottime less monotonic
+	Length              uint32         // valid iff Dropped: of the packet, bytes
+	Direction           flow.Direction // valid iff Dropped: of the packet
+}
+
+// Is says whether a flag is set.
+func (r *Record) Is(f bpf.FlowConnFlags) bool { return r.Conn.Flags&uint32(f) != 0 }
+
+// How long a connection may be silent before it is forgotten. A TCP
+// connection that is forgotten and speaks again is one whose opener isn't
+// known any more, so it takes as long as conntrack takes.
+const (
+	lingerClosed = 2 * time.Second
+	idleOpening  = time.Minute
+	idleTCP      = 5 * 24 * time.Hour
+	idleSCTP     = time.Hour
+	idleOther    = 3 * time.Minute
+	idleICMP     = 30 * time.Second
+	// A table that is this full, in percent, is made room in: whoever has been
+	// silent for a minute goes, whatever it is.
+	crowded     = 85
+	idleCrowded = time.Minute
+)
+
+const (
+	tcpFin = 0x01
+	tcpSyn = 0x02
+	tcpRst = 0x04
+	tcpAck = 0x10
+)
+
+// scanner walks the tables of connections.
+type scanner struct {
+	four table[bpf.FlowConn4Key]
+	six  table[bpf.FlowConn6Key]
+	last time.Duration   // monotonic start of the last walk
+	late map[uint64]bool // reported as new by a walk, because the ring was full
+	open int
+}
+
+type table[K comparable] struct {
+	m      *ebpf.Map
+	keys   []K
+	conns  []bpf.FlowConn
+	size   int // at the last walk
+	fill   func(*Record, *K)
+	doomed []doomed[K]
+}
+
+type doomed[K comparable] struct {
+	key    K
+	reason string
+}
+
+const batch = 512
+
+func (s *scanner) init(m *bpf.FlowMaps) {
+	s.late = make(map[uint64]bool)
+	s.four = table[bpf.FlowConn4Key]{m: m.Conns4, fill: fill4, keys: make([]bpf.FlowConn4Key, batch), conns: make([]bpf.FlowConn, batch)}
+	s.six = table[bpf.FlowConn6Key]{m: m.Conns6, fill: fill6, keys: make([]bpf.FlowConn6Key, batch), conns: make([]bpf.FlowConn, batch)}
+}
+
+func fill4(r *Record, k *bpf.FlowConn4Key) {
+	r.Local = netAddr(bpf.FlowAddr{Word: [4]uint32{2: 0xffff0000, 3: k.Local}})
+	r.Peer = netAddr(bpf.FlowAddr{Word: [4]uint32{2: 0xffff0000, 3: k.Peer}})
+	r.LocalPort, r.PeerPort, r.Protocol = swap16(k.LocalPort), swap16(k.PeerPort), flow.Protocol(k.Protocol)
+}
+
+func fill6(r *Record, k *bpf.FlowConn6Key) {
+	r.Local, r.Peer = netAddr(k.Local), netAddr(k.Peer)
+	r.LocalPort, r.PeerPort, r.Protocol = swap16(k.LocalPort), swap16(k.PeerPort), flow.Protocol(k.Protocol)
+}
+
+// Scan visits each connection that moved, or whose verdict changed, since the
+// last scan; all of them if asked. It forgets those that are over, and visits
+// each of them for the last time. The record is the visitor's until it returns.
+func (k *Kernel) Scan(all bool, visit func(*Record)) error {
+	s := &k.scanner
+	now := monotonic()
+	skew := Boottime() - now
+	since := s.last - 20*time.Millisecond // the programs' coarse clock is up to one tick late
+	if all {
+		since = -1
+	}
+	alive := make(map[uint32]bool, len(k.tables.local))
+	for _, l := range k.tables.local {
+		if l.watched != 0 {
+			alive[l.watched] = true
+		}
+	}
+	w := walk{s: s, now: now, since: since, skew: skew, alive: alive, visit: visit}
+	s.open = 0
+	err := errors.Join(scan(&s.four, &w), scan(&s.six, &w))
+	s.last = now
+	return err
+}
+
+// Open is how many connections the last scan found.
+func (k *Kernel) Open() int { return k.scanner.open }
+
+type walk struct {
+	s           *scanner
+	now, since  time.Duration
+	skew        time.Duration
+	alive       map[uint32]bool
+	visit       func(*Record)
+	fullPercent int
+}
+
+func scan[K comparable](t *table[K], w *walk) error {
+	w.fullPercent = t.size * 100 / int(t.m.MaxEntries())
+	t.doomed = t.doomed[:0]
+	size := 0
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := t.m.BatchLookup(&cursor, t.keys, t.conns, nil)
+		end := errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !end {
+			return fmt.Errorf("read the connections: %w", err)
+		}
+		size += n
+		for i := range n {
+			c := &t.conns[i]
+			if reason := w.over(c, protocolOf(&t.keys[i])); reason != "" {
+				t.doomed = append(t.doomed, doomed[K]{t.keys[i], reason})
+			} else if kind, changed := w.changed(c); changed {
+				r := Record{Kind: kind, Conn: *c, Time: w.now + w.skew, Skew: w.skew}
+				t.fill(&r, &t.keys[i])
+				w.visit(&r)
+			}
+		}
+		if end {
+			break
+		}
+	}
+	t.size = size - len(t.doomed)
+	w.s.open += t.size
+	for i := range t.doomed {
+		d := &t.doomed[i]
+		r := Record{Kind: Closed, Reason: d.reason, Time: w.now + w.skew, Skew: w.skew}
+		if err := takeOut(t.m, &d.key, &r.Conn); err != nil {
+			if errors.Is(err, ebpf.ErrKeyNotExist) {
+				continue
+			}
+			return fmt.Errorf("forget a connection: %w", err)
+		}
+		delete(w.s.late, r.Conn.Id)
+		t.fill(&r, &d.key)
+		w.visit(&r)
+	}
+	return nil
+}
+
+func protocolOf(key any) flow.Protocol {
+	switch k := key.(type) {
+	case *bpf.FlowConn4Key:
+		return flow.Protocol(k.Protocol)
+	case *bpf.FlowConn6Key:
+		return flow.Protocol(k.Protocol)
+	}
+	return 0
+}
+
+// takeOut reads and deletes at once where the kernel can (5.14).
+func takeOut(m *ebpf.Map, key any, c *bpf.FlowConn) error {
+	err := m.LookupAndDelete(key, c)
+	if err == nil || errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
+	}
+	if err := m.Lookup(key, c); err != nil {
+		return err
+	}
+	return m.Delete(key)
+}
+
+// changed says whether there is something to tell, and what.
+func (w *walk) changed(c *bpf.FlowConn) (Kind, bool) {
+	if c.Flags&uint32(bpf.FlowConnFlagsCONN_ANNOUNCED) == 0 && !w.s.late[c.Id] {
+		w.s.late[c.Id] = true
+		return New, true
+	}
+	if int64(c.JudgedNs) > int64(w.since) && c.JudgedNs != c.FirstNs {
+		return Verdict, true
+	}
+	return Counters, int64(c.LastNs) > int64(w.since)
+}
+
+// over says why the connection is to be forgotten, or nothing.
+func (w *walk) over(c *bpf.FlowConn, protocol flow.Protocol) string {
+	if !w.alive[c.Endpoint] {
+		return "pod gone"
+	}
+	silent := w.now - time.Duration(c.LastNs)
+	limit, reason := idleOther, "idle"
+	switch protocol {
+	case flow.TCP:
+		flags := c.TcpFlags[0] | c.TcpFlags[1]
+		switch {
+		case flags&tcpRst != 0:
+			limit, reason = lingerClosed, "rst"
+		case c.TcpFlags[0]&c.TcpFlags[1]&tcpFin != 0:
+			limit, reason = lingerClosed, "fin"
+		case flags&tcpSyn != 0 && flags&tcpAck == 0, flags&tcpFin != 0:
+			limit = idleOpening
+		default:
+			limit = idleTCP
+		}
+	case flow.SCTP:
+		limit = idleSCTP
+	case flow.ICMP, flow.ICMPv6:
+		limit = idleICMP
+	}
+	if w.fullPercent >= crowded && limit > idleCrowded {
+		limit, reason = idleCrowded, "evicted"
+	}
+	if silent > limit {
+		return reason
+	}
+	return ""
+}
+
+// Existing is a connection that was open before anyone watched.
+type Existing struct {
+	Local, Peer         netip.Addr
+	LocalPort, PeerPort uint16 // host order
+	Protocol            flow.Protocol
+	Direction           flow.Direction // who opened it
+	Endpoint            ruleset.EndpointID
+}
+
+// Seed adds connections that are already there, unless a packet of them was
+// faster, and judges them. It says how many were added. A full table is no
+// error: their next packet is then taken for one in mid-stream.
+func (k *Kernel) Seed(list []Existing) (int, error) {
+	now := uint64(monotonic())
+	added := 0
+	for _, e := range list {
+		k.seeds++
+		c := bpf.FlowConn{
+			Id: k.seeds<<12 | 0xfff, FirstNs: now, LastNs: now, JudgedNs: now, Direction: uint8(e.Direction),
+			Endpoint: uint32(e.Endpoint), Flags: uint32(bpf.FlowConnFlagsCONN_PREEXISTING),
+		}
+		if e.Protocol == flow.TCP {
+			c.TcpFlags = [2]uint8{tcpSyn | tcpAck, tcpSyn | tcpAck}
+		}
+		m, key := k.connKey(e.Local, e.Peer, e.LocalPort, e.PeerPort, e.Protocol)
+		switch err := m.Update(key, c, ebpf.UpdateNoExist); {
+		case err == nil:
+			added++
+		case errors.Is(err, ebpf.ErrKeyExist):
+		case errors.Is(err, errTooBig):
+			return added, k.judgeAgain()
+		default:
+			return added, fmt.Errorf("add a connection that was open before: %w", err)
+		}
+	}
+	if added == 0 {
+		return 0, nil
+	}
+	return added, k.judgeAgain()
+}
+
+func (k *Kernel) connKey(local, peer netip.Addr, localPort, peerPort uint16, protocol flow.Protocol) (*ebpf.Map, any) {
+	l, p := addr(local), addr(peer)
+	if local.Is4() {
+		return k.objects.Conns4, bpf.FlowConn4Key{
+			Local: l.Word[3], Peer: p.Word[3], LocalPort: swap16(localPort), PeerPort: swap16(peerPort), Protocol: uint8(protocol),
+		}
+	}
+	return k.objects.Conns6, bpf.FlowConn6Key{
+		Local: l, Peer: p, LocalPort: swap16(localPort), PeerPort: swap16(peerPort), Protocol: uint8(protocol),
+	}
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ebpol/kubectl-ebpol/bpf"
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// tables writes rulesets into maps. It keeps no copy of them: what is there
+// is read back from the kernel where it matters.
+type tables struct {
+	maps       *bpf.FlowMaps
+	generation uint64
+	used       map[*ebpf.Map]uint32
+	local      map[netip.Addr]*local
+}
+
+// local is an address that is watched, judged, or both.
+type local struct {
+	watched uint32 // endpoint id; 0: not watched
+	rule    ruleset.Endpoint
+}
+
+// entry is one put or delete, in the kernel's form.
+type entry struct {
+	m          *ebpf.Map
+	what       string
+	key, value any
+}
+
+// Generation of the ruleset that judges; 0: none.
+func (k *Kernel) Generation() uint64 { return k.tables.generation }
+
+// Apply brings the tables from one generation to the next and judges all
+// connections again.
+func (k *Kernel) Apply(d *ruleset.Delta) error {
+	t := &k.tables
+	if d.From != 0 && d.From != t.generation {
+		return fmt.Errorf("delta starts at generation %d, the kernel is at %d: send it whole, from 0", d.From, t.generation)
+	}
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	puts := t.puts(d)
+	if err := t.room(puts, d.PutEndpoints); err != nil {
+		return err
+	}
+	if err := t.write(d, puts); err != nil {
+		t.generation = 0
+		return fmt.Errorf("%w: send the ruleset whole, from 0", err)
+	}
+	t.generation = d.Generation
+	if err := k.bump(); err != nil {
+		return err
+	}
+	return k.judgeAgain()
+}
+
+// puts are steps 1 and 2 of [ruleset.Delta].
+func (t *tables) puts(d *ruleset.Delta) []entry {
+	m := t.maps
+	all := make([]entry, 0, len(d.PutSets)+len(d.PutPorts)+len(d.PutPortRanges)+len(d.PutMatches)+len(d.PutPeers)+len(d.PutServices))
+	for i := range d.PutSets {
+		all = append(all, entry{m.Sets, "policy sets", uint32(d.PutSets[i].ID), setValue(&d.PutSets[i])})
+	}
+	for _, p := range d.PutPorts {
+		all = append(all, entry{m.Ports, "ports", portKey(p), uint32(p.Class)})
+	}
+	for _, p := range d.PutPortRanges {
+		all = append(all, entry{m.Ranges, "port ranges", rangeKey(p), uint32(p.Class)})
+	}
+	for i := range d.PutMatches {
+		v := &d.PutMatches[i]
+		all = append(all, entry{m.Matches, "matches", matchKey(v), bpf.FlowMatch{Bits: bpf.FlowBitmap{Word: v.Bits}, Alt: bpf.FlowBitmap{Word: v.Alt}}})
+	}
+	for _, p := range d.PutPeers {
+		e := t.peer(p.Prefix)
+		e.value = bpf.FlowPeer{Class: uint32(p.Class), Flags: uint32(p.Flags)}
+		all = append(all, e)
+	}
+	for _, s := range d.PutServices {
+		v := bpf.FlowService{Class: uint32(s.Class)}
+		if s.Depends {
+			v.Depends = 1
+		}
+		all = append(all, entry{m.Services, "services", serviceKey(s), v})
+	}
+	return all
+}
+
+// room fails if an entry too many would be written to some map.
+func (t *tables) room(puts []entry, endpoints []ruleset.Endpoint) error {
+	fresh := make(map[*ebpf.Map]uint32)
+	for _, e := range puts {
+		fresh[e.m]++
+	}
+	for m, n := range fresh {
+		if t.used[m]+n <= m.MaxEntries() {
+			continue
+		}
+		// Only now is it worth asking which of them are there already.
+		n, what := uint32(0), ""
+		for _, e := range puts {
+			if e.m == m {
+				what = e.what
+				if errors.Is(lookup(e), ebpf.ErrKeyNotExist) {
+					n++
+				}
+			}
+		}
+		if t.used[m]+n > m.MaxEntries() {
+			return fmt.Errorf("%d %s are more than the %d that a node holds: select fewer pods or nodes for this session",
+				t.used[m]+n, what, m.MaxEntries())
+		}
+	}
+	for _, e := range endpoints {
+		if t.local[e.IP] == nil {
+			fresh[t.maps.Endpoints]++
+		}
+	}
+	if n, most := len(t.local)+int(fresh[t.maps.Endpoints]), int(t.maps.Endpoints.MaxEntries()); n > most {
+		return fmt.Errorf("%d pod addresses are more than the %d that a node holds: select fewer pods for this session", n, most)
+	}
+	return nil
+}
+
+func lookup(e entry) error {
+	b, err := e.m.LookupBytes(e.key)
+	if err == nil && b == nil {
+		return ebpf.ErrKeyNotExist
+	}
+	return err
+}
+
+func (t *tables) write(d *ruleset.Delta, puts []entry) error {
+	for _, e := range puts {
+		if e.m == t.maps.Sets {
+			e.value = t.keepOther(e)
+		}
+		if err := t.put(e); err != nil {
+			return err
+		}
+		if p, ok := e.key.(bpf.FlowPortKey); ok && p.Port == 0 {
+			if err := t.refreshOther(p.Set); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range d.PutEndpoints {
+		l := t.at(e.IP)
+		l.rule = e
+		if err := t.putLocal(e.IP, l); err != nil {
+			return err
+		}
+	}
+	if d.From == 0 {
+		return t.sweep(d, puts)
+	}
+	for _, ip := range d.DelEndpoints {
+		if err := t.unrule(ip); err != nil {
+			return err
+		}
+	}
+	for _, e := range t.dels(d) {
+		if err := t.del(e); err != nil {
+			return err
+		}
+		if p, ok := e.key.(bpf.FlowPortKey); ok && p.Port == 0 {
+			if err := t.refreshOther(p.Set); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dels is step 4 of [ruleset.Delta] after the endpoints.
+func (t *tables) dels(d *ruleset.Delta) []entry {
+	m := t.maps
+	var all []entry
+	for _, s := range d.DelServices {
+		all = append(all, entry{m: m.Services, what: "services", key: serviceKey(s)})
+	}
+	for _, p := range d.DelPeers {
+		all = append(all, t.peer(p))
+	}
+	for i := range d.DelMatches {
+		all = append(all, entry{m: m.Matches, what: "matches", key: matchKey(&d.DelMatches[i])})
+	}
+	for _, p := range d.DelPortRanges {
+		all = append(all, entry{m: m.Ranges, what: "port ranges", key: rangeKey(p)})
+	}
+	for _, p := range d.DelPorts {
+		all = append(all, entry{m: m.Ports, what: "ports", key: portKey(p)})
+	}
+	for _, s := range d.DelSets {
+		all = append(all, entry{m: m.Sets, what: "policy sets", key: uint32(s)})
+	}
+	return all
+}
+
+func (t *tables) put(e entry) error {
+	err := e.m.Update(e.key, e.value, ebpf.UpdateNoExist)
+	if err == nil {
+		t.used[e.m]++
+		return nil
+	}
+	if errors.Is(err, ebpf.ErrKeyExist) {
+		err = e.m.Update(e.key, e.value, ebpf.UpdateAny)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", e.what, err)
+	}
+	return nil
+}
+
+func (t *tables) del(e entry) error {
+	err := e.m.Delete(e.key)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", e.what, err)
+	}
+	t.used[e.m]--
+	return nil
+}
+
+// sweep deletes what a whole ruleset doesn't have.
+func (t *tables) sweep(d *ruleset.Delta, puts []entry) error {
+	ruled := make(map[netip.Addr]bool, len(d.PutEndpoints))
+	for _, e := range d.PutEndpoints {
+		ruled[e.IP] = true
+	}
+	for ip, l := range t.local {
+		if l.rule.ID != 0 && !ruled[ip] {
+			if err := t.unrule(ip); err != nil {
+				return err
+			}
+		}
+	}
+	want := make(map[*ebpf.Map]map[string]bool)
+	for _, e := range puts {
+		if want[e.m] == nil {
+			want[e.m] = make(map[string]bool)
+		}
+		want[e.m][string(raw(e.key))] = true
+	}
+	m := t.maps
+	for _, table := range []*ebpf.Map{m.Services, m.Peers, m.Cidrs4, m.Cidrs6, m.Matches, m.Ranges, m.Ports, m.Sets} {
+		var old [][]byte
+		key, value := make([]byte, table.KeySize()), make([]byte, table.ValueSize())
+		it := table.Iterate()
+		for it.Next(&key, &value) {
+			if !want[table][string(key)] {
+				old = append(old, append([]byte(nil), key...))
+			}
+		}
+		if err := it.Err(); err != nil {
+			return fmt.Errorf("read what is there: %w", err)
+		}
+		for _, key := range old {
+			if err := t.del(entry{m: table, what: "what is left of the last ruleset", key: key}); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range d.PutSets {
+		if err := t.refreshOther(uint32(d.PutSets[i].ID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepOther is the set's value with the classes of other ports as they are.
+func (t *tables) keepOther(e entry) bpf.FlowSet {
+	v := e.value.(bpf.FlowSet)
+	var old bpf.FlowSet
+	if err := e.m.Lookup(e.key, &old); err == nil {
+		v.Other = old.Other
+	}
+	return v
+}
+
+// refreshOther makes a set's classes of other ports those of its entries for
+// port 0.
+func (t *tables) refreshOther(id uint32) error {
+	var v bpf.FlowSet
+	if err := t.maps.Sets.Lookup(id, &v); err != nil {
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil // its deletion was first
+		}
+		return err
+	}
+	class := func(protocol flow.Protocol) (uint16, bool) {
+		var c uint32
+		err := t.maps.Ports.Lookup(bpf.FlowPortKey{Set: id, Protocol: uint8(protocol)}, &c)
+		return uint16(c), err == nil
+	}
+	all, _ := class(0)
+	other := [...]uint16{all, all, all, all}
+	for i, p := range []flow.Protocol{flow.TCP, flow.UDP, flow.SCTP} {
+		if c, ok := class(p); ok {
+			other[i] = c
+		}
+	}
+	if other == v.Other {
+		return nil
+	}
+	v.Other = other
+	return t.maps.Sets.Update(id, v, ebpf.UpdateExist)
+}
+
+func setValue(s *ruleset.Set) bpf.FlowSet {
+	v := bpf.FlowSet{
+		AdminEnd: s.AdminEnd, IsolateStart: s.IsolateStart, BaselineStart: s.BaselineStart,
+		Always: bpf.FlowBitmap{Word: s.Always}, Deny: bpf.FlowBitmap{Word: s.Deny}, Pass: bpf.FlowBitmap{Word: s.Pass},
+		Current: bpf.FlowBitmap{Word: s.Current}, Candidate: bpf.FlowBitmap{Word: s.Candidate}, Enforced: bpf.FlowBitmap{Word: s.Enforced},
+	}
+	set := func(f bpf.FlowSetFlags, on bool) {
+		if on {
+			v.Flags |= uint16(f)
+		}
+	}
+	denies := func(mode ruleset.Bitmap) bool {
+		n := 0
+		for i := range mode {
+			n += bits.OnesCount64(mode[i] & s.Deny[i])
+		}
+		return n > 0
+	}
+	set(bpf.FlowSetFlagsSET_RANGES, s.Ranges)
+	set(bpf.FlowSetFlagsSET_SAME, s.Current == s.Candidate)
+	set(bpf.FlowSetFlagsSET_ENFORCED, denies(s.Enforced))
+	set(bpf.FlowSetFlagsSET_DENY, denies(s.Current))
+	set(bpf.FlowSetFlagsSET_CANDIDATE_DENY, denies(s.Candidate))
+	return v
+}
+
+func (t *tables) peer(p netip.Prefix) entry {
+	a := addr(p.Addr())
+	switch {
+	case p.IsSingleIP():
+		return entry{m: t.maps.Peers, what: "peer addresses", key: a}
+	case p.Addr().Is4():
+		return entry{m: t.maps.Cidrs4, what: "IPv4 ranges", key: bpf.FlowCidr4Key{Bits: uint32(p.Bits()), Addr: a.Word[3]}}
+	default:
+		return entry{m: t.maps.Cidrs6, what: "IPv6 ranges", key: bpf.FlowCidr6Key{Bits: uint32(p.Bits()), Addr: a}}
+	}
+}
+
+func serviceKey(s ruleset.Service) bpf.FlowServiceKey {
+	return bpf.FlowServiceKey{Addr: addr(s.IP), Port: s.Port, Protocol: s.Protocol}
+}
+
+func portKey(p ruleset.Port) bpf.FlowPortKey {
+	return bpf.FlowPortKey{Set: uint32(p.Set), Port: p.Port, Protocol: p.Protocol}
+}
+
+func rangeKey(p ruleset.PortRange) bpf.FlowRangeKey {
+	return bpf.FlowRangeKey{Bits: 48 + uint32(p.Bits), Set: bits.ReverseBytes32(uint32(p.Set)), Protocol: p.Protocol, Port: swap16(p.Port)}
+}
+
+func matchKey(m *ruleset.Match) bpf.FlowMatchKey {
+	return bpf.FlowMatchKey{Set: uint32(m.Set), Peer: uint32(m.Peer), Ports: uint16(m.Ports)}
+}
+
+// swap16 turns host order into network order and back; the programs are
+// little endian.
+func swap16(p uint16) uint16 { return bits.ReverseBytes16(p) }
+
+// addr is the kernel's form of an address, IPv4 as ::ffff:a.b.c.d.
+func addr(ip netip.Addr) bpf.FlowAddr {
+	b := ip.As16()
+	var a bpf.FlowAddr
+	for i := range a.Word {
+		a.Word[i] = binary.LittleEndian.Uint32(b[4*i:])
+	}
+	return a
+}
+
+// netAddr is the reverse of addr.
+func netAddr(a bpf.FlowAddr) netip.Addr {
+	var b [16]byte
+	for i := range a.Word {
+		binary.LittleEndian.PutUint32(b[4*i:], a.Word[i])
+	}
+	return netip.AddrFrom16(b).Unmap()
+}
+
+// raw is a key's bytes, as the kernel has them.
+func raw(key any) []byte {
+	switch k := key.(type) {
+	case uint32:
+		return binary.LittleEndian.AppendUint32(nil, k)
+	case bpf.FlowAddr:
+		return bytesOf(&k)
+	case bpf.FlowCidr4Key:
+		return bytesOf(&k)
+	case bpf.FlowCidr6Key:
+		return bytesOf(&k)
+	case bpf.FlowServiceKey:
+		return bytesOf(&k)
+	case bpf.FlowPortKey:
+		return bytesOf(&k)
+	case bpf.FlowRangeKey:
+		return bytesOf(&k)
+	case bpf.FlowMatchKey:
+		return bytesOf(&k)
+	}
+	panic(fmt.Sprintf("no table has keys of type %T", key))
+}
+
+func bytesOf[T any](v *T) []byte {
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))...)
+}
