@@ -70,7 +70,8 @@ func (m *Model) compose() string {
 	}
 	m.body = len(lines)
 	lines = append(lines, part.Frame(m.page().View(), m.room())...)
-	lines = append(lines, m.foot())
+	foot := m.foot()
+	lines = append(lines[:len(lines)-min(len(foot)-1, m.room())], foot...)
 	s := strings.Join(lines, "\n")
 	if m.opt.ASCII {
 		s = onlyASCII(s)
@@ -83,9 +84,10 @@ func (m *Model) tooSmall() string {
 		return ""
 	}
 	lines := []string{
-		"window too small",
-		fmt.Sprintf("%dx%d, needs %dx%d", m.width, m.height, minWidth, minHeight),
-		"still running",
+		"too small:",
+		fmt.Sprintf("%dx%d of", m.width, m.height),
+		fmt.Sprintf("%dx%d;", minWidth, minHeight),
+		"still runs",
 	}
 	for i := range lines {
 		lines[i] = part.Cut(lines[i], m.width, "")
@@ -223,18 +225,26 @@ func (m *Model) tabLine() string {
 	return part.Bar(th, m.width, tabs, right)
 }
 
-// foot is the last line: the prompt, a message, or the keys that work now.
-func (m *Model) foot() string {
+// maxToast is how many lines a message may take from the page.
+const maxToast = 3
+
+// foot is the last line: the prompt, the keys that work now, or a message,
+// which covers the page's last lines if it is long.
+func (m *Model) foot() []string {
 	th := m.env.Theme
 	if m.prompt != nil {
-		return m.prompt.View(m.width, th)
+		return []string{m.prompt.View(m.width, th)}
 	}
 	if m.toast != "" {
 		paint := th.Good
 		if m.bad {
 			paint = th.Bad
 		}
-		return paint.S(part.Cut(" "+m.toast, m.width, th.Ellipsis))
+		lines := part.Wrap(m.toast, m.width-2, maxToast, th.Ellipsis)
+		for i, l := range lines {
+			lines[i] = paint.S(" " + part.Fit(l, m.width-1, false, ""))
+		}
+		return lines
 	}
 	k := m.env.Keys
 	bindings := m.page().Footer()
@@ -275,7 +285,7 @@ func (m *Model) foot() string {
 		used += w
 		b.WriteString(" " + th.Key.S(name) + " " + th.KeyText.S(kb.Help().Desc) + " ")
 	}
-	return b.String()
+	return []string{b.String()}
 }
 
 func without(bindings []key.Binding, one key.Binding) []key.Binding {

@@ -41,11 +41,11 @@ func (e *Env) nothing(filter string, quiet ...string) []string {
 	case h.Replay:
 		return quiet
 	case h.NodesTotal == 0:
-		return []string{"Waiting for the first probe", "Nothing has reported yet. The page \"nodes\" shows what each node waits for."}
+		return []string{"Waiting for the first probe", "Nothing has reported yet. Key 5 shows what each node waits for."}
 	case h.NodesLive == 0:
 		return []string{
 			"No probe is live yet: 0 of " + strconv.Itoa(h.NodesTotal),
-			"The first rows appear within a second after a probe connects. The page \"nodes\" shows what each one waits for.",
+			"The first rows appear within a second after a probe connects. Key 5 shows what each node waits for.",
 		}
 	}
 	return quiet

@@ -44,8 +44,8 @@ func NewPolicies(env *Env) *Policies {
 		{Key: "kind", Title: "KIND", Letter: "K", Min: 14, Max: 26, Rank: 4},
 		{Key: "origin", Title: "FROM", Letter: "F", Min: 8, Max: 28, Rank: 3},
 		{Key: "pods", Title: "PODS", Letter: "P", Min: 5, Right: true, Rank: 2},
-		{Key: "hits", Title: "DECIDED", Letter: "H", Min: 7, Right: true, Rank: 1},
-		{Key: "would", Title: "WOULD DENY", Letter: "W", Min: 10, Right: true},
+		{Key: "hits", Title: "DECIDED", Letter: "H", Min: 8, Right: true, Rank: 1},
+		{Key: "would", Title: "WOULD DENY", Letter: "W", Min: 11, Right: true},
 	}
 	return p
 }

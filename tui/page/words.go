@@ -80,14 +80,14 @@ func judged(e *flow.Event) (subject, other *flow.Peer) {
 	return e.Destination, e.Source
 }
 
-// ruleName is "NetworkPolicy shop/db ingress rule 2".
+// ruleName is "ingress rule 2 of NetworkPolicy shop/db".
 func ruleName(r flow.Rule, d flow.Direction) string {
 	s := string(r.Kind) + " " + slash(r.Namespace, r.Name)
 	if r.Index != nil {
+		s = "rule " + strconv.Itoa(*r.Index) + " of " + s
 		if d != 0 {
-			s += " " + d.String()
+			s = d.String() + " " + s
 		}
-		s += " rule " + strconv.Itoa(*r.Index)
 	}
 	return part.Clean(s)
 }
@@ -144,7 +144,7 @@ func because(e *flow.Event, v flow.Verdict, rule *flow.Rule, isolating []flow.Ru
 		}
 		return list2(isolating) + " " + word + whom + d + ", and no rule lets " + peerGroup(other) + toOrFrom(e) + " on " + port(e)
 	case rule != nil:
-		return "of " + ruleName(*rule, e.Direction)
+		return "by " + ruleName(*rule, e.Direction)
 	case v == flow.Allow:
 		return "no policy isolates " + whom + d
 	}
@@ -181,16 +181,16 @@ func list2(rules []flow.Rule) string {
 func story(e *flow.Event, row *store.FlowRow) []string {
 	var out []string
 	verb := map[flow.Verdict]string{flow.Allow: "Allowed", flow.Deny: "Denied", flow.Contested: "Contested", flow.NotJudged: "Not judged"}
-	now := verb[e.Verdict] + ": " + strings.TrimPrefix(because(e, e.Verdict, e.Rule, e.IsolatedBy), "of ")
+	now := join(verb[e.Verdict], because(e, e.Verdict, e.Rule, e.IsolatedBy))
 	if e.Enforced {
-		now = "Dropped by this session's lease: " + strings.TrimPrefix(because(e, e.Candidate, e.CandidateRule, e.CandidateIsolatedBy), "of ")
+		now = join("Cut by this session's lease, denied", because(e, e.Candidate, e.CandidateRule, e.CandidateIsolatedBy))
 	}
 	out = append(out, now+".")
 	if e.Candidate != flow.NotJudged && !e.Enforced {
-		why := strings.TrimPrefix(because(e, e.Candidate, e.CandidateRule, e.CandidateIsolatedBy), "of ")
 		switch {
 		case e.WouldChange():
-			out = append(out, "The candidate would change that to "+candidateWord(e.Candidate)+": "+why+".")
+			why := because(e, e.Candidate, e.CandidateRule, e.CandidateIsolatedBy)
+			out = append(out, join("The candidate would change that to "+candidateWord(e.Candidate), why)+".")
 		default:
 			out = append(out, "The candidate changes nothing here.")
 		}
@@ -199,6 +199,14 @@ func story(e *flow.Event, row *store.FlowRow) []string {
 		out = append(out, "Policies allow it, yet the kernel dropped "+part.Count(row.Drops)+" of its packets: see drops for who did.")
 	}
 	return out
+}
+
+// join puts a reason behind what it explains.
+func join(what, why string) string {
+	if strings.HasPrefix(why, "by ") {
+		return what + " " + why
+	}
+	return what + ": " + why
 }
 
 func candidateWord(v flow.Verdict) string {

@@ -36,6 +36,8 @@ func Clean(s string) string {
 		switch {
 		case r == '\n' || r == '\t' || r == '\r' || r == '\u2028' || r == '\u2029' || r == '\u0085':
 			b.WriteByte(' ')
+		case unicode.Is(unicode.Variation_Selector, r), unicode.Is(unicode.M, r) && b.Len() == 0:
+			// would change the width of what stands before it, be it ours
 		case r == utf8.RuneError, unicode.IsPrint(r), unicode.Is(unicode.M, r):
 			b.WriteRune(r)
 		case unicode.Is(unicode.Zs, r):
@@ -43,10 +45,26 @@ func Clean(s string) string {
 		}
 	}
 	s = b.String()
-	if ansi.StringWidth(s) == ansi.StringWidthWc(s) {
+	if agreed(s) {
 		return s
 	}
-	return settle(s)
+	if s = settle(s); agreed(s) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if r > 0x7e {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
+
+// agreed reports whether graphemes and code points measure s alike, and s
+// joins with nothing that stands beside it.
+func agreed(s string) bool {
+	w := ansi.StringWidth(s)
+	beside := "x" + s + "x"
+	return w == ansi.StringWidthWc(s) && ansi.StringWidth(beside) == w+2 && ansi.StringWidthWc(beside) == w+2
 }
 
 // settle replaces what graphemes and code points measure differently.

@@ -73,9 +73,13 @@ func Wrap(s string, width, limit int, tail string) []string {
 	if width <= 0 || limit <= 0 || s == "" {
 		return nil
 	}
-	lines := strings.Split(ansi.Wrap(s, width, ""), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
+	var lines []string
+	for _, l := range strings.Split(ansi.Wrap(s, width, ""), "\n") {
+		if Width(l) > width { // ansi.Wrap lets a hyphen stand beyond the limit
+			lines = append(lines, strings.Split(ansi.Hardwrap(l, width, true), "\n")...)
+			continue
+		}
+		lines = append(lines, strings.TrimRight(l, " "))
 	}
 	if len(lines) > limit {
 		lines = lines[:limit]

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tui
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/internal/fake"
+)
+
+func on(name string) func(*Options) { return func(o *Options) { o.StartPage = name } }
+
+func TestOptionsSayWhatIsMissing(t *testing.T) {
+	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "Options.Snapshots") {
+		t.Fatalf("got %v", err)
+	}
+	w := fake.New()
+	_, err := New(Options{Snapshots: w, Actions: w, StartPage: "nowhere"})
+	if err == nil || !strings.Contains(err.Error(), "timeline") {
+		t.Fatalf("an unknown page should list the known ones: %v", err)
+	}
+}
+
+func TestEnforceTakesATypedWordAndSaysWhatItWouldCut(t *testing.T) {
+	w := fake.New()
+	d := drive(t, w, 120, 40, on("policies"))
+	d.keys("down", "e")
+	d.shows("Enforce shop/db-allow for 10:00?", "These 2 live connections would be cut", "report-29384-x8v2l")
+	d.keys("enter")
+	d.shows("type the word enforce")
+	d.typed("yes").keys("enter")
+	if calls := w.Done(); len(calls) != 0 {
+		t.Fatalf("another word enforced: %q", calls)
+	}
+	d.keys("backspace", "backspace", "backspace").typed("enforce 5m").keys("enter")
+	if got, want := w.Done(), []string{"mode shop/db-allow enforced", "enforce 5m0s"}; !slices.Equal(got, want) {
+		t.Fatalf("calls %q, want %q", got, want)
+	}
+	d.tick()
+	d.shows("ENFORCING 5:00 left", "✗ enforced")
+	d.keys("1")
+	d.shows("ENFORCING")
+	d.keys("r")
+	d.tick()
+	d.shows("Released")
+	d.hides("ENFORCING")
+}
+
+func TestEscapeFromTheQuestionEnforcesNothing(t *testing.T) {
+	w := fake.New()
+	d := drive(t, w, 100, 30, on("policies"))
+	d.keys("down", "e").typed("enforce").keys("esc")
+	d.shows("Nothing was enforced")
+	if calls := w.Done(); len(calls) != 0 {
+		t.Fatalf("calls %q", calls)
+	}
+}
+
+func TestToggleWalksThroughTheModes(t *testing.T) {
+	w := fake.New()
+	d := drive(t, w, 120, 40, on("policies"))
+	d.keys("end", "t") // orders-egress is off
+	d.tick()
+	d.shows("shop/orders-egress is in dry-run")
+	d.keys("t")
+	d.shows("Enforce shop/orders-egress")
+	d.typed("enforce").keys("enter")
+	d.tick()
+	d.keys("t")
+	want := []string{"mode shop/orders-egress dry-run", "mode shop/orders-egress enforced", "enforce 10m0s", "mode shop/orders-egress off"}
+	if got := w.Done(); !slices.Equal(got, want) {
+		t.Fatalf("calls %q, want %q", got, want)
+	}
+}
+
+func TestWhatIsUnsafeIsRefusedInWords(t *testing.T) {
+	w := fake.New()
+	w.Refuse = errors.New("policy \"db-allow\" would cut DNS of kube-system; use --force if you mean it")
+	d := drive(t, w, 120, 40, on("policies"))
+	d.keys("down", "e")
+	d.shows("would cut DNS", "--force")
+	d = drive(t, fake.Recording(), 120, 40, on("policies"))
+	d.shows("recording")
+	d.keys("down", "e")
+	d.shows("This is a recording", "Run the same command on the cluster")
+	d = drive(t, w, 120, 40, on("policies"))
+	d.keys("down", "down", "down", "d") // a kind that isn't judged
+	d.shows("can't be judged")
+}
+
+func TestTheCursorStaysOnItsRow(t *testing.T) {
+	w := fake.Many(500)
+	d := drive(t, w, 120, 40, on("flows"))
+	line := func() (at int, text string) {
+		for i, l := range strings.Split(d.text(), "\n") {
+			if strings.HasPrefix(l, "▸") {
+				return i, l
+			}
+		}
+		t.Fatalf("no cursor:\n%s", d.text())
+		return 0, ""
+	}
+	newer := func(id uint64) *store.FlowRow {
+		return &store.FlowRow{ID: store.FlowID{Node: "node-a", ID: 1_000_000 + id}, Event: flow.Event{Verdict: flow.Deny, Source: &flow.Peer{Name: "newcomer"}}}
+	}
+	w.Add(newer(1000))
+	d.tick()
+	if _, text := line(); !strings.Contains(text, "newcomer") {
+		t.Fatalf("a cursor that was never moved should stay at the top: %q", text)
+	}
+	d.keys("down", "down", "down")
+	at, before := line()
+	for i := range 40 {
+		w.Add(newer(2000 + uint64(i)))
+		d.tick()
+	}
+	now, after := line()
+	if before[:60] != after[:60] {
+		t.Fatalf("the cursor left its row:\n%s\n%s", before, after)
+	}
+	if now != at {
+		t.Fatalf("the row moved from line %d to line %d", at, now)
+	}
+	d.keys("g")
+	if _, text := line(); !strings.Contains(text, "newcomer") {
+		t.Fatalf("g should go to the top: %q", text)
+	}
+}
+
+func TestFreezeStopsThePageAndNotTheCounters(t *testing.T) {
+	w := fake.New()
+	d := drive(t, w, 140, 40, on("flows"))
+	d.keys("space")
+	d.shows("frozen at 14:02:11", "counters go on")
+	before := strings.Split(d.text(), "\n")[3:]
+	w.Add(&store.FlowRow{ID: store.FlowID{ID: 99}, Event: flow.Event{Verdict: flow.Deny, Source: &flow.Peer{Name: "newcomer"}}})
+	w.SetHealth(func(h *store.Health) { h.Loss.Ring = 77 })
+	d.tick()
+	d.shows("77 lost")
+	if after := strings.Split(d.text(), "\n")[3:]; !slices.Equal(before, after) {
+		t.Fatalf("the frozen page moved:\n%s", d.text())
+	}
+	d.keys("space")
+	d.tick()
+	d.shows("newcomer")
+	d.hides("frozen")
+}
+
+func TestNothingIsDrawnWhenNothingChanges(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, on("flows"))
+	d.tick()
+	before := d.m.renders
+	for range 50 {
+		d.tick()
+	}
+	if n := d.m.renders - before; n != 0 {
+		t.Fatalf("%d renders without a change", n)
+	}
+	d.world.Step(time.Second)
+	d.tick()
+	if n := d.m.renders - before; n != 1 {
+		t.Fatalf("%d renders for one change", n)
+	}
+	if d.m.quiet > 0 {
+		t.Fatalf("quiet %d after a change", d.m.quiet)
+	}
+}
+
+// versioned counts snapshots of a source that knows its version.
+type versioned struct{ *fake.World }
+
+func (v versioned) Version() uint64 { return v.Snapshot(store.Query{Nodes: true}).ID }
+
+type counted struct {
+	Snapshots
+	version, snapshots int
+}
+
+func (c *counted) Version() uint64 { c.version++; return 7 }
+
+func (c *counted) Snapshot(q store.Query) *store.Snapshot {
+	c.snapshots++
+	return c.Snapshots.Snapshot(q)
+}
+
+func TestAVersionThatStaysSavesTheSnapshot(t *testing.T) {
+	w := fake.New()
+	c := &counted{Snapshots: w}
+	d := drive(t, w, 100, 30, func(o *Options) { o.Snapshots = c })
+	before := c.snapshots
+	for range 20 {
+		d.tick()
+	}
+	if c.snapshots != before || c.version < 20 {
+		t.Fatalf("%d snapshots, %d versions asked", c.snapshots-before, c.version)
+	}
+	d.keys("2")
+	if c.snapshots == before {
+		t.Fatal("another page needs a snapshot")
+	}
+	d = drive(t, w, 100, 30, func(o *Options) { o.Snapshots, o.StartPage = versioned{w}, "flows" })
+	w.Add(&store.FlowRow{ID: store.FlowID{ID: 99}, Event: flow.Event{Source: &flow.Peer{Name: "newcomer"}}})
+	d.tick()
+	d.shows("newcomer")
+}
+
+func TestResizeRestsBeforeItCounts(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, nil)
+	before := d.m.renders
+	for w := 119; w > 80; w-- {
+		d.send(tea.WindowSizeMsg{Width: w, Height: 30})
+	}
+	if n := d.m.renders - before; n != 0 {
+		t.Fatalf("%d renders while the corner is dragged", n)
+	}
+	d.rest()
+	if n := d.m.renders - before; n != 1 || d.m.width != 81 {
+		t.Fatalf("%d renders at rest, width %d", n, d.m.width)
+	}
+	d.size(12, 3)
+	d.shows("too small", "12x3")
+	d.size(100, 30)
+	d.shows("ebpol")
+}
+
+func TestFilterWhileTyping(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, on("flows"))
+	d.keys("/").typed("intr")
+	d.shows("/intr", "Nothing matches")
+	d.keys("esc")
+	d.shows("report-29384")
+	d.keys("/").typed("to=db-0 verdict=would-deny").keys("enter")
+	d.shows("report-29384", "/to=db-0 verdict=would-deny", "1/1")
+	d.hides("cart-5c8d7f9b4")
+	d.keys("/").typed("(").keys("enter")
+	d.shows("verdicts are")
+	d.keys("esc", "esc", "/").typed("(")
+	d.shows("not a regular expression", "shell-6f5d")
+	d.keys("esc")
+	d.shows("cart-5c8d7f9b4", "/10")
+	d.keys("1", "/").typed("!shell").keys("enter")
+	d.hides("deploy/shell")
+	d.shows("deploy/web")
+}
+
+func TestTroubleAndChanges(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, on("flows"))
+	d.keys("ctrl+z")
+	d.shows("trouble only", "default/shell")
+	d.hides("203.0.113.77")
+	d.keys("ctrl+z", "c")
+	d.shows("flows (changes)", "~ would deny", "denied →✓")
+	d.hides("✓ allowed")
+}
+
+func TestCommands(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, nil)
+	d.keys(":").typed("drops").keys("enter")
+	d.shows("3 drops")
+	d.keys(":").typed("pol").keys("enter")
+	d.shows("DECIDED")
+	d.keys(":").typed("nodes").keys("enter")
+	d.keys(":").typed("sort cpu").keys("enter")
+	d.shows("CPU↓")
+	d.keys(":").typed("sort nonsense").keys("enter")
+	d.shows("Sort by one of")
+	d.keys(":").typed("pod report-29384-x8v2l").keys("enter")
+	d.shows("/pod=report-29384-x8v2l", "1/1")
+	d.keys(":").typed("bogus").keys("enter")
+	d.shows("There is no command :bogus")
+	d.keys(":").typed("group namespace").keys("enter")
+	d.shows("top by namespace")
+	d.keys(":").typed("tim").keys("tab", "enter")
+	d.shows("WHAT HAPPENED")
+	d.keys(":").typed("q").keys("enter")
+	if !d.quit {
+		t.Fatal(":q should quit")
+	}
+}
+
+func TestCrumbsAndBack(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, nil)
+	d.keys("enter")
+	d.shows("top by workload  › flows of shop/deploy/web")
+	d.keys("enter")
+	d.shows("› why", "CANDIDATE")
+	d.keys("esc", "-")
+	d.shows("WORKLOAD")
+	for range 50 {
+		d.keys("?")
+		d.keys("?")
+	}
+	if len(d.m.stack) != 1 {
+		t.Fatalf("%d pages on the stack", len(d.m.stack))
+	}
+}
+
+func TestSortingShowsAnArrow(t *testing.T) {
+	d := drive(t, fake.New(), 160, 40, nil)
+	d.shows("RATE↓")
+	d.keys("D")
+	d.shows("✗ DENIED↓")
+	first := func() string { return strings.Split(d.text(), "\n")[4] }
+	if !strings.Contains(first(), "cart") {
+		t.Fatalf("sorted by denied: %q", first())
+	}
+	d.keys("N")
+	if !strings.Contains(first(), "default/deploy/shell") {
+		t.Fatalf("sorted by name: %q", first())
+	}
+	d.keys("N")
+	d.shows("WORKLOAD↑")
+	d.keys(">")
+	d.shows("RATE↓")
+	d.keys("<")
+	d.shows("WORKLOAD↓")
+}
+
+func TestCopyAndExport(t *testing.T) {
+	dir := t.TempDir()
+	d := drive(t, fake.New(), 120, 40, func(o *Options) { o.StartPage, o.ExportDir = "flows", dir })
+	d.keys("down", "down", "y")
+	if len(d.clip) != 1 || !strings.Contains(d.clip[0], `"pod":"report-29384-x8v2l"`) {
+		t.Fatalf("clipboard %q", d.clip)
+	}
+	d.keys("x")
+	d.shows("Wrote 10 lines to")
+	files, err := filepath.Glob(filepath.Join(dir, "ebpol-flows-*.jsonl"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q %v", files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil || bytes.Count(b, []byte("\n")) != 10 {
+		t.Fatalf("%d lines, %v", bytes.Count(b, []byte("\n")), err)
+	}
+	d.keys("x") // the same second: nothing is overwritten
+	d.shows("exists")
+}
+
+func TestMouse(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, on("flows"))
+	d.send(tea.MouseWheelMsg{Button: tea.MouseWheelDown, X: 5, Y: 10})
+	d.shows("4/10")
+	d.send(tea.MouseClickMsg{Button: tea.MouseLeft, X: 5, Y: 5})
+	d.shows("2/10")
+	x := strings.Index(strings.Split(d.text(), "\n")[1], "4 policies")
+	d.send(tea.MouseClickMsg{Button: tea.MouseLeft, X: x, Y: 1})
+	d.shows("DECIDED")
+	head := []rune(strings.Split(d.text(), "\n")[3])
+	d.send(tea.MouseClickMsg{Button: tea.MouseLeft, X: strings.Index(string(head), "DECIDED"), Y: 3})
+	d.shows("DECIDED↓")
+}
+
+func TestLeavingWhileEnforcingAsksOnce(t *testing.T) {
+	w := fake.New()
+	d := drive(t, w, 120, 40, nil)
+	if err := w.Enforce(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	d.tick()
+	d.keys("q")
+	d.shows("Leaving ends the enforcement")
+	if d.quit {
+		t.Fatal("q left at once")
+	}
+	d.keys("j", "q")
+	if d.quit {
+		t.Fatal("another key in between should ask again")
+	}
+	d.keys("q")
+	if !d.quit {
+		t.Fatal("the second q should leave")
+	}
+}
+
+func TestEmptyStatesSayWhatWillAppear(t *testing.T) {
+	d := drive(t, fake.Empty(), 120, 40, on("flows"))
+	d.shows("No probe is live yet: 0 of 2", "Key 5")
+	d.keys("4")
+	d.shows("0/2 nodes")
+}
+
+func TestHelpComesFromTheKeyMap(t *testing.T) {
+	d := drive(t, fake.New(), 200, 60, on("policies"))
+	d.keys("?")
+	for _, s := range append(d.m.roots[3].Sections(), d.m.env.Keys.Everywhere()...) {
+		for _, b := range s.Bindings {
+			d.shows(b.Help().Desc)
+		}
+	}
+	d.shows(":matrix", "✓ allowed", "~ would deny", "✗ denied", "? contested")
+}
+
+func TestRunShowsAndQuits(t *testing.T) {
+	w := fake.New()
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	in := strings.NewReader("q")
+	if err := Run(ctx, Options{Snapshots: w, Actions: w, Input: in, Output: &out, NoColor: true}); err != nil {
+		t.Fatal(err)
+	}
+	if ctx.Err() != nil {
+		t.Fatal("q didn't quit")
+	}
+}
