@@ -191,12 +191,7 @@ func (e *Evaluator) decide(d flow.Direction, subject *identity.Pod, p *Packet, t
 			continue
 		}
 		for _, last := range m.ordered(Baseline) {
-			if last.Rule == nil || last.Rule.Action == Pass {
-				last = Decision{Verdict: flow.Allow}
-			} else {
-				last = decided(last)
-			}
-			out = append(out, last)
+			out = append(out, decided(last)) // nothing is below: Pass allows
 		}
 	}
 	return out
@@ -204,7 +199,7 @@ func (e *Evaluator) decide(d flow.Direction, subject *identity.Pod, p *Packet, t
 
 func decided(d Decision) Decision {
 	d.Verdict = flow.Allow
-	if d.Rule.Action == Deny {
+	if d.Rule != nil && d.Rule.Action == Deny {
 		d.Verdict = flow.Deny
 	}
 	return d

@@ -100,6 +100,13 @@ func (s *Set) decide(matches, mode Bitmap) decision {
 	}
 }
 
+// Decide is the verdict of the set for some matches under one mode mask,
+// before the open cases: Allow or Deny, and the deciding bit, -1 if none.
+func (s *Set) Decide(matches, mode Bitmap) (flow.Verdict, int) {
+	d := s.decide(matches, mode)
+	return d.verdict, d.bit
+}
+
 func (b Bitmap) meets(other Bitmap) bool {
 	for i := range b {
 		if b[i]&other[i] != 0 {

@@ -71,9 +71,7 @@ func (s *set) onlyAllows(wide, narrow ruleset.Bitmap) bool {
 func combine(in []ruleset.Bitmap) []ruleset.Bitmap {
 	const most = 24
 	out := dedupe(in)
-	if len(out) > most {
-		out = out[:most]
-	}
+	single := out[:min(len(out), most)]
 	union, common := ruleset.Bitmap{}, out[0]
 	for _, b := range out {
 		for w := range b {
@@ -81,7 +79,6 @@ func combine(in []ruleset.Bitmap) []ruleset.Bitmap {
 			common[w] &= b[w]
 		}
 	}
-	single := out
 	out = append(slices.Clone(out), union, common)
 	for i, a := range single {
 		for _, b := range single[i+1:] {
@@ -213,7 +210,7 @@ func (s *set) first(rules []int, tier policy.Tier, mask ruleset.Bitmap) []*setRu
 // ties gives the reading's bitmaps with some policies left out of each group
 // of equal priority, so that another one of the group goes first.
 func (s *set) ties(r reading) []ruleset.Bitmap {
-	const most = 64
+	const most = 256
 	out := []ruleset.Bitmap{s.vector(r)}
 	for _, group := range s.groups(r.rules) {
 		if len(group) < 2 || len(group) > 6 {
@@ -222,9 +219,9 @@ func (s *set) ties(r reading) []ruleset.Bitmap {
 		for _, base := range slices.Clone(out) {
 			for subset := 1; subset < 1<<len(group)-1 && len(out) < most; subset++ {
 				b := base
-				for i, owner := range group {
+				for i, one := range group {
 					if subset>>i&1 == 0 {
-						s.leaveOut(&b, r.rules, owner)
+						s.leaveOut(&b, r.rules, one)
 					}
 				}
 				out = append(out, b)
@@ -234,30 +231,38 @@ func (s *set) ties(r reading) []ruleset.Bitmap {
 	return out
 }
 
-// groups lists the policies with matching rules by tier and priority.
-func (s *set) groups(rules []int) [][]*content {
-	var out [][]*content
+// contender is a policy in one of its copies.
+type contender struct {
+	owner *content
+	copy  copyOf
+}
+
+// groups lists the policies with matching rules by tier, copy and priority.
+func (s *set) groups(rules []int) [][]contender {
+	var out [][]contender
 	for _, i := range rules {
 		r := &s.rules[i]
 		if r.tier == policy.Network {
 			continue
 		}
+		one := contender{r.owner, r.copy}
 		n := len(out) - 1
-		if n < 0 || out[n][0].policy.Tier != r.tier || out[n][0].policy.Priority != r.owner.policy.Priority {
-			out = append(out, []*content{r.owner})
-		} else if !slices.Contains(out[n], r.owner) {
-			out[n] = append(out[n], r.owner)
+		if n < 0 || out[n][0].owner.policy.Tier != r.tier || out[n][0].copy != r.copy || out[n][0].owner.policy.Priority != r.owner.policy.Priority {
+			out = append(out, []contender{one})
+		} else if !slices.Contains(out[n], one) {
+			out[n] = append(out[n], one)
 		}
 	}
 	return out
 }
 
 // leaveOut takes the policy's bits away that no other matching rule shares.
-func (s *set) leaveOut(b *ruleset.Bitmap, rules []int, owner *content) {
+func (s *set) leaveOut(b *ruleset.Bitmap, rules []int, one contender) {
+	is := func(i int) bool { return s.rules[i].owner == one.owner && s.rules[i].copy == one.copy }
 	for _, i := range rules {
 		bit := s.rules[i].bit
-		shared := slices.ContainsFunc(rules, func(j int) bool { return s.rules[j].bit == bit && s.rules[j].owner != owner })
-		if s.rules[i].owner == owner && !shared {
+		shared := slices.ContainsFunc(rules, func(j int) bool { return s.rules[j].bit == bit && !is(j) })
+		if is(i) && !shared {
 			b[bit/64] &^= 1 << (bit % 64)
 		}
 	}

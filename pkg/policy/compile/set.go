@@ -99,7 +99,9 @@ type set struct {
 	rules   []setRule
 	members [][]*content // by bit: the contents that share it
 	isBit   []bool       // by bit: a default deny
+	copies  []copyOf     // by bit
 	self    int          // bit that lets a pod reach itself; -1: none
+	stop    int          // bit that keeps what isn't enforced from the baseline tier; -1: none
 	ports   portTable
 	podAt   map[atomID][]int // rules by peer
 	addrAt  map[atomID][]int
@@ -113,7 +115,19 @@ type setRule struct {
 	rule
 	owner *content
 	bit   int
+	copy  copyOf
 }
+
+// copyOf says in which masks a bit may be. Where policies of equal priority
+// meet, the two sets of policies may need different readings, so each has bits
+// of its own.
+type copyOf byte
+
+const (
+	forBoth copyOf = iota
+	forCurrent
+	forCandidate // and for what is enforced
+)
 
 // tooMany says that a pod's policies don't fit.
 func tooMany(p *setParts, bits int) error {
@@ -145,7 +159,7 @@ func (c *Compiler) newSet(parts setParts) (*set, error) {
 
 // layOut numbers the bits of one attempt; bits is how many it needs.
 func (c *Compiler) layOut(parts setParts) (s *set, bits int) {
-	s = &set{parts: parts, self: -1}
+	s = &set{parts: parts, self: -1, stop: -1}
 	l := layout{s: s}
 	l.tier(policy.Admin)
 	s.AdminEnd = uint16(l.next)
@@ -156,6 +170,11 @@ func (c *Compiler) layOut(parts setParts) (s *set, bits int) {
 	s.IsolateStart = uint16(l.next)
 	l.isolation()
 	s.BaselineStart = uint16(l.next)
+	if s.BaselineStart > s.IsolateStart && slices.ContainsFunc(parts.versions, func(v *version) bool { return v.policy.Tier == policy.Baseline }) {
+		if s.stop = l.bit(Name{Rule: flow.Rule{Name: "isolated, but not enforced"}, Policies: 1}, nil); s.stop < ruleset.Bits {
+			s.Always.Add(s.stop)
+		}
+	}
 	l.tier(policy.Baseline)
 	return s, l.next
 }
@@ -164,6 +183,7 @@ func (c *Compiler) layOut(parts setParts) (s *set, bits int) {
 type layout struct {
 	s    *set
 	next int
+	copy copyOf
 }
 
 // bit makes a new bit. Past the last one only the count goes on.
@@ -180,22 +200,37 @@ func (l *layout) bit(n Name, owner *content) int {
 	}
 	l.s.members = append(l.s.members, members)
 	l.s.isBit = append(l.s.isBit, false)
+	l.s.copies = append(l.s.copies, l.copy)
 	return bit
 }
 
 // tier gives bits to the rules of a tier, in order.
 func (l *layout) tier(t policy.Tier) {
-	versions := l.s.parts.versions
-	if t == policy.Network && l.s.parts.merge == mergeModes {
-		versions = byModes(versions)
+	var versions []*version
+	for _, v := range l.s.parts.versions {
+		if v.policy.Tier == t {
+			versions = append(versions, v)
+		}
 	}
+	switch {
+	case t == policy.Network && l.s.parts.merge == mergeModes:
+		l.rules(byModes(versions))
+	case t == policy.Network || !l.s.parts.tied:
+		l.rules(versions)
+	default:
+		l.copy = forCurrent
+		l.rules(slices.DeleteFunc(slices.Clone(versions), func(v *version) bool { return !v.current }))
+		l.copy = forCandidate
+		l.rules(slices.DeleteFunc(versions, func(v *version) bool { return !v.candidate }))
+		l.copy = forBoth
+	}
+}
+
+func (l *layout) rules(versions []*version) {
 	var last *version
 	var lastAction policy.Action
 	bit := -1
 	for _, v := range versions {
-		if v.policy.Tier != t {
-			continue
-		}
 		for _, r := range v.rules[side(l.s.parts.direction)] {
 			if !l.shares(last, v, lastAction, r.action) {
 				bit = l.bit(Name{Rule: v.policy.RuleRef(r.index), Policies: 1, Policy: v.policy}, v.content)
@@ -211,7 +246,7 @@ func (l *layout) tier(t policy.Tier) {
 				}
 			}
 			last, lastAction = v, r.action
-			l.s.rules = append(l.s.rules, setRule{r, v.content, bit})
+			l.s.rules = append(l.s.rules, setRule{r, v.content, bit, l.copy})
 		}
 	}
 }
@@ -281,6 +316,8 @@ func (s *set) masks(of map[uint32]*version) {
 				enforced = enforced || v.candidate && (v.enforced || !s.Deny.Has(bit))
 			}
 		}
+		current = current && s.copies[bit] != forCandidate
+		candidate, enforced = candidate && s.copies[bit] != forCurrent, enforced && s.copies[bit] != forCurrent
 		if current {
 			s.Current.Add(bit)
 		}
@@ -290,19 +327,24 @@ func (s *set) masks(of map[uint32]*version) {
 		if enforced {
 			s.Enforced.Add(bit)
 		}
-		s.names[bit].CandidateOnly = candidate && !current
+		s.names[bit].CandidateOnly = candidate && !current && !slices.ContainsFunc(members, func(m *content) bool { return of[m.id] != nil && of[m.id].current })
 	}
-	if s.self < 0 {
-		return
-	}
-	// It stands against default denies only: where none is, it isn't either.
 	for bit, is := range s.isBit {
-		if is && s.Current.Has(bit) {
+		if !is {
+			continue
+		}
+		// They stand against default denies only: where none is, they aren't either.
+		if s.self >= 0 && s.Current.Has(bit) {
 			s.Current.Add(s.self)
 		}
-		if is && s.Candidate.Has(bit) {
+		if s.self >= 0 && s.Candidate.Has(bit) {
 			s.Candidate.Add(s.self)
 			s.Enforced.Add(s.self)
+		}
+		// A pod that the candidate isolates is none of the baseline's business,
+		// whether the isolation is enforced or not.
+		if s.stop >= 0 && s.Candidate.Has(bit) {
+			s.Enforced.Add(s.stop)
 		}
 	}
 }

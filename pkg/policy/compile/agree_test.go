@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy/corpus/gen"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// packetsPerWorld is how many cases one drawn cluster gives.
+const packetsPerWorld = 20
+
+// cases is how many packets to judge: 50,000, or what EBPOL_FUZZ_CASES says.
+func cases(t *testing.T) int {
+	if s := os.Getenv("EBPOL_FUZZ_CASES"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("EBPOL_FUZZ_CASES: %v", err)
+		}
+		return n
+	}
+	if testing.Short() {
+		return 4000
+	}
+	return 50000
+}
+
+// generation is what both engines are asked about.
+type generation struct {
+	world *identity.World
+	modes []compile.PolicyMode
+}
+
+func (g generation) policies(in func(compile.PolicyMode) bool) []*policy.Policy {
+	var out []*policy.Policy
+	for _, m := range g.modes {
+		if in(m) {
+			out = append(out, m.Policy)
+		}
+	}
+	return out
+}
+
+func draw(t *rapid.T) generation {
+	g := generation{world: gen.World(t)}
+	for _, p := range gen.Policies(t) {
+		m := compile.PolicyMode{Policy: p, Current: rapid.Bool().Draw(t, "current"), Candidate: rapid.Bool().Draw(t, "candidate")}
+		m.Enforced = m.Candidate && rapid.Bool().Draw(t, "enforced")
+		g.modes = append(g.modes, m)
+	}
+	return g
+}
+
+// engines holds the reference for both sets of policies, and the tables of
+// every node.
+type engines struct {
+	current, candidate *policy.Evaluator
+	tables             map[string]*ruleset.Table
+	out                *compile.Output
+	enforced           map[*policy.Policy]bool
+	allEnforced        bool
+	tied               bool // ordered policies of equal priority
+}
+
+func compiled(t *rapid.T, c *compile.Compiler, number uint64, g generation) *engines {
+	view := policy.NewView(g.world)
+	e := &engines{
+		current:   policy.NewEvaluatorOf(view, g.policies(func(m compile.PolicyMode) bool { return m.Current })),
+		candidate: policy.NewEvaluatorOf(view, g.policies(func(m compile.PolicyMode) bool { return m.Candidate })),
+		tables:    map[string]*ruleset.Table{}, enforced: map[*policy.Policy]bool{}, allEnforced: true,
+	}
+	for i, m := range g.modes {
+		for _, n := range g.modes[:i] {
+			e.tied = e.tied || m.Policy.Tier != policy.Network && m.Policy.Tier == n.Policy.Tier && m.Policy.Priority == n.Policy.Priority
+		}
+		e.enforced[m.Policy] = m.Enforced
+		e.allEnforced = e.allEnforced && (m.Enforced || !m.Candidate)
+	}
+	out, err := c.Compile(compile.Input{Generation: number, World: g.world, Policies: g.modes})
+	if err != nil {
+		t.Fatalf("compile: %v", err)
+	}
+	e.out = out
+	for name := range g.world.Nodes {
+		r := out.Node(name)
+		if err := r.Validate(); err != nil {
+			t.Fatalf("node %s: %v", name, err)
+		}
+		e.tables[name] = ruleset.NewTable(r)
+	}
+	return e
+}
+
+// agree judges a packet by both engines, at each end that has an endpoint.
+func (e *engines) agree(t *rapid.T, p policy.Packet) {
+	view := e.current.View()
+	current, candidate := e.current.Evaluate(p), e.candidate.Evaluate(p)
+	if pod := view.Pod(p.Source); pod != nil {
+		q := ruleset.Packet{Direction: flow.Egress, Protocol: p.Protocol, Local: p.Source, Peer: p.Destination, Port: p.Port}
+		e.compare(t, p, q, pod, &current.Egress, &candidate.Egress)
+	}
+	if pod := view.Pod(p.Destination); pod != nil {
+		q := ruleset.Packet{Direction: flow.Ingress, Protocol: p.Protocol, Local: p.Destination, Peer: p.Source, Port: p.Port}
+		e.compare(t, p, q, pod, &current.Ingress, &candidate.Ingress)
+	}
+}
+
+func (e *engines) compare(t *rapid.T, p policy.Packet, q ruleset.Packet, pod *identity.Pod, current, candidate *policy.End) {
+	got := e.tables[pod.Node].Judge(q)
+	where := fmt.Sprintf("%s at %s of %+v", q.Direction, pod.Key(), p)
+	for _, m := range []struct {
+		name string
+		got  ruleset.Judgement
+		want *policy.End
+	}{{"current", got.Current, current}, {"candidate", got.Candidate, candidate}} {
+		want := m.want.Verdict
+		if want == flow.NotJudged {
+			want = flow.Allow
+		}
+		if m.got.Verdict != want {
+			t.Fatalf("%s, %s set: compiled says %+v, the reference %s (%s, %+v, %+v)\nnames %+v", where, m.name, m.got, want, m.want.Why, m.want.Readings, m.want.Decision, e.out.Names(got.Set))
+		}
+		// Backends, and policies of equal priority, may agree for different
+		// reasons: either may be named.
+		if want != flow.Contested && m.want.Why == "" && !got.Service && !e.tied {
+			e.sameRule(t, where, got.Set, m.got, m.want)
+		}
+	}
+	switch {
+	case got.Drop && candidate.Verdict != flow.Deny:
+		t.Fatalf("%s: dropped, but the candidate's verdict is %s %+v; compiled %+v\n%+v", where, candidate.Verdict, candidate.Readings, got, e.out.Names(got.Set))
+	case candidate.Verdict == flow.Deny && e.allEnforced && !got.Drop:
+		t.Fatalf("%s: everything is enforced and the verdict is deny, but it isn't dropped", where)
+	case candidate.Verdict == flow.Deny && e.decidedByEnforced(candidate.Decision) && !got.Drop:
+		t.Fatalf("%s: an enforced policy denies, but it isn't dropped", where)
+	}
+}
+
+func (e *engines) decidedByEnforced(d policy.Decision) bool {
+	if d.Policy != nil {
+		return e.enforced[d.Policy]
+	}
+	for _, p := range d.IsolatedBy {
+		if e.enforced[p] {
+			return true
+		}
+	}
+	return false
+}
+
+// sameRule checks that both name the same rule, or the same isolating policies.
+func (e *engines) sameRule(t *rapid.T, where string, set ruleset.SetID, got ruleset.Judgement, want *policy.End) {
+	name := "none"
+	if got.Bit >= 0 {
+		name = e.out.Names(set).Bits[got.Bit].Rule.String()
+	}
+	wanted := "none"
+	switch d := want.Decision; {
+	case d.Policy != nil:
+		wanted = d.Policy.RuleRef(d.Rule.Index).String()
+	case len(d.IsolatedBy) > 0:
+		wanted = d.IsolatedBy[0].Ref().String()
+	}
+	if name != wanted {
+		t.Fatalf("%s: compiled names %q, the reference %q", where, name, wanted)
+	}
+}
+
+// The compiled tables say what the reference says, of every packet.
+func TestAgreement(t *testing.T) {
+	check(t, cases(t)/packetsPerWorld, func(t *rapid.T) {
+		g := draw(t)
+		e := compiled(t, compile.New(), 1, g)
+		for range packetsPerWorld {
+			e.agree(t, gen.Packet(t, g.world))
+		}
+	})
+}
+
+// check runs the property on so many drawn worlds, whatever -rapid.checks says.
+func check(t *testing.T, worlds int, f func(*rapid.T)) {
+	t.Helper()
+	const each = 100 // rapid's default
+	for i := 0; i < worlds && !t.Failed(); i += each {
+		rapid.Check(t, f)
+	}
+}
