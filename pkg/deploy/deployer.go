@@ -105,11 +105,12 @@ func (d *Deployer) Preflight(ctx context.Context, node string) error {
 func (d *Deployer) Open(ctx context.Context, node string) (*Probe, error) {
 	p, err := d.open(ctx, node)
 	if err != nil {
-		d.tell(node, PhaseFailed, oneLine(err.Error()))
 		// also if ctx has ended: what was made has to go
 		tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		return nil, errors.Join(err, d.remove(tidy, node))
+		err = errors.Join(err, d.remove(tidy, node))
+		d.tell(node, PhaseFailed, oneLine(err.Error()))
+		return nil, err
 	}
 	return p, nil
 }
@@ -219,10 +220,19 @@ func (d *Deployer) Close(ctx context.Context) error {
 	errs := make([]error, len(nodes))
 	var wg sync.WaitGroup
 	for i, n := range nodes {
-		wg.Go(func() { errs[i] = d.remove(ctx, n) })
+		wg.Go(func() { errs[i] = d.end(ctx, n) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// end removes a probe that was fine.
+func (d *Deployer) end(ctx context.Context, node string) error {
+	err := d.remove(ctx, node)
+	if err == nil {
+		d.tell(node, PhaseGone, "")
+	}
+	return err
 }
 
 // remove deletes node's objects and waits until its pod is gone.
@@ -246,7 +256,6 @@ func (d *Deployer) remove(ctx context.Context, node string) error {
 	for {
 		p, changed, broken := d.current(node)
 		if p == nil || broken != nil {
-			d.tell(node, PhaseGone, "")
 			return nil
 		}
 		select {

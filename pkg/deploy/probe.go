@@ -63,7 +63,7 @@ func (p *Probe) Dial(ctx context.Context) (io.ReadWriteCloser, error) {
 }
 
 // Close deletes the pod and returns when it is gone.
-func (p *Probe) Close(ctx context.Context) error { return p.d.remove(ctx, p.node) }
+func (p *Probe) Close(ctx context.Context) error { return p.d.end(ctx, p.node) }
 
 // executor runs `ebpol-probe connect` in pod: over WebSocket, or SPDY where the
 // API server or a proxy before it doesn't know that. SPDY asks for the right
