@@ -255,3 +255,15 @@ func tail(s string, n int) string {
 	}
 	return s
 }
+
+// once runs the plugin to its good end and returns all it said.
+func once(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(env.plugin, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+env.kubeconfig)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/deploy"
+)
+
+// nothingLeft checks that a session left nothing: no object, and, on the
+// project's own cluster, no program or filter in the pods' namespaces and no
+// table on the nodes.
+func nothingLeft(t *testing.T, w *world) {
+	t.Helper()
+	probesGone(t, 10*time.Second)
+	jobs, err := env.client.BatchV1().Jobs("").List(t.Context(), metav1.ListOptions{LabelSelector: deploy.Selector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range jobs.Items {
+		t.Errorf("left behind: job %s/%s", j.Namespace, j.Name)
+	}
+	if env.state == "" {
+		return
+	}
+	for _, node := range env.nodes {
+		for _, l := range strings.Split(onNode(t, node, "nft", "list", "tables"), "\n") {
+			if strings.Contains(l, "ebpol") {
+				t.Errorf("left behind on node %s: nft %s", node, l)
+			}
+		}
+		for pod, ips := range w.ips {
+			if at := strings.TrimSpace(onNode(t, node, "sh", "-c", fmt.Sprintf(attached, ips[0]))); at != "" {
+				t.Errorf("left behind at pod %s on node %s:\n%s", pod, node, at)
+			}
+		}
+	}
+}
+
+// attached lists the programs and filters in the network namespace that has
+// an address.
+const attached = `for n in $(ip netns list | cut -d' ' -f1); do
+	ip -n $n addr | grep -qF ' %s/' || continue
+	ip netns exec $n bpftool net show | grep -E 'tcx|clsact|tc/'
+	for d in eth0; do for h in ingress egress; do tc -n $n filter show dev $d $h; done; done
+done; true`
+
+// probesGone waits until no probe is left in the cluster.
+func probesGone(t *testing.T, limit time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	pods := env.client.CoreV1().Pods("")
+	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: deploy.Selector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := map[string]bool{}
+	for _, p := range list.Items {
+		left[p.Namespace+"/"+p.Name] = true
+	}
+	if len(left) == 0 {
+		return
+	}
+	w, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: deploy.Selector, ResourceVersion: list.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		if p, ok := e.Object.(*corev1.Pod); ok && e.Type == watch.Deleted {
+			delete(left, p.Namespace+"/"+p.Name)
+		}
+		if len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("left behind after %s: pods %v", limit, left)
+}
