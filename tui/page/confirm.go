@@ -107,7 +107,7 @@ func (p *Confirm) accept() Effect {
 		return Effect{}
 	}
 	r, a := p.policy, p.env.Actions
-	good := part.Clean(slash(r.Namespace, r.Name)) + " is enforced for " + part.Left(total) + ". r releases it at once."
+	good := part.Clean(slash(r.Namespace, r.Name)) + " is enforced for " + part.Length(total) + ". r releases it at once."
 	return Effect{Pop: true, Cmd: act(good, func(ctx context.Context) error {
 		if err := a.SetMode(ctx, r.Kind, r.Namespace, r.Name, "enforced"); err != nil {
 			return err
@@ -125,7 +125,7 @@ func (p *Confirm) View() []string {
 			*to = append(*to, " "+l)
 		}
 	}
-	title := fmt.Sprintf("Enforce %s for %s?", part.Clean(slash(p.policy.Namespace, p.policy.Name)), part.Left(p.env.EnforceFor))
+	title := fmt.Sprintf("Enforce %s for %s?", part.Clean(slash(p.policy.Namespace, p.policy.Name)), part.Length(p.env.EnforceFor))
 	head = append(head, th.Banner.S(part.Cut(" "+title+" ", p.width, th.Ellipsis)))
 	switch n := len(p.flows); n {
 	case 0:

@@ -261,12 +261,16 @@ func (p *Policies) explain(r *store.PolicyRow, width int) []string {
 	return p.notes(width, p.env.policySentence(r))
 }
 
+func pods(n int) string {
+	if n == 1 {
+		return "1 pod"
+	}
+	return part.Count(uint64(max(0, n))) + " pods"
+}
+
 // policySentence says what the mode means for this policy right now.
 func (e *Env) policySentence(r *store.PolicyRow) string {
-	pods := part.Count(uint64(max(0, r.Selected))) + " pods"
-	if r.Selected == 1 {
-		pods = "1 pod"
-	}
+	pods := pods(r.Selected)
 	switch {
 	case r.NotEvaluated != "":
 		return "Shown, but not judged: " + part.Clean(r.NotEvaluated)

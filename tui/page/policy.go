@@ -168,12 +168,12 @@ func (p *Policy) View() []string {
 	w := p.env.mode(r)
 	lines := []string{part.Bar(th, p.width,
 		[]part.Segment{{Text: " " + w.String(), Paint: w.Paint}, {Text: part.Clean(string(r.Kind)), Paint: th.Dim, Rank: 2}, {Text: p.Crumb(), Paint: th.Strong}, {Text: "from " + part.Clean(r.Origin), Paint: th.Dim, Rank: 3}},
-		[]part.Segment{{Text: part.Count(uint64(max(0, r.Selected))) + " pods", Rank: 1}, {Text: part.Count(r.Hits) + " decided", Rank: 1}, {Text: part.Count(r.WouldDeny) + " would deny ", Paint: th.WouldDeny, Rank: 1}})}
+		[]part.Segment{{Text: pods(r.Selected), Rank: 1}, {Text: part.Count(r.Hits) + " decided", Rank: 1}, {Text: part.Count(r.WouldDeny) + " would deny ", Paint: th.WouldDeny, Rank: 1}})}
 	if p.height >= 8 {
 		for _, s := range part.Wrap(p.env.policySentence(r), p.width-2, 2, th.Ellipsis) {
 			lines = append(lines, " "+th.Dim.S(s))
 		}
-		lines = append(lines, th.Rule.S(strings.Repeat(th.Line, p.width)))
+		lines = append(lines, th.Rule.S(part.Cut(strings.Repeat(th.Line, part.CountWidth+1)+th.Tee+strings.Repeat(th.Line, max(0, p.width-part.CountWidth-2)), p.width, "")))
 	}
 	if p.gone {
 		lines = append(lines, th.Bad.S(part.Cut(" This policy has been deleted; below is how it was.", p.width, th.Ellipsis)))
@@ -184,7 +184,11 @@ func (p *Policy) View() []string {
 	room := p.height - len(lines)
 	p.top = max(0, min(p.top, len(p.lines)-room))
 	for i := p.top; i < len(p.lines) && i < p.top+room; i++ {
-		lines = append(lines, part.Cut(p.count(i+1)+p.painted[i], p.width, th.Ellipsis))
+		line := p.count(i+1) + p.painted[i]
+		if at, ok := p.marks[i+1]; ok && at.Index < 0 {
+			line += th.Dim.S("   " + th.Left + " " + at.Direction.String() + " that no rule allows: denied")
+		}
+		lines = append(lines, part.Cut(line, p.width, th.Ellipsis))
 	}
 	return part.Frame(lines, p.height)
 }

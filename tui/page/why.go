@@ -364,7 +364,8 @@ func (p *Why) past(add func(...string)) {
 	th := p.env.Theme
 	add("", " "+th.Head.S("HISTORY"))
 	for i := len(p.history) - 1; i >= 0; i-- {
-		add(" " + th.Dim.S(clock(p.history[i].Time)) + "  " + eventLine(th, &p.history[i], false))
+		e := &p.history[i]
+		add(" " + th.Dim.S(clock(e.Time)) + "  " + eventPaint(th, e).S(eventLine(th, e, false)))
 	}
 }
 

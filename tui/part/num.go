@@ -5,6 +5,7 @@ package part
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -94,6 +95,18 @@ func Left(d time.Duration) string {
 		return strconv.Itoa(s/60) + ":" + pad2(s%60)
 	}
 	return strconv.Itoa(s/3600) + ":" + pad2(s/60%60) + ":" + pad2(s%60)
+}
+
+// Length writes a chosen duration the way it is typed: 10m, 1h30m, 45s.
+func Length(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func pad2(n int) string {

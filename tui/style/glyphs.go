@@ -7,10 +7,10 @@ package style
 type Glyphs struct {
 	Yes, Would, No, Unsure, None string // the verdicts' symbols
 	Cursor                       string // before the row under the cursor
-	Right                        string // from source to destination
+	Right, Left                  string // from source to destination; a remark on what stands left
 	Crumb                        string
 	Dot                          string // between facts
-	Line, Bar                    string // horizontal, vertical
+	Line, Bar, Tee               string // horizontal, vertical, a vertical that begins
 	Up, Down                     string // sorted ascending, descending
 	Ellipsis                     string
 	Bullet                       string
@@ -23,15 +23,15 @@ func glyphs(ascii bool) Glyphs {
 	if ascii {
 		return Glyphs{
 			Yes: "+", Would: "~", No: "x", Unsure: "?", None: "-",
-			Cursor: ">", Right: ">", Crumb: ">", Dot: "-", Line: "-", Bar: "|",
+			Cursor: ">", Right: ">", Left: "<", Crumb: ">", Dot: "-", Line: "-", Bar: "|", Tee: "+",
 			Up: "^", Down: "v", Ellipsis: "~", Bullet: "*", On: "*", Off: "o", Gap: "/",
 			Spark: []string{" ", ".", ":", "-", "=", "+", "*", "#"},
 		}
 	}
 	return Glyphs{
 		Yes: "✓", Would: "~", No: "✗", Unsure: "?", None: "·",
-		Cursor: "▸", Right: "→", Crumb: "›", Dot: "·", Line: "─", Bar: "│",
+		Cursor: "▸", Right: "→", Left: "◂", Crumb: "›", Dot: "·", Line: "─", Bar: "│", Tee: "┬",
 		Up: "↑", Down: "↓", Ellipsis: "…", Bullet: "•", On: "●", Off: "○", Gap: "╱",
-		Spark: []string{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
+		Spark: []string{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇"},
 	}
 }
