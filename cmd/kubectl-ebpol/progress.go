@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -15,7 +16,11 @@ import (
 type progress struct {
 	w     io.Writer
 	began map[string]time.Time // by node: of its first word
-	last  map[string]string
+	last  map[string]string    // by node: the last line
+}
+
+func newProgress(w io.Writer) *progress {
+	return &progress{w, map[string]time.Time{}, map[string]string{}}
 }
 
 func (p *progress) tell(node string, st *wire.ProbeState) {
@@ -23,38 +28,30 @@ func (p *progress) tell(node string, st *wire.ProbeState) {
 	if p.began[node].IsZero() {
 		p.began[node] = now
 	}
-	var what string
-	switch st.GetPhase() {
+	what := st.GetPhase()
+	switch what {
 	case "creating":
 		what = "creating the probe's pod"
-	case "starting":
-		what = "starting"
-	case "connecting":
-		what = "connecting"
 	case "live":
 		what = fmt.Sprintf("live in %.1f s", now.Sub(p.began[node]).Seconds())
 		p.began[node] = now
 	case "cut":
-		what = "stream cut"
+		what = "the stream was cut"
 	case "gone":
 		what = "the probe is gone"
-	case "failed":
-		what = "failed"
-	default:
-		what = st.GetPhase()
 	}
-	if st.GetMessage() != "" {
-		what += ": " + st.GetMessage()
+	why := st.GetMessage()
+	if e := st.GetError(); e != "" {
+		why = strings.TrimPrefix(why+": "+e, ": ")
 	}
-	if st.GetError() != "" {
-		what += ": " + st.GetError()
+	if why != "" {
+		what += ": " + why
 	}
-	if p.last == nil {
-		p.last = map[string]string{}
-	}
-	if p.last[node] == what {
+	last := p.last[node]
+	p.last[node] = what
+	// What has been said is not said again in other words by the next phase.
+	if what == last || why != "" && strings.Contains(last, why) || why == "" && st.GetPhase() == "gone" {
 		return
 	}
-	p.last[node] = what
 	fmt.Fprintf(p.w, "node %s: %s\n", node, oneLine(errors.New(what)))
 }

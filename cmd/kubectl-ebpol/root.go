@@ -53,6 +53,11 @@ func newRoot(argv0 string, streams genericiooptions.IOStreams) *cobra.Command {
 var subcommands = []func(*globals) *cobra.Command{
 	newTop,
 	newTrace,
+	newDryRun,
+	newEnforce,
+	newCleanup,
+	newDemo,
+	newDemoPod,
 	newVersion,
 	newCompletion,
 }

@@ -145,7 +145,7 @@ func (p *pump) run(ctx context.Context) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	printing := p.v.lines != nil && !p.v.screen
-	progress := &progress{w: p.g.ErrOut, began: map[string]time.Time{}}
+	progress := newProgress(p.g.ErrOut)
 	isLive := false
 	for {
 		select {

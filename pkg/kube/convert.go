@@ -132,9 +132,41 @@ func nodeOf(n *corev1.Node) *identity.Node {
 			out.PodCIDRs = append(out.PodCIDRs, p.Masked())
 		}
 	}
+	for _, ip := range insideAddresses(n, out.PodCIDRs) {
+		if !slices.Contains(out.IPs, ip) {
+			out.IPs = append(out.IPs, ip)
+		}
+	}
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			out.Ready = c.Status == corev1.ConditionTrue
+		}
+	}
+	return out
+}
+
+// tunnelAnnotations say at which addresses a node's host speaks to pods, for
+// networks that take them out of ranges of their own.
+var tunnelAnnotations = []string{
+	"network.cilium.io/ipv4-cilium-host", "network.cilium.io/ipv6-cilium-host",
+	"projectcalico.org/IPv4IPIPTunnelAddr", "projectcalico.org/IPv4VXLANTunnelAddr", "projectcalico.org/IPv6VXLANTunnelAddr",
+}
+
+// insideAddresses are those that the node's status doesn't list and its host
+// has all the same. The kubelet's health checks come from there: taken for a
+// stranger's, a default deny would cut what can't be blocked (SEMANTICS case
+// 24). The first address of a pod range is its bridge's or gateway's; if a pod
+// has it after all, the pod goes first.
+func insideAddresses(n *corev1.Node, podCIDRs []netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range podCIDRs {
+		if ip := p.Addr().Next(); ip.IsValid() && p.Contains(ip) {
+			out = append(out, ip)
+		}
+	}
+	for _, key := range tunnelAnnotations {
+		if ip, ok := address(n.Annotations[key]); ok {
+			out = append(out, ip)
 		}
 	}
 	return out

@@ -240,6 +240,11 @@ func strip(obj any) (any, error) {
 		slim := &corev1.Node{ObjectMeta: slimMeta(&o.ObjectMeta)}
 		slim.Spec = corev1.NodeSpec{PodCIDR: o.Spec.PodCIDR, PodCIDRs: o.Spec.PodCIDRs, Unschedulable: o.Spec.Unschedulable}
 		slim.Status.Addresses = o.Status.Addresses
+		for _, key := range tunnelAnnotations {
+			if v, ok := o.Annotations[key]; ok {
+				metav1.SetMetaDataAnnotation(&slim.ObjectMeta, key, v)
+			}
+		}
 		for _, c := range o.Status.Conditions {
 			if c.Type == corev1.NodeReady {
 				slim.Status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}

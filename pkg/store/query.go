@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 )
 
 const defaultLimit = 1000
@@ -316,4 +317,21 @@ func (s *Store) Version() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.id
+}
+
+// Watched are the pods that probes have been attached to, as namespace/name,
+// whether or not they had traffic.
+func (s *Store) Watched() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []string
+	for _, n := range s.nodes {
+		for id, e := range n.endpoints {
+			if p := s.names.decoder.Pod(ruleset.EndpointID(id)); p != nil && e.GetAttached() {
+				out = append(out, p.Key())
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/lines"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/session"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+)
+
+const enforceLong = `Drops what the policies of the files deny, for a while: until --for is over,
+you end it, or nobody renews the lease. If this program, the stream or the
+probe dies, traffic is free again within ten seconds, with nobody's help.
+
+First it watches the traffic for a moment and shows which live connections
+would be cut; then it asks. What would cut off kube-system, DNS or the API
+server is refused, unless you say --force.`
+
+const enforceExample = `  kubectl ebpol enforce -f deny.yaml --for 10m
+  kubectl ebpol enforce -f deny.yaml --for 1m --yes -o json   # in a script`
+
+type enforceCommand struct {
+	*globals
+	flags     liveFlags
+	policies  policyFlags
+	namespace string
+	list      []*policy.Policy
+	total     time.Duration
+	force     bool
+	format    lines.Format
+	screen    bool
+}
+
+func newEnforce(g *globals) *cobra.Command {
+	c := &enforceCommand{globals: g}
+	cmd := &cobra.Command{
+		Use:     "enforce -f FILE | -k FOLDER --for 10m",
+		GroupID: "live",
+		Short:   "Drop what policies deny, under a lease",
+		Long:    enforceLong,
+		Example: enforceExample,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.complete(cmd.Context()); err != nil {
+				return err
+			}
+			return c.run(cmd.Context())
+		},
+	}
+	c.flags.add(cmd)
+	c.policies.add(cmd)
+	cmd.Flags().DurationVar(&c.total, "for", 0, "how long in all; required")
+	cmd.Flags().BoolVar(&c.force, "force", false, "even if it cuts off kube-system, DNS or the API server")
+	return cmd
+}
+
+func (c *enforceCommand) complete(ctx context.Context) (err error) {
+	if c.format, c.screen, err = c.shown(c.flags.output); err != nil {
+		return err
+	}
+	switch {
+	case c.flags.readOnly:
+		return errors.New("--read-only and enforce contradict each other")
+	case c.total <= 0:
+		return errors.New("say how long with --for, such as --for 10m")
+	case c.total > session.MaxEnforce:
+		return fmt.Errorf("--for %s: at most %s; what shall last is applied to the cluster, not enforced from here", c.total, session.MaxEnforce)
+	case len(c.policies.files) == 0 && c.policies.kustomize == "":
+		return errors.New("no policy given: use -f FILE or -k FOLDER")
+	case !c.onTerminal() && !c.flags.yes:
+		return errors.New("enforce asks before it cuts anything, and nobody can be asked without a terminal; add --yes if you mean it")
+	}
+	if c.namespace, _, err = c.config.ToRawKubeConfigLoader().Namespace(); err != nil {
+		return err
+	}
+	c.list, err = c.policies.read(ctx, c.globals, c.namespace)
+	return err
+}
+
+func (c *enforceCommand) run(ctx context.Context) error {
+	s, _, err := c.openForPolicies(ctx, &c.flags, &c.policies, c.list, c.namespace)
+	if err != nil {
+		return err
+	}
+	return c.runRecorded(ctx, s, &c.flags, view{
+		page: "flows", title: "enforce", screen: c.screen, lines: enforced{lines.New(c.Out, c.format)},
+		progress: true, force: c.force, propose: c.total, header: store.Options{Source: c.sourceName()},
+		ready: func(ctx context.Context, st *store.Store) error { return c.start(ctx, s, st) },
+		limit: c.total + watched + time.Hour, // the lease ends it; this only bounds a forgotten question
+	})
+}
+
+// start shows what would be cut, asks, and enforces.
+func (c *enforceCommand) start(ctx context.Context, s *liveSession, st *store.Store) error {
+	modes := map[session.PolicyKey]session.Mode{}
+	for _, p := range c.list {
+		modes[session.KeyOf(p)] = session.Enforced
+	}
+	fmt.Fprintf(c.ErrOut, "watching the traffic for %s\n", watched)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(watched):
+	}
+	act := &actions{source: s, store: st, force: c.force}
+	rows, err := act.preview(modes)
+	if err != nil {
+		return err
+	}
+	c.showCuts(rows)
+	if !c.flags.yes {
+		if err := c.confirm(fmt.Sprintf("%d policies will be enforced for %s", len(c.list), c.total), "enforce"); err != nil {
+			return err
+		}
+	}
+	if err := s.SetMode(ctx, modes); err != nil {
+		return err
+	}
+	if err := s.Enforce(ctx, c.total, c.force); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.ErrOut, "enforcing for %s; Ctrl-C ends it\n", c.total)
+	go func() {
+		select {
+		case <-time.After(c.total):
+			if !c.screen {
+				fmt.Fprintln(c.ErrOut, "the time is over: traffic is free again")
+				s.cancel()
+			}
+		case <-ctx.Done():
+		}
+	}()
+	return nil
+}
+
+const cutsShown = 20
+
+func (c *enforceCommand) showCuts(rows []*store.FlowRow) {
+	if len(rows) == 0 {
+		fmt.Fprintln(c.ErrOut, "no live connection would be cut")
+		return
+	}
+	fmt.Fprintf(c.ErrOut, "%d live connections would be cut:\n", len(rows))
+	for _, r := range rows[:min(cutsShown, len(rows))] {
+		e := &r.Event
+		fmt.Fprintf(c.ErrOut, "  %s %s %s -> %s  %s\n", e.Direction, e.Protocol, lines.Name(e.Source), lines.Name(e.Destination), lines.Why(e))
+	}
+	if n := len(rows) - cutsShown; n > 0 {
+		fmt.Fprintf(c.ErrOut, "  and %d more\n", n)
+	}
+}
+
+// enforced prints what the lease touches, and drops.
+type enforced struct{ *lines.Printer }
+
+var _ liner = enforced{}
+
+// Event implements [liner].
+func (l enforced) Event(e *flow.Event) error {
+	switch {
+	case e.Enforced, e.WouldChange(), e.Type == flow.LossEvent, e.Type == flow.GapEvent, e.Type == flow.DropEvent:
+		return l.Print(e)
+	}
+	return nil
+}
+
+// Tick implements [liner].
+func (enforced) Tick(*store.Store) error { return nil }
+
+// End implements [liner].
+func (enforced) End(*store.Store) error { return nil }
