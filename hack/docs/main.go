@@ -45,6 +45,7 @@ var generators = map[string]func(string) (string, error){
 	"flags":    flags,
 	"keys":     keyTables,
 	"schema":   schema,
+	"truth":    truth,
 }
 
 var block = regexp.MustCompile(`(?s)(<!-- generated: ([a-z]+) ?([a-z-]*) -->\n).*?(<!-- end -->)`)
