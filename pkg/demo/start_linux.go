@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
@@ -176,25 +174,3 @@ func (r *Running) Close() error {
 
 // closed is a timer that has fired, for ever.
 var closed = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
-
-// tail keeps the end of what a process writes to its standard error.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, b...)
-	if over := len(t.text) - 1000; over > 0 {
-		t.text = t.text[over:]
-	}
-	return len(b), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.text))
-}
