@@ -32,6 +32,7 @@ func (p *program) run(ctx context.Context, args []string) error {
 	socket := flags.String("socket", wire.SocketPath, "`path` of the unix socket to listen on")
 	stdio := flags.Bool("stdio", false, "serve stdin and stdout instead, and end with them")
 	node := flags.String("node", os.Getenv("NODE_NAME"), "`name` of this node")
+	session := flags.String("session", os.Getenv("EBPOL_SESSION"), "the only `session` to serve; empty: that of the first plugin")
 	linger := flags.Duration("linger", serve.DefaultLinger, "how long to live without a plugin")
 	if err := parse(flags, args); err != nil {
 		return err
@@ -71,7 +72,7 @@ func (p *program) run(ctx context.Context, args []string) error {
 		}
 		return err
 	}
-	s := serve.New(kernel, serve.Options{Program: "ebpol-probe " + version.String(), Node: *node, Linger: *linger})
+	s := serve.New(kernel, serve.Options{Program: "ebpol-probe " + version.String(), Node: *node, Session: *session, Linger: *linger})
 	if *stdio {
 		return s.ServeConn(ctx, &joined{in, out})
 	}

@@ -3947,11 +3947,13 @@ func (x *RuleName) GetCandidateOnly() bool {
 	return false
 }
 
-// PolicyStates lists every policy of the session and its mode. Whole list.
+// PolicyStates lists every policy of the session and its mode. Whole list; if
+// it doesn't fit one frame, all but the last of its parts have more set.
 type PolicyStates struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Policies      []*PolicyState         `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
 	HasCandidate  bool                   `protobuf:"varint,2,opt,name=has_candidate,json=hasCandidate,proto3" json:"has_candidate,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3996,6 +3998,13 @@ func (x *PolicyStates) GetPolicies() []*PolicyState {
 func (x *PolicyStates) GetHasCandidate() bool {
 	if x != nil {
 		return x.HasCandidate
+	}
+	return false
+}
+
+func (x *PolicyStates) GetMore() bool {
+	if x != nil {
+		return x.More
 	}
 	return false
 }
@@ -4611,10 +4620,11 @@ const file_ebpol_proto_rawDesc = "" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\x05R\x05index\x12%\n" +
-	"\x0ecandidate_only\x18\x05 \x01(\bR\rcandidateOnly\"f\n" +
+	"\x0ecandidate_only\x18\x05 \x01(\bR\rcandidateOnly\"z\n" +
 	"\fPolicyStates\x121\n" +
 	"\bpolicies\x18\x01 \x03(\v2\x15.ebpol.v1.PolicyStateR\bpolicies\x12#\n" +
-	"\rhas_candidate\x18\x02 \x01(\bR\fhasCandidate\"\x94\x02\n" +
+	"\rhas_candidate\x18\x02 \x01(\bR\fhasCandidate\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\x94\x02\n" +
 	"\vPolicyState\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +

@@ -28,6 +28,7 @@ const (
 type Options struct {
 	Program string        // name and version for Hello
 	Node    string        // name of this node, for people
+	Session string        // the only one to serve; empty: that of the first plugin
 	Linger  time.Duration // how long to live without a plugin; 0: DefaultLinger
 }
 
@@ -62,7 +63,7 @@ func New(p Probe, o Options) *Server {
 		o.Linger = DefaultLinger
 	}
 	s := &Server{
-		probe: p, opt: o, facts: p.Facts(), out: newOutbox(), instance: rand.Text(),
+		probe: p, opt: o, facts: p.Facts(), session: o.Session, out: newOutbox(), instance: rand.Text(),
 		commands: make(chan func(), 64), stop: make(chan struct{}), alone: time.Now(), tick: heartbeatEvery,
 	}
 	s.lease.set = p.SetLease

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+)
+
+// A burst of changes is compiled once: after no more came for settle, but not
+// later than patience after the first. A toggle doesn't wait.
+const (
+	settle   = 15 * time.Millisecond
+	patience = 100 * time.Millisecond
+
+	maxWarned = 1000
+)
+
+// Live is a session with probes: it compiles what the cluster has and what the
+// user is thinking of, keeps every probe at that, and merges what they see.
+type Live struct {
+	cfg    Config
+	ctx    context.Context
+	cancel context.CancelFunc
+	funnel *funnel
+	flows  tracker
+
+	// compiling is held while a generation is made and handed out, so that
+	// generations reach the nodes in order.
+	compiling  sync.Mutex
+	compiler   Compiler
+	dreamer    Compiler // of what is only imagined
+	generation uint64
+	eps        endpoints
+	encoder    wire.WorldEncoder
+	named      map[ruleset.SetID]bool
+	told       []*wire.PolicyStates
+	warned     map[string]bool // problems of the cluster's policies
+	current    assigned
+
+	mu         sync.Mutex
+	nodes      map[string]*node
+	state      State
+	have       bool // a state
+	candidates []*policy.Policy
+	modes      map[PolicyKey]Mode
+	until      time.Time // of enforcement; zero: none
+	enforceAt  uint64    // generation that a probe must have reached before its lease is renewed
+	forced     bool
+	err        error
+	closing    bool
+
+	kick      chan struct{} // holds one token if the cluster changed
+	steps     sync.Mutex
+	step      chan struct{} // closed and replaced when a node got on
+	wg        sync.WaitGroup
+	abandon   chan struct{} // closed when nobody reads the frames any more
+	finish    sync.Once
+	finished  chan struct{} // everything ended, frames are closed
+	stop      chan struct{} // no frame comes any more
+	nodesLeft int
+}
+
+var _ Controller = (*Live)(nil)
+
+// NewLive starts a session. It ends with the context, with Close, or when no
+// probe is left; in each case enforcement is released first. Close must be
+// called to clean up, also after the context has ended.
+func NewLive(ctx context.Context, cfg Config) (*Live, error) {
+	if cfg.Cluster == nil || cfg.NewCompiler == nil {
+		return nil, errors.New("a live session needs a cluster and a compiler")
+	}
+	if cfg.Session == "" {
+		cfg.Session = strings.ToLower(rand.Text()[:10]) // stands in names of Kubernetes objects
+	}
+	if cfg.Lease <= 0 {
+		cfg.Lease = DefaultLease
+	}
+	if cfg.Options == nil {
+		cfg.Options = &wire.Options{Drops: true}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	l := &Live{
+		cfg: cfg, ctx: ctx, cancel: cancel, funnel: newFunnel(), named: map[ruleset.SetID]bool{}, warned: map[string]bool{},
+		nodes: map[string]*node{}, candidates: cfg.Candidates, modes: maps.Clone(cfg.Modes),
+		kick: make(chan struct{}, 1), step: make(chan struct{}), abandon: make(chan struct{}),
+		finished: make(chan struct{}), stop: make(chan struct{}),
+	}
+	l.compiler, l.dreamer = cfg.NewCompiler(), cfg.NewCompiler()
+	if l.modes == nil {
+		l.modes = map[PolicyKey]Mode{}
+	}
+	for _, p := range cfg.Probes {
+		if err := l.Add(p); err != nil {
+			cancel()
+			return nil, err
+		}
+	}
+	l.wg.Go(l.watch)
+	l.wg.Go(l.follow)
+	go func() {
+		<-ctx.Done()
+		l.wg.Wait()
+		close(l.stop)
+	}()
+	go func() {
+		l.funnel.run(l.stop, l.abandon)
+		close(l.finished)
+	}()
+	return l, nil
+}
+
+// Add starts another node's probe.
+func (l *Live) Add(p Probe) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.Node == "" || p.Dialer == nil {
+		return errors.New("a probe needs a node and a dialer")
+	}
+	if _, there := l.nodes[p.Node]; there {
+		return fmt.Errorf("node %q has a probe already", p.Node)
+	}
+	if l.closing || l.ctx.Err() != nil {
+		return errors.New("the session is over")
+	}
+	n := newNode(l, p)
+	l.nodes[p.Node] = n
+	l.nodesLeft++
+	l.wg.Go(func() {
+		if err := n.run(l.ctx); err != nil {
+			l.lose(err)
+		}
+	})
+	l.changed()
+	return nil
+}
+
+// lose notes that a probe is gone for good. Without any the session ends.
+func (l *Live) lose(err error) {
+	l.mu.Lock()
+	l.nodesLeft--
+	last := l.nodesLeft == 0
+	if last && l.err == nil {
+		l.err = fmt.Errorf("no probe is left: %w", err)
+	}
+	l.mu.Unlock()
+	if last {
+		l.cancel()
+	}
+}
+
+// watch follows the cluster.
+func (l *Live) watch() {
+	err := l.cfg.Cluster.Watch(l.ctx, func(s State) {
+		l.mu.Lock()
+		l.state, l.have = s, true
+		l.mu.Unlock()
+		l.changed()
+	})
+	if err != nil && l.ctx.Err() == nil {
+		l.mu.Lock()
+		l.err = fmt.Errorf("watch the cluster: %w", err)
+		l.mu.Unlock()
+		l.cancel()
+	}
+}
+
+func (l *Live) changed() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// follow compiles after changes of the cluster.
+func (l *Live) follow() {
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-l.kick:
+		}
+		late := time.After(patience)
+	burst:
+		for {
+			select {
+			case <-l.ctx.Done():
+				return
+			case <-l.kick:
+			case <-late:
+				break burst
+			case <-time.After(settle):
+				break burst
+			}
+		}
+		_, _ = l.compile() // has been told
+	}
+}
+
+// compile makes a generation of what is known now and hands it to the nodes.
+// It returns its number, 0 if the cluster isn't known yet.
+func (l *Live) compile() (uint64, error) {
+	l.compiling.Lock()
+	defer l.compiling.Unlock()
+	l.mu.Lock()
+	if !l.have {
+		l.mu.Unlock()
+		return 0, nil
+	}
+	state, nodes := l.state, maps.Clone(l.nodes)
+	list := choices(state.Policies, l.candidates, l.modes)
+	l.mu.Unlock()
+
+	l.generation++
+	l.current = *l.eps.assign(state.World, nodes, l.cfg.Select)
+	for _, m := range l.encoder.Next(state.World, l.current.id) {
+		l.emit(&wire.Frame{Body: &wire.Frame_World{World: m}})
+	}
+	out, err := l.compiler.Compile(l.input(list, state))
+	if err != nil {
+		err = fmt.Errorf("compile the policies: %w", err)
+		l.warn(err.Error() + "; the rules before it stay")
+		return 0, err
+	}
+	for name, n := range nodes {
+		r := out.Node(name)
+		l.name(r, out)
+		n.want(l.current.byNode[name], r)
+	}
+	l.tellPolicies(policyStates(list, state.NotEvaluated, state.World))
+	for _, p := range state.Problems {
+		if !l.warned[p] && len(l.warned) < maxWarned {
+			l.warned[p] = true
+			l.warn(p)
+		}
+	}
+	return l.generation, nil
+}
+
+func (l *Live) input(list []choice, state State) Input {
+	in := Input{Generation: l.generation, World: state.World, Endpoints: l.current.judged}
+	for i := range list {
+		in.Policies = append(in.Policies, list[i].versions()...)
+	}
+	return in
+}
+
+// name tells what the bits of new sets mean, before any probe knows them.
+func (l *Live) name(r *ruleset.Ruleset, out Compiled) {
+	var list []*wire.SetNames
+	size := 0
+	flush := func() {
+		if len(list) > 0 {
+			l.emit(&wire.Frame{Body: &wire.Frame_RuleNames{RuleNames: &wire.RuleNames{Sets: list}}})
+			list, size = nil, 0
+		}
+	}
+	for i := range r.Sets {
+		id := r.Sets[i].ID
+		if l.named[id] {
+			continue
+		}
+		names := out.Names(id)
+		if names == nil {
+			continue
+		}
+		l.named[id] = true
+		n := proto.Size(names) + 4
+		if size+n > wire.MaxFrame/2 {
+			flush()
+		}
+		list, size = append(list, names), size+n
+	}
+	flush()
+}
+
+// tellPolicies emits the list of policies if it differs from the last.
+func (l *Live) tellPolicies(parts []*wire.PolicyStates) {
+	same := slices.EqualFunc(parts, l.told, func(a, b *wire.PolicyStates) bool { return proto.Equal(a, b) })
+	if same {
+		return
+	}
+	l.told = parts
+	for _, p := range parts {
+		l.emit(&wire.Frame{Body: &wire.Frame_PolicyStates{PolicyStates: p}})
+	}
+}
+
+// emit passes a frame on to whoever reads the session.
+func (l *Live) emit(f *wire.Frame) {
+	if f.TimeNs == 0 {
+		f.TimeNs = time.Now().UnixNano()
+	}
+	l.funnel.put(f)
+}
+
+func (l *Live) warn(text string) {
+	l.emit(&wire.Frame{Body: &wire.Frame_Notice{Notice: &wire.Notice{Level: wire.Notice_WARN, Text: wire.Clean(text, 2000)}}})
+}
+
+// stepped wakes whoever waits for nodes to get on.
+func (l *Live) stepped() {
+	l.steps.Lock()
+	defer l.steps.Unlock()
+	close(l.step)
+	l.step = make(chan struct{})
+}
+
+// await returns when ok is true of every node that is live, at once if none
+// is, or with ok's first error.
+func (l *Live) await(ctx context.Context, ok func(*node) (bool, error)) error {
+	for {
+		l.steps.Lock()
+		step := l.step
+		l.steps.Unlock()
+		all := true
+		l.mu.Lock()
+		nodes := slices.Collect(maps.Values(l.nodes))
+		l.mu.Unlock()
+		for _, n := range nodes {
+			n.mu.Lock()
+			fine, err := true, error(nil)
+			if n.live {
+				fine, err = ok(n)
+			}
+			n.mu.Unlock()
+			if err != nil {
+				return fmt.Errorf("node %q: %w", n.Node, err)
+			}
+			all = all && fine
+		}
+		if all {
+			return nil
+		}
+		select {
+		case <-step:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.ctx.Done():
+			return errors.New("the session is over")
+		}
+	}
+}
+
+// Session is its name, which stands in everything that it creates.
+func (l *Live) Session() string { return l.cfg.Session }
+
+// Frames implements [Source].
+func (l *Live) Frames() <-chan *wire.Frame { return l.funnel.out }
+
+// Err implements [Source].
+func (l *Live) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Close implements [Source]. It releases enforcement, says goodbye to every
+// probe, and cleans up after each.
+func (l *Live) Close(ctx context.Context) error {
+	l.mu.Lock()
+	l.closing = true
+	nodes := slices.Collect(maps.Values(l.nodes))
+	l.mu.Unlock()
+	l.cancel()
+	l.finish.Do(func() { close(l.abandon) })
+	var late error
+	for _, ended := range []<-chan struct{}{l.stop, l.finished} {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			late = fmt.Errorf("end the session: %w", ctx.Err())
+		}
+	}
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() { errs[i] = n.cleanup(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(append(errs, late)...)
+}
