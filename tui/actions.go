@@ -8,6 +8,7 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/page"
 )
 
 // Actions is all that the screen can ask of the world. Every method may block;
@@ -25,6 +26,15 @@ type Actions interface {
 	// "enforce", "mode", "record".
 	Can(what string) string
 }
+
+// What an Actions may be able to do as well; page says what each means.
+type (
+	Explainer   = page.Explainer
+	Explanation = page.Explanation
+	Miss        = page.Miss
+	Drafter     = page.Drafter
+	Recorder    = page.Recorder
+)
 
 // Versioned is a Snapshots that can say cheaply whether anything changed: if
 // Version answers as before, no snapshot is taken.

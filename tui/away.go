@@ -60,6 +60,26 @@ func (m *Model) export() tea.Cmd {
 	}
 }
 
+// record starts to write what comes from now on to a new file.
+func (m *Model) record() tea.Cmd {
+	if why := m.opt.Actions.Can("record"); why != "" {
+		return m.say(why, true)
+	}
+	r, ok := m.opt.Actions.(Recorder)
+	if !ok {
+		return m.say("Start with --record FILE to keep a recording.", true)
+	}
+	name := filepath.Join(m.env.ExportDir, "ebpol-"+m.env.Now.UTC().Format("20060102-150405")+".ebpol")
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := r.Record(ctx, name); err != nil {
+			return page.DoneMsg{Err: fmt.Errorf("record: %w", err)}
+		}
+		return page.DoneMsg{Good: "Recording to " + name}
+	}
+}
+
 // release ends enforcement. It is the safe direction: nobody is asked.
 func (m *Model) release() tea.Cmd {
 	if !m.env.Health.Enforcing {

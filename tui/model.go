@@ -19,6 +19,7 @@ import (
 // the frame around a page. It is used by one goroutine.
 type Model struct {
 	opt   Options
+	trace func(tea.Msg) // nil: not traced
 	after func(time.Duration, tea.Msg) tea.Cmd // sends a message later; tests take the clock away
 	env   *page.Env
 	roots []page.Page // the tabs, in order
@@ -101,6 +102,9 @@ func (m *Model) Init() tea.Cmd {
 
 // Update routes a message.
 func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	if m.trace != nil {
+		m.trace(msg)
+	}
 	switch msg := msg.(type) {
 	case tickMsg:
 		if m.inflight {
@@ -229,6 +233,8 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 		return m.copy()
 	case key.Matches(msg, k.Export):
 		return m.export()
+	case key.Matches(msg, k.Record):
+		return m.record()
 	case key.Matches(msg, k.Release):
 		return m.release()
 	}

@@ -70,6 +70,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	trace, end := tracer()
+	defer end()
+	m.trace = trace
 	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(30)}
 	if o.Input != nil {
 		options = append(options, tea.WithInput(o.Input))

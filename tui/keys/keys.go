@@ -90,7 +90,7 @@ func (m *Map) Everywhere() []Section {
 		{"Go", []key.Binding{m.Enter, m.Back, m.Next, m.Previous, m.Command, m.Help, m.Quit}},
 		{"Narrow", []key.Binding{m.Filter, m.Trouble}},
 		{"Look", []key.Binding{m.Freeze, m.Wide, m.SortNext, m.SortPrevious, m.SortReverse}},
-		{"Take away", []key.Binding{m.Copy, m.Export}},
+		{"Take away", []key.Binding{m.Copy, m.Export, m.Record}},
 		{"Lease", []key.Binding{m.Release}},
 	}
 }

@@ -101,6 +101,8 @@ func (p *Policy) Key(msg tea.KeyPressMsg) (Effect, bool) {
 		p.top = len(p.lines)
 	case key.Matches(msg, k.Enter):
 		return Effect{Push: NewFlows(p.env, slash(p.id.Namespace, p.id.Name), p.decides())}, true
+	case key.Matches(msg, k.Edit):
+		return p.edit(), true
 	default:
 		return p.env.modeKey(msg, p.row)
 	}
@@ -131,8 +133,16 @@ func (p *Policy) decides() func(*flow.Event) bool {
 	}
 }
 
-// Take waits for the preview that precedes enforcing.
-func (p *Policy) Take(msg tea.Msg) Effect { return p.env.previewed(msg) }
+// Take waits for the preview that precedes enforcing, and for the editor.
+func (p *Policy) Take(msg tea.Msg) Effect {
+	switch m := msg.(type) {
+	case editMsg:
+		return m.open()
+	case editedMsg:
+		return p.edited(m)
+	}
+	return p.env.previewed(msg)
+}
 
 // Wheel scrolls.
 func (p *Policy) Wheel(n int) { p.top += n }
@@ -150,14 +160,14 @@ func (p *Policy) Sections() []keys.Section {
 	k := p.env.Keys
 	enter := k.Enter
 	enter.SetHelp("enter", "the flows that it decides")
-	return []keys.Section{{Title: "Policy", Bindings: []key.Binding{enter, k.Toggle, k.Off, k.DryRun, k.Enforce}}}
+	return []keys.Section{{Title: "Policy", Bindings: []key.Binding{enter, k.Toggle, k.Off, k.DryRun, k.Enforce, k.Edit}}}
 }
 
 func (p *Policy) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
 	enter.SetHelp("enter", "its flows")
-	return []key.Binding{k.Back, enter, k.DryRun, k.Enforce, k.Off, k.Copy}
+	return []key.Binding{k.Back, enter, k.DryRun, k.Enforce, k.Off, k.Edit, k.Copy}
 }
 
 // gutter is the width of the counts beside the YAML.

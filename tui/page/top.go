@@ -226,11 +226,7 @@ func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {
 		}
 		return part.Cell{Text: part.Rate(r.Rate)}
 	case "history":
-		width := 12
-		if p.width >= 160 {
-			width = 24
-		}
-		return part.Cell{Text: part.Spark(r.History, width, th.Glyphs.Spark), Paint: th.Trend}
+		return part.Cell{Text: part.Spark(r.History, p.table.WidthOf("history"), th.Glyphs.Spark), Paint: th.Trend}
 	case "allowed":
 		return part.Cell{Text: part.Nought(r.Allowed)}
 	case "would":

@@ -3,6 +3,7 @@
 package page
 
 import (
+	"context"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -27,6 +28,8 @@ type Why struct {
 	drop          *store.DropRow
 	event         flow.Event
 	history       []flow.Event
+	explained     verdictKey // what more is about
+	more          Explanation
 	gone          bool
 	top, length   int
 	width, height int
@@ -54,16 +57,39 @@ func (p *Why) Rev() int      { return 0 }
 
 // told is the digest: the flow as it is now, and what happened to it.
 type told struct {
-	row     *store.FlowRow
-	history []flow.Event
+	row       *store.FlowRow
+	history   []flow.Event
+	explained verdictKey
+	more      Explanation
+}
+
+// verdictKey is what an explanation depends on.
+type verdictKey struct {
+	verdict, candidate flow.Verdict
+	altered            int
+	known              bool
 }
 
 func (p *Why) Ask() (store.Query, func(*store.Snapshot) any) {
 	if p.id == nil {
 		return store.Query{Nodes: true}, func(*store.Snapshot) any { return nil }
 	}
+	explainer, _ := p.env.Actions.(Explainer)
+	before := told{explained: p.explained, more: p.more}
 	return store.Query{Nodes: true, Selected: p.id}, func(s *store.Snapshot) any {
-		return told{s.Selected, s.FlowEvents}
+		t := before
+		t.row, t.history = s.Selected, s.FlowEvents
+		if t.row == nil || explainer == nil {
+			return t
+		}
+		// This runs outside the screen's loop; it is done once for each verdict.
+		if now := (verdictKey{t.row.Event.Verdict, t.row.Event.Candidate, t.row.Altered, true}); now != t.explained {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			t.explained = now
+			t.more, _ = explainer.Explain(ctx, t.row) // what isn't known isn't shown
+		}
+		return t
 	}
 }
 
@@ -75,6 +101,7 @@ func (p *Why) Set(digest any) {
 	p.gone = t.row == nil
 	if t.row != nil {
 		p.row, p.event, p.history = t.row, t.row.Event, t.history
+		p.explained, p.more = t.explained, t.more
 	}
 }
 
@@ -172,12 +199,39 @@ func (p *Why) compose() []string {
 			p.side(add, "CANDIDATE", e.Candidate, e.CandidateRule, e.CandidateIsolatedBy)
 		}
 	}
+	p.nearly(add)
 	add("")
 	p.ends(add)
 	p.traffic(add)
 	p.where(add)
 	p.past(add)
 	return out
+}
+
+// nearly shows the rules that all but matched, and what would let it pass.
+func (p *Why) nearly(add func(...string)) {
+	th := p.env.Theme
+	for i, m := range p.more.Misses {
+		name := ""
+		if i == 0 {
+			add("")
+			name = "NEARLY"
+		}
+		if i == 5 {
+			break
+		}
+		add(p.field(name, part.Clean(m.Rule)))
+		for _, l := range part.Wrap(part.Clean(m.Why), max(10, min(p.width-labelWidth-5, 100)), 3, th.Ellipsis) {
+			add(p.field("", "   "+th.Warn.S(l)))
+		}
+	}
+	if p.more.Fix == "" {
+		return
+	}
+	add("", p.field("WOULD HELP", "in "+part.Clean(p.more.FixFor)+":"))
+	for _, l := range part.CleanLines(p.more.Fix, 40) {
+		add(p.field("", "   "+part.YAML(l, th)))
+	}
 }
 
 func (p *Why) target() *flow.Peer {

@@ -160,6 +160,16 @@ func (t *Table[K]) Line(line int) bool {
 	return true
 }
 
+// WidthOf is how wide a column is drawn; 0 if it isn't.
+func (t *Table[K]) WidthOf(key string) int {
+	for _, p := range t.place() {
+		if t.Columns[p.index].Key == key {
+			return p.width
+		}
+	}
+	return 0
+}
+
 // ColumnAt is the key of the column drawn at cell x.
 func (t *Table[K]) ColumnAt(x int) string {
 	left := 2

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/page"
 )
 
 // World answers for the store and for the actions.
@@ -265,6 +266,25 @@ func (w *World) Release(context.Context) error {
 	w.id++
 	w.lease = time.Time{}
 	w.Calls = append(w.Calls, "release")
+	return nil
+}
+
+// Explain knows the near misses of what is denied.
+func (w *World) Explain(_ context.Context, row *store.FlowRow) (page.Explanation, error) {
+	if row.Event.Verdict != flow.Deny && row.Event.Candidate != flow.Deny {
+		return page.Explanation{}, nil
+	}
+	return page.Explanation{
+		Misses: []page.Miss{{Rule: "ingress rule 1 of NetworkPolicy shop/db-allow", Why: "needs app in (orders, web), shop/report-29384-x8v2l has app=report"}},
+		Fix:    "- from:\n  - podSelector:\n      matchLabels:\n        app: report\n  ports:\n  - port: 5432\n", FixFor: "NetworkPolicy shop/db-allow, under spec.ingress",
+	}, nil
+}
+
+// Draft notes that it was asked.
+func (w *World) Draft(_ context.Context, yaml []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Calls = append(w.Calls, "draft "+string(yaml))
 	return nil
 }
 

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/ebpol/kubectl-ebpol/tui/part"
+)
+
+// editedMsg says that the editor was closed.
+type editedMsg struct {
+	file   string
+	before string
+	err    error
+}
+
+// edit opens a policy's text in $VISUAL or $EDITOR; what is saved becomes a
+// candidate in dry-run.
+func (p *Policy) edit() Effect {
+	d, ok := p.env.Actions.(Drafter)
+	if why := p.env.Actions.Can("mode"); why != "" {
+		return Effect{Toast: why, Bad: true}
+	}
+	if !ok || d == nil {
+		return Effect{Toast: "Policies can't be changed here. Edit the file and start dry-run -f with it.", Bad: true}
+	}
+	name := editor()
+	if len(name) == 0 {
+		return Effect{Toast: "No editor: set $EDITOR.", Bad: true}
+	}
+	text := p.row.YAML
+	return Effect{Cmd: func() tea.Msg {
+		f, err := os.CreateTemp("", "ebpol-*.yaml")
+		if err != nil {
+			return DoneMsg{Err: fmt.Errorf("edit: %w", err)}
+		}
+		_, err = io.WriteString(f, text)
+		if err = cmp.Or(err, f.Close()); err != nil {
+			return DoneMsg{Err: fmt.Errorf("edit: %w", err)}
+		}
+		return editMsg{append(name, f.Name()), text}
+	}}
+}
+
+// editMsg says that the file is there to be edited by a command.
+type editMsg struct {
+	command []string // its last word is the file
+	before  string
+}
+
+// open gives the terminal to the editor until it is closed.
+func (m editMsg) open() Effect {
+	file := m.command[len(m.command)-1]
+	command := exec.Command(m.command[0], m.command[1:]...) //nolint:gosec // the user's own editor
+	return Effect{Cmd: tea.ExecProcess(command, func(err error) tea.Msg { return editedMsg{file, m.before, err} })}
+}
+
+func editor() []string {
+	fallback := "vi"
+	if runtime.GOOS == "windows" {
+		fallback = "notepad"
+	}
+	words := strings.Fields(cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), fallback))
+	if len(words) > 0 {
+		if path, err := exec.LookPath(words[0]); err == nil {
+			return append([]string{path}, words[1:]...)
+		}
+	}
+	return nil
+}
+
+// edited makes a candidate of what was saved.
+func (p *Policy) edited(msg editedMsg) Effect {
+	d, ok := p.env.Actions.(Drafter)
+	if !ok {
+		return Effect{}
+	}
+	if msg.err != nil {
+		_ = os.Remove(msg.file) // best effort: it is a temporary file
+		return Effect{Toast: "The editor failed: " + msg.err.Error(), Bad: true}
+	}
+	return Effect{Cmd: func() tea.Msg {
+		text, err := os.ReadFile(msg.file)
+		_ = os.Remove(msg.file) // best effort: it is a temporary file
+		switch {
+		case err != nil:
+			return DoneMsg{Err: fmt.Errorf("edit: %w", err)}
+		case bytes.Equal(text, []byte(msg.before)):
+			return DoneMsg{Good: "Nothing was changed."}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := d.Draft(ctx, text); err != nil {
+			return DoneMsg{Err: err}
+		}
+		return DoneMsg{Good: part.Clean(slash(p.id.Namespace, p.id.Name)) + " as edited is in dry-run; the cluster still has the old one."}
+	}}
+}
