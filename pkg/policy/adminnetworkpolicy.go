@@ -42,13 +42,17 @@ func fromBaselineAdminNetworkPolicy(in *v1alpha1.BaselineAdminNetworkPolicy, src
 		b.anpIngress(i, r.Name, string(r.Action), r.From, r.Ports)
 	}
 	for i, r := range in.Spec.Egress {
-		peers := make([]v1alpha1.AdminNetworkPolicyEgressPeer, len(r.To))
-		for j, p := range r.To {
-			peers[j] = v1alpha1.AdminNetworkPolicyEgressPeer{Namespaces: p.Namespaces, Pods: p.Pods, Nodes: p.Nodes, Networks: p.Networks}
-		}
-		b.anpEgress(i, r.Name, string(r.Action), peers, r.Ports)
+		b.anpEgress(i, r.Name, string(r.Action), baselinePeers(r.To), r.Ports)
 	}
 	return b.p, b.err
+}
+
+func baselinePeers(in []v1alpha1.BaselineAdminNetworkPolicyEgressPeer) []v1alpha1.AdminNetworkPolicyEgressPeer {
+	out := make([]v1alpha1.AdminNetworkPolicyEgressPeer, len(in))
+	for i, p := range in {
+		out[i] = v1alpha1.AdminNetworkPolicyEgressPeer{Namespaces: p.Namespaces, Pods: p.Pods, Nodes: p.Nodes, Networks: p.Networks}
+	}
+	return out
 }
 
 func (b *builder) anpSubject(in v1alpha1.AdminNetworkPolicySubject) {

@@ -27,19 +27,11 @@ func fromClusterNetworkPolicy(in *v1alpha2.ClusterNetworkPolicy, src Source) (*P
 	default:
 		return nil, fmt.Errorf("%s %q: spec.tier: %q is neither %q nor %q", b.p.Kind, in.Name, in.Spec.Tier, v1alpha2.AdminTier, v1alpha2.BaselineTier)
 	}
-	var pods *podsPeer
-	if s := in.Spec.Subject.Pods; s != nil {
-		pods = &podsPeer{s.NamespaceSelector, s.PodSelector}
-	}
-	b.subject(in.Spec.Subject.Namespaces, pods)
+	b.subject(in.Spec.Subject.Namespaces, cnpPods(in.Spec.Subject.Pods))
 	for i, r := range in.Spec.Ingress {
 		rule := b.rule(at("spec.ingress", i), i, r.Name, string(r.Action))
 		for j, peer := range r.From {
-			var pods *podsPeer
-			if s := peer.Pods; s != nil {
-				pods = &podsPeer{s.NamespaceSelector, s.PodSelector}
-			}
-			b.peer(at(rule.path+".from", j), rule, anyPeer{namespaces: peer.Namespaces, pods: pods})
+			b.peer(at(rule.path+".from", j), rule, anyPeer{namespaces: peer.Namespaces, pods: cnpPods(peer.Pods)})
 		}
 		b.protocols(rule, r.Protocols)
 		b.p.Ingress = append(b.p.Ingress, rule.finish())
@@ -47,11 +39,7 @@ func fromClusterNetworkPolicy(in *v1alpha2.ClusterNetworkPolicy, src Source) (*P
 	for i, r := range in.Spec.Egress {
 		rule := b.rule(at("spec.egress", i), i, r.Name, string(r.Action))
 		for j, peer := range r.To {
-			var pods *podsPeer
-			if s := peer.Pods; s != nil {
-				pods = &podsPeer{s.NamespaceSelector, s.PodSelector}
-			}
-			b.peer(at(rule.path+".to", j), rule, anyPeer{peer.Namespaces, pods, peer.Nodes, texts(peer.Networks), texts(peer.DomainNames)})
+			b.peer(at(rule.path+".to", j), rule, anyPeer{peer.Namespaces, cnpPods(peer.Pods), peer.Nodes, texts(peer.Networks), texts(peer.DomainNames)})
 		}
 		b.protocols(rule, r.Protocols)
 		b.p.Egress = append(b.p.Egress, rule.finish())

@@ -10,6 +10,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	utilnet "k8s.io/utils/net"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -76,6 +77,12 @@ func (p *Policy) networkRule(path string, index int, peersField string, peers []
 			return Rule{}, fmt.Errorf("%s %q: %s: %w", p.Kind, p.Key(), peerPath, err)
 		}
 		peer.Path, peer.Line = peerPath, p.Source.LineOf(peerPath)
+		if block := peers[i].IPBlock; block != nil {
+			p.warnSloppy(peerPath+".ipBlock.cidr", block.CIDR)
+			for j, except := range block.Except {
+				p.warnSloppy(at(peerPath+".ipBlock.except", j), except)
+			}
+		}
 		r.Peers = append(r.Peers, peer)
 	}
 	for i := range ports {
@@ -88,6 +95,13 @@ func (p *Policy) networkRule(path string, index int, peersField string, peers []
 		r.Ports = append(r.Ports, port)
 	}
 	return r, nil
+}
+
+// warnSloppy notes what servers before 1.36 took and newer ones refuse.
+func (p *Policy) warnSloppy(path, cidr string) {
+	for _, e := range validation.IsValidCIDRForLegacyField(nil, cidr, true, nil) {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("%s: %q is refused by Kubernetes 1.36 and later: %s", path, cidr, e.Detail))
+	}
 }
 
 // networkPeer follows the ten combinations of case 4: a podSelector alone is
