@@ -27,13 +27,19 @@ type Actions interface {
 	Can(what string) string
 }
 
-// What an Actions may be able to do as well; page says what each means.
+// These are what an Actions may be able to do as well; package page says what
+// each means. The screen says so where one is missing.
 type (
-	Explainer   = page.Explainer
+	// Explainer knows near misses and what would help.
+	Explainer = page.Explainer
+	// Explanation is what it answers.
 	Explanation = page.Explanation
-	Miss        = page.Miss
-	Drafter     = page.Drafter
-	Recorder    = page.Recorder
+	// Miss is a rule that all but matched.
+	Miss = page.Miss
+	// Drafter takes edited policies as candidates.
+	Drafter = page.Drafter
+	// Recorder starts a recording.
+	Recorder = page.Recorder
 )
 
 // Versioned is a Snapshots that can say cheaply whether anything changed: if

@@ -19,7 +19,7 @@ import (
 // the frame around a page. It is used by one goroutine.
 type Model struct {
 	opt   Options
-	trace func(tea.Msg) // nil: not traced
+	trace func(tea.Msg)                        // nil: not traced
 	after func(time.Duration, tea.Msg) tea.Cmd // sends a message later; tests take the clock away
 	env   *page.Env
 	roots []page.Page // the tabs, in order

@@ -3,7 +3,6 @@
 package tui
 
 import (
-	"fmt"
 	"log"
 	"os"
 
@@ -33,7 +32,7 @@ func tracer() (func(tea.Msg), func()) {
 				l.Printf("snapshot %d for %s took %s", msg.snap.ID, msg.page.Name(), msg.took)
 			}
 		default:
-			l.Print(fmt.Sprintf("%T %+.200v", msg, msg))
+			l.Printf("%T %+.200v", msg, msg)
 		}
 	}, func() { _ = f.Close() }
 }

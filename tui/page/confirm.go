@@ -40,25 +40,38 @@ func NewConfirm(env *Env, policy *store.PolicyRow, flows []*store.FlowRow) *Conf
 	return &Confirm{env: env, policy: policy, flows: flows}
 }
 
+// Name implements [Page].
 func (p *Confirm) Name() string { return "enforce" }
+
+// Crumb implements [Page].
 func (p *Confirm) Crumb() string {
 	return "enforce " + part.Clean(slash(p.policy.Namespace, p.policy.Name))
 }
-func (p *Confirm) Rev() int     { return 0 }
-func (p *Confirm) Set(any)      {}
+
+// Rev implements [Page].
+func (p *Confirm) Rev() int { return 0 }
+
+// Set implements [Page].
+func (p *Confirm) Set(any) {}
+
+// Typing implements [Typer].
 func (p *Confirm) Typing() bool { return true }
 
+// Ask implements [Page].
 func (p *Confirm) Ask() (store.Query, func(*store.Snapshot) any) {
 	return store.Query{Nodes: true}, func(*store.Snapshot) any { return nil }
 }
 
+// Resize implements [Page].
 func (p *Confirm) Resize(w, h int) { p.width, p.height = w, h }
 
+// Sections implements [Page].
 func (p *Confirm) Sections() []keys.Section {
 	k := p.env.Keys
 	return []keys.Section{{Title: "Confirm", Bindings: []key.Binding{k.Accept, k.Cancel}}}
 }
 
+// Footer implements [Page].
 func (p *Confirm) Footer() []key.Binding {
 	k := p.env.Keys
 	accept := k.Accept
@@ -116,6 +129,7 @@ func (p *Confirm) accept() Effect {
 	})}
 }
 
+// View implements [Page].
 func (p *Confirm) View() []string {
 	th := p.env.Theme
 	wide := max(1, p.width-2)

@@ -43,8 +43,10 @@ func NewDrops(env *Env) *Drops {
 	return p
 }
 
+// Name implements [Page].
 func (p *Drops) Name() string { return "drops" }
 
+// Crumb implements [Page].
 func (p *Drops) Crumb() string {
 	if p.benign {
 		return "drops (all)"
@@ -52,6 +54,7 @@ func (p *Drops) Crumb() string {
 	return "drops"
 }
 
+// Ask implements [Page].
 func (p *Drops) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Drops: true, Benign: p.benign})
 	q.Trouble = false // every drop listed here is trouble; harmless ones have their own key
@@ -64,6 +67,7 @@ func (p *Drops) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 }
 
+// Key implements [Page].
 func (p *Drops) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys
 	switch {
@@ -80,10 +84,12 @@ func (p *Drops) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	return p.list.Key(msg)
 }
 
+// Sections implements [Page].
 func (p *Drops) Sections() []keys.Section {
 	return append([]keys.Section{{Title: "Drops", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Benign}}}, p.list.Sections()...)
 }
 
+// Footer implements [Page].
 func (p *Drops) Footer() []key.Binding {
 	k := p.env.Keys
 	enter, benign := k.Enter, k.Benign

@@ -58,8 +58,10 @@ func (p *Flows) Changes(on bool) *Flows {
 	return p
 }
 
+// Name implements [Page].
 func (p *Flows) Name() string { return "flows" }
 
+// Crumb implements [Page].
 func (p *Flows) Crumb() string {
 	s := "flows"
 	if p.about != "" {
@@ -71,6 +73,7 @@ func (p *Flows) Crumb() string {
 	return s
 }
 
+// Ask implements [Page].
 func (p *Flows) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Flows: true})
 	q.Changed = p.changes
@@ -83,6 +86,7 @@ func (p *Flows) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 }
 
+// Key implements [Page].
 func (p *Flows) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys
 	switch {
@@ -102,10 +106,12 @@ func (p *Flows) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	return p.list.Key(msg)
 }
 
+// Sections implements [Page].
 func (p *Flows) Sections() []keys.Section {
 	return append([]keys.Section{{Title: "Flows", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Changed}}}, p.list.Sections()...)
 }
 
+// Footer implements [Page].
 func (p *Flows) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter

@@ -40,18 +40,33 @@ func NewHelp(env *Env, of Page, commands [][2]string) *Help {
 	}
 }
 
-func (p *Help) Name() string             { return "help" }
-func (p *Help) Crumb() string            { return "help" }
-func (p *Help) Rev() int                 { return 0 }
-func (p *Help) Set(any)                  {}
-func (p *Help) Sections() []keys.Section { return nil }
-func (p *Help) Resize(w, h int)          { p.width, p.height = w, h }
-func (p *Help) Footer() []key.Binding    { return []key.Binding{p.env.Keys.Back, p.env.Keys.Down} }
+// Name implements [Page].
+func (p *Help) Name() string { return "help" }
 
+// Crumb implements [Page].
+func (p *Help) Crumb() string { return "help" }
+
+// Rev implements [Page].
+func (p *Help) Rev() int { return 0 }
+
+// Set implements [Page].
+func (p *Help) Set(any) {}
+
+// Sections implements [Page].
+func (p *Help) Sections() []keys.Section { return nil }
+
+// Resize implements [Page].
+func (p *Help) Resize(w, h int) { p.width, p.height = w, h }
+
+// Footer implements [Page].
+func (p *Help) Footer() []key.Binding { return []key.Binding{p.env.Keys.Back, p.env.Keys.Down} }
+
+// Ask implements [Page].
 func (p *Help) Ask() (store.Query, func(*store.Snapshot) any) {
 	return store.Query{Nodes: true}, func(*store.Snapshot) any { return nil }
 }
 
+// Key implements [Page].
 func (p *Help) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys
 	switch {
@@ -81,6 +96,7 @@ func (p *Help) Wheel(n int) { p.top += n }
 // Click does nothing: there is nothing to hit.
 func (p *Help) Click(int, int) Effect { return Effect{} }
 
+// View implements [Page].
 func (p *Help) View() []string {
 	blocks := p.blocks()
 	columns := max(1, min(3, p.width/52))

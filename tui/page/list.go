@@ -24,8 +24,6 @@ type list[R any, K comparable] struct {
 	draw  func(row R, column string) part.Cell
 	note  func(row R, width int) []string // below the table: what the columns can't say; unpainted or painted lines
 	empty func() []string
-	own   string // the page's own order: the key of a column
-	ownUp bool
 
 	filter string
 	match  func(*flow.Event) bool
@@ -53,6 +51,7 @@ func newBatch[R any, K comparable](rows []R, offset, total int, id func(R) K) ba
 
 func (l *list[R, K]) changed() { l.rev++ }
 
+// Rev implements [Page].
 func (l *list[R, K]) Rev() int { return l.rev }
 
 // query fills in what every table page asks for.
@@ -68,6 +67,7 @@ func (l *list[R, K]) query(q store.Query) store.Query {
 	return q
 }
 
+// Set implements [Page].
 func (l *list[R, K]) Set(digest any) {
 	b, ok := digest.(batch[R, K])
 	if !ok {
@@ -87,6 +87,7 @@ func (l *list[R, K]) moved() {
 	}
 }
 
+// Freeze implements [Freezer].
 func (l *list[R, K]) Freeze(on bool) {
 	l.frozen = on
 	l.changed()
@@ -99,6 +100,7 @@ func (l *list[R, K]) Row() (row R, ok bool) {
 	return row, false
 }
 
+// Position implements [Counter].
 func (l *list[R, K]) Position() (cursor, total int) { return l.table.Position() }
 
 // Key handles what all tables have in common.
@@ -178,8 +180,10 @@ func (l *list[R, K]) Columns() []string {
 	return out
 }
 
+// Filter implements [Filterer].
 func (l *list[R, K]) Filter() string { return l.filter }
 
+// SetFilter implements [Filterer].
 func (l *list[R, K]) SetFilter(s string) error {
 	s = strings.TrimSpace(s)
 	if s == "" {
@@ -197,6 +201,7 @@ func (l *list[R, K]) SetFilter(s string) error {
 	return nil
 }
 
+// Sections implements [Page].
 func (l *list[R, K]) Sections() []keys.Section {
 	var sorts []key.Binding
 	for _, c := range l.table.Columns {
@@ -207,6 +212,7 @@ func (l *list[R, K]) Sections() []keys.Section {
 	return []keys.Section{{Title: "Sort", Bindings: sorts}}
 }
 
+// Resize implements [Page].
 func (l *list[R, K]) Resize(width, height int) {
 	l.width, l.height = width, height
 	l.noteHeight = 0
@@ -220,6 +226,7 @@ func (l *list[R, K]) Resize(width, height int) {
 	l.moved()
 }
 
+// View implements [Page].
 func (l *list[R, K]) View() []string {
 	th := l.env.Theme
 	l.table.Wide = l.env.Wide
@@ -236,11 +243,13 @@ func (l *list[R, K]) View() []string {
 	return part.Frame(lines, l.height)
 }
 
+// Wheel implements [Mouser].
 func (l *list[R, K]) Wheel(n int) {
 	l.table.Move(n)
 	l.moved()
 }
 
+// Click implements [Mouser].
 func (l *list[R, K]) Click(x, y int) Effect {
 	if y == 0 {
 		column := l.table.ColumnAt(x)

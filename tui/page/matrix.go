@@ -49,9 +49,14 @@ var _ Page = (*Matrix)(nil)
 // NewMatrix makes the page.
 func NewMatrix(env *Env) *Matrix { return &Matrix{env: env} }
 
-func (p *Matrix) Name() string  { return "matrix" }
+// Name implements [Page].
+func (p *Matrix) Name() string { return "matrix" }
+
+// Crumb implements [Page].
 func (p *Matrix) Crumb() string { return "matrix" }
-func (p *Matrix) Rev() int      { return p.rev }
+
+// Rev implements [Page].
+func (p *Matrix) Rev() int { return p.rev }
 
 // grid is the digest.
 type grid struct {
@@ -60,6 +65,7 @@ type grid struct {
 	flows, total int
 }
 
+// Ask implements [Page].
 func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := store.Query{Flows: true, Limit: matrixFlows, Match: p.match, Trouble: p.env.Trouble}
 	return q, func(s *store.Snapshot) any {
@@ -138,6 +144,7 @@ func (m *meeting) word(th *style.Theme) style.Word {
 	return th.One(flow.NotJudged)
 }
 
+// Set implements [Page].
 func (p *Matrix) Set(digest any) {
 	g, ok := digest.(grid)
 	if !ok {
@@ -188,12 +195,18 @@ func (p *Matrix) clamp() {
 
 const cellWidth = 4
 
-func (p *Matrix) nameWidth() int   { return max(8, min(40, p.width/3)) }
-func (p *Matrix) columnRoom() int  { return (p.width - p.nameWidth() - 6) / cellWidth }
-func (p *Matrix) rowRoom() int     { return p.height - 1 - p.noteHeight() }
-func (p *Matrix) noteHeight() int  { return map[bool]int{true: 4}[p.height >= 12] }
-func (p *Matrix) Resize(w, h int)  { p.width, p.height = w, h; p.clamp() }
-func (p *Matrix) Filter() string   { return p.filter }
+func (p *Matrix) nameWidth() int  { return max(8, min(40, p.width/3)) }
+func (p *Matrix) columnRoom() int { return (p.width - p.nameWidth() - 6) / cellWidth }
+func (p *Matrix) rowRoom() int    { return p.height - 1 - p.noteHeight() }
+func (p *Matrix) noteHeight() int { return map[bool]int{true: 4}[p.height >= 12] }
+
+// Resize implements [Page].
+func (p *Matrix) Resize(w, h int) { p.width, p.height = w, h; p.clamp() }
+
+// Filter implements [Filterer].
+func (p *Matrix) Filter() string { return p.filter }
+
+// Wheel implements [Mouser].
 func (p *Matrix) Wheel(n int)      { p.y += n; p.clamp() }
 func (p *Matrix) number(i int) int { return i + 1 }
 
@@ -213,6 +226,7 @@ func (p *Matrix) SetFilter(s string) error {
 	return nil
 }
 
+// Key implements [Page].
 func (p *Matrix) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys
 	switch {
@@ -256,11 +270,13 @@ func (p *Matrix) Click(x, y int) Effect {
 	return Effect{}
 }
 
+// Sections implements [Page].
 func (p *Matrix) Sections() []keys.Section {
 	k := p.env.Keys
 	return []keys.Section{{Title: "Matrix", Bindings: []key.Binding{k.Left, k.Right, k.Enter}}}
 }
 
+// Footer implements [Page].
 func (p *Matrix) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
@@ -288,6 +304,7 @@ func (p *Matrix) Export() (lines []string, ext string) {
 	return lines, "tsv"
 }
 
+// View implements [Page].
 func (p *Matrix) View() []string {
 	th := p.env.Theme
 	if len(p.names) == 0 {

@@ -44,9 +44,13 @@ func NewNodes(env *Env) *Nodes {
 	return p
 }
 
-func (p *Nodes) Name() string  { return "nodes" }
+// Name implements [Page].
+func (p *Nodes) Name() string { return "nodes" }
+
+// Crumb implements [Page].
 func (p *Nodes) Crumb() string { return "nodes" }
 
+// Ask implements [Page].
 func (p *Nodes) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Nodes: true})
 	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
@@ -97,6 +101,7 @@ func compareNodes(a, b *store.NodeRow, by string) int {
 
 func lost(l store.Loss) uint64 { return l.Ring + l.Thinned + l.Table + l.Resent }
 
+// Footer implements [Page].
 func (p *Nodes) Footer() []key.Binding {
 	k := p.env.Keys
 	return []key.Binding{k.Filter, k.Trouble, k.Wide, k.Freeze}
@@ -105,7 +110,7 @@ func (p *Nodes) Footer() []key.Binding {
 // phase is a probe's state as people read it.
 func (p *Nodes) phase(r *store.NodeRow) style.Word {
 	th := p.env.Theme
-	w := style.Word{Symbol: th.Glyphs.Off, Text: part.Clean(r.Phase), Paint: th.Warn}
+	w := style.Word{Symbol: th.Off, Text: part.Clean(r.Phase), Paint: th.Warn}
 	switch r.Phase {
 	case "live":
 		w.Symbol, w.Paint = th.On, th.Good

@@ -50,9 +50,13 @@ func NewPolicies(env *Env) *Policies {
 	return p
 }
 
-func (p *Policies) Name() string  { return "policies" }
+// Name implements [Page].
+func (p *Policies) Name() string { return "policies" }
+
+// Crumb implements [Page].
 func (p *Policies) Crumb() string { return "policies" }
 
+// Ask implements [Page].
 func (p *Policies) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Policies: true})
 	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
@@ -118,9 +122,10 @@ func (e *Env) mode(r *store.PolicyRow) style.Word {
 	case r.Candidate:
 		return style.Word{Symbol: th.Would, Text: "dry-run", Paint: th.WouldDeny}
 	}
-	return style.Word{Symbol: th.Glyphs.Off, Text: "off", Paint: th.Dim}
+	return style.Word{Symbol: th.Off, Text: "off", Paint: th.Dim}
 }
 
+// Key implements [Page].
 func (p *Policies) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys
 	r, ok := p.Row()
@@ -213,11 +218,13 @@ func (e *Env) previewed(msg tea.Msg) Effect {
 	return Effect{Push: NewConfirm(e, m.policy, m.flows)}
 }
 
+// Sections implements [Page].
 func (p *Policies) Sections() []keys.Section {
 	k := p.env.Keys
 	return append([]keys.Section{{Title: "Policies", Bindings: []key.Binding{k.Enter, k.Toggle, k.Off, k.DryRun, k.Enforce}}}, p.list.Sections()...)
 }
 
+// Footer implements [Page].
 func (p *Policies) Footer() []key.Binding {
 	k := p.env.Keys
 	enter, toggle := k.Enter, k.Toggle

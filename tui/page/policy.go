@@ -40,10 +40,16 @@ func NewPolicy(env *Env, row *store.PolicyRow) *Policy {
 	return p
 }
 
-func (p *Policy) Name() string  { return "policy" }
-func (p *Policy) Crumb() string { return part.Clean(slash(p.id.Namespace, p.id.Name)) }
-func (p *Policy) Rev() int      { return 0 }
+// Name implements [Page].
+func (p *Policy) Name() string { return "policy" }
 
+// Crumb implements [Page].
+func (p *Policy) Crumb() string { return part.Clean(slash(p.id.Namespace, p.id.Name)) }
+
+// Rev implements [Page].
+func (p *Policy) Rev() int { return 0 }
+
+// Ask implements [Page].
 func (p *Policy) Ask() (store.Query, func(*store.Snapshot) any) {
 	id := p.id
 	return store.Query{Policies: true, Limit: 20_000}, func(s *store.Snapshot) any {
@@ -56,6 +62,7 @@ func (p *Policy) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 }
 
+// Set implements [Page].
 func (p *Policy) Set(digest any) {
 	r, ok := digest.(*store.PolicyRow)
 	if !ok {
@@ -82,8 +89,10 @@ func (p *Policy) read() {
 	}
 }
 
+// Resize implements [Page].
 func (p *Policy) Resize(w, h int) { p.width, p.height = w, h }
 
+// Key implements [Page].
 func (p *Policy) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys
 	switch {
@@ -156,6 +165,7 @@ func (p *Policy) Copy() string { return strings.Join(p.lines, "\n") + "\n" }
 // Export gives the YAML.
 func (p *Policy) Export() (lines []string, ext string) { return p.lines, "yaml" }
 
+// Sections implements [Page].
 func (p *Policy) Sections() []keys.Section {
 	k := p.env.Keys
 	enter := k.Enter
@@ -163,6 +173,7 @@ func (p *Policy) Sections() []keys.Section {
 	return []keys.Section{{Title: "Policy", Bindings: []key.Binding{enter, k.Toggle, k.Off, k.DryRun, k.Enforce, k.Edit}}}
 }
 
+// Footer implements [Page].
 func (p *Policy) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
@@ -170,9 +181,7 @@ func (p *Policy) Footer() []key.Binding {
 	return []key.Binding{k.Back, enter, k.DryRun, k.Enforce, k.Off, k.Edit, k.Copy}
 }
 
-// gutter is the width of the counts beside the YAML.
-const gutter = part.CountWidth + 3
-
+// View implements [Page].
 func (p *Policy) View() []string {
 	th, r := p.env.Theme, p.row
 	w := p.env.mode(r)

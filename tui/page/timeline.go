@@ -45,9 +45,13 @@ func NewTimeline(env *Env) *Timeline {
 	return p
 }
 
-func (p *Timeline) Name() string  { return "timeline" }
+// Name implements [Page].
+func (p *Timeline) Name() string { return "timeline" }
+
+// Crumb implements [Page].
 func (p *Timeline) Crumb() string { return "timeline" }
 
+// Ask implements [Page].
 func (p *Timeline) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Timeline: true})
 	q.Offset, q.Limit = 0, 10_000
@@ -74,6 +78,7 @@ func (p *Timeline) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 }
 
+// Key implements [Page].
 func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	if key.Matches(msg, p.env.Keys.Enter) {
 		if e, ok := p.Row(); ok {
@@ -84,10 +89,12 @@ func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	return p.list.Key(msg)
 }
 
+// Sections implements [Page].
 func (p *Timeline) Sections() []keys.Section {
 	return append([]keys.Section{{Title: "Timeline", Bindings: []key.Binding{p.env.Keys.Enter}}}, p.list.Sections()...)
 }
 
+// Footer implements [Page].
 func (p *Timeline) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter

@@ -62,10 +62,13 @@ func NewTop(env *Env) *Top {
 	return p
 }
 
+// Name implements [Page].
 func (p *Top) Name() string { return "top" }
 
+// Crumb implements [Page].
 func (p *Top) Crumb() string { return "top by " + p.group }
 
+// Ask implements [Page].
 func (p *Top) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Workloads: true, GroupBy: p.group})
 	// Groups are few: all of them come, and are filtered and sorted here. A
@@ -137,6 +140,7 @@ func rateClass(r float64) int {
 	return n
 }
 
+// Key implements [Page].
 func (p *Top) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys
 	switch {
@@ -191,10 +195,12 @@ func (p *Top) belongs(r *store.WorkloadRow) func(*flow.Event) bool {
 	}
 }
 
+// Sections implements [Page].
 func (p *Top) Sections() []keys.Section {
 	return append([]keys.Section{{Title: "Top", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Group}}}, p.list.Sections()...)
 }
 
+// Footer implements [Page].
 func (p *Top) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
@@ -226,7 +232,7 @@ func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {
 		}
 		return part.Cell{Text: part.Rate(r.Rate)}
 	case "history":
-		return part.Cell{Text: part.Spark(r.History, p.table.WidthOf("history"), th.Glyphs.Spark), Paint: th.Trend}
+		return part.Cell{Text: part.Spark(r.History, p.table.WidthOf("history"), th.Spark), Paint: th.Trend}
 	case "allowed":
 		return part.Cell{Text: part.Nought(r.Allowed)}
 	case "would":

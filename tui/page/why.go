@@ -51,9 +51,14 @@ func NewWhyDrop(env *Env, drop *store.DropRow) *Why {
 // NewWhyEvent opens the story of an event of the timeline.
 func NewWhyEvent(env *Env, e flow.Event) *Why { return &Why{env: env, event: e} }
 
-func (p *Why) Name() string  { return "why" }
+// Name implements [Page].
+func (p *Why) Name() string { return "why" }
+
+// Crumb implements [Page].
 func (p *Why) Crumb() string { return "why" }
-func (p *Why) Rev() int      { return 0 }
+
+// Rev implements [Page].
+func (p *Why) Rev() int { return 0 }
 
 // told is the digest: the flow as it is now, and what happened to it.
 type told struct {
@@ -70,6 +75,7 @@ type verdictKey struct {
 	known              bool
 }
 
+// Ask implements [Page].
 func (p *Why) Ask() (store.Query, func(*store.Snapshot) any) {
 	if p.id == nil {
 		return store.Query{Nodes: true}, func(*store.Snapshot) any { return nil }
@@ -93,6 +99,7 @@ func (p *Why) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 }
 
+// Set implements [Page].
 func (p *Why) Set(digest any) {
 	t, ok := digest.(told)
 	if !ok {
@@ -105,8 +112,10 @@ func (p *Why) Set(digest any) {
 	}
 }
 
+// Resize implements [Page].
 func (p *Why) Resize(w, h int) { p.width, p.height = w, h }
 
+// Key implements [Page].
 func (p *Why) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys
 	switch {
@@ -154,13 +163,16 @@ func (p *Why) Export() (lines []string, ext string) {
 	return lines, "jsonl"
 }
 
+// Sections implements [Page].
 func (p *Why) Sections() []keys.Section { return nil }
 
+// Footer implements [Page].
 func (p *Why) Footer() []key.Binding {
 	k := p.env.Keys
 	return []key.Binding{k.Back, k.Copy, k.Export, k.Freeze}
 }
 
+// View implements [Page].
 func (p *Why) View() []string {
 	lines := p.compose()
 	p.length = len(lines)

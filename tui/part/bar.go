@@ -2,7 +2,11 @@
 
 package part
 
-import "github.com/ebpol/kubectl-ebpol/tui/style"
+import (
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/tui/style"
+)
 
 // Segment is one fact of a bar.
 type Segment struct {
@@ -56,12 +60,12 @@ func worst(segments []Segment) int {
 }
 
 func paint(segments []Segment) string {
-	out := ""
+	var out strings.Builder
 	for i, s := range segments {
 		if i > 0 {
-			out += blanks[:gap]
+			out.WriteString(blanks[:gap])
 		}
-		out += s.Paint.S(s.Text)
+		out.WriteString(s.Paint.S(s.Text))
 	}
-	return out
+	return out.String()
 }

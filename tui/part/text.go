@@ -74,7 +74,7 @@ func Wrap(s string, width, limit int, tail string) []string {
 		return nil
 	}
 	var lines []string
-	for _, l := range strings.Split(ansi.Wrap(s, width, ""), "\n") {
+	for l := range strings.SplitSeq(ansi.Wrap(s, width, ""), "\n") {
 		if Width(l) > width { // ansi.Wrap lets a hyphen stand beyond the limit
 			lines = append(lines, strings.Split(ansi.Hardwrap(l, width, true), "\n")...)
 			continue
