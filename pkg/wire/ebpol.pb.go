@@ -152,6 +152,7 @@ type Frame struct {
 	//	*Frame_RuleNames
 	//	*Frame_PolicyStates
 	//	*Frame_ProbeState
+	//	*Frame_Mark
 	Body          isFrame_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -393,6 +394,15 @@ func (x *Frame) GetProbeState() *ProbeState {
 	return nil
 }
 
+func (x *Frame) GetMark() *Mark {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Mark); ok {
+			return x.Mark
+		}
+	}
+	return nil
+}
+
 type isFrame_Body interface {
 	isFrame_Body()
 }
@@ -477,6 +487,11 @@ type Frame_ProbeState struct {
 	ProbeState *ProbeState `protobuf:"bytes,53,opt,name=probe_state,json=probeState,proto3,oneof"`
 }
 
+type Frame_Mark struct {
+	// in recordings only
+	Mark *Mark `protobuf:"bytes,60,opt,name=mark,proto3,oneof"`
+}
+
 func (*Frame_Hello) isFrame_Body() {}
 
 func (*Frame_Heartbeat) isFrame_Body() {}
@@ -514,6 +529,8 @@ func (*Frame_RuleNames) isFrame_Body() {}
 func (*Frame_PolicyStates) isFrame_Body() {}
 
 func (*Frame_ProbeState) isFrame_Body() {}
+
+func (*Frame_Mark) isFrame_Body() {}
 
 type Hello struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -4194,6 +4211,70 @@ func (x *ProbeState) GetSinceNs() int64 {
 	return 0
 }
 
+// Mark stands between the frames of a recording. time_ns is the recorder's
+// clock: frames of several nodes come by several clocks. Frames between a mark
+// with key_begin and one with key_end repeat what is known, so that a reader
+// can start there; one that has read everything before skips them.
+type Mark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeNs        int64                  `protobuf:"varint,1,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"`
+	KeyBegin      bool                   `protobuf:"varint,2,opt,name=key_begin,json=keyBegin,proto3" json:"key_begin,omitempty"`
+	KeyEnd        bool                   `protobuf:"varint,3,opt,name=key_end,json=keyEnd,proto3" json:"key_end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mark) Reset() {
+	*x = Mark{}
+	mi := &file_ebpol_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mark) ProtoMessage() {}
+
+func (x *Mark) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mark.ProtoReflect.Descriptor instead.
+func (*Mark) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *Mark) GetTimeNs() int64 {
+	if x != nil {
+		return x.TimeNs
+	}
+	return 0
+}
+
+func (x *Mark) GetKeyBegin() bool {
+	if x != nil {
+		return x.KeyBegin
+	}
+	return false
+}
+
+func (x *Mark) GetKeyEnd() bool {
+	if x != nil {
+		return x.KeyEnd
+	}
+	return false
+}
+
 // RecordHeader stands at the head of a recording, before its frames.
 type RecordHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4207,7 +4288,7 @@ type RecordHeader struct {
 
 func (x *RecordHeader) Reset() {
 	*x = RecordHeader{}
-	mi := &file_ebpol_proto_msgTypes[46]
+	mi := &file_ebpol_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4219,7 +4300,7 @@ func (x *RecordHeader) String() string {
 func (*RecordHeader) ProtoMessage() {}
 
 func (x *RecordHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[46]
+	mi := &file_ebpol_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4232,7 +4313,7 @@ func (x *RecordHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordHeader.ProtoReflect.Descriptor instead.
 func (*RecordHeader) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{46}
+	return file_ebpol_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RecordHeader) GetVersion() uint32 {
@@ -4267,7 +4348,7 @@ var File_ebpol_proto protoreflect.FileDescriptor
 
 const file_ebpol_proto_rawDesc = "" +
 	"\n" +
-	"\vebpol.proto\x12\bebpol.v1\"\xe5\a\n" +
+	"\vebpol.proto\x12\bebpol.v1\"\x8b\b\n" +
 	"\x05Frame\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03ack\x18\x02 \x01(\x04R\x03ack\x12\x17\n" +
@@ -4295,7 +4376,8 @@ const file_ebpol_proto_rawDesc = "" +
 	"rule_names\x183 \x01(\v2\x13.ebpol.v1.RuleNamesH\x00R\truleNames\x12=\n" +
 	"\rpolicy_states\x184 \x01(\v2\x16.ebpol.v1.PolicyStatesH\x00R\fpolicyStates\x127\n" +
 	"\vprobe_state\x185 \x01(\v2\x14.ebpol.v1.ProbeStateH\x00R\n" +
-	"probeStateB\x06\n" +
+	"probeState\x12$\n" +
+	"\x04mark\x18< \x01(\v2\x0e.ebpol.v1.MarkH\x00R\x04markB\x06\n" +
 	"\x04body\"\xc7\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
@@ -4642,7 +4724,11 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x19\n" +
-	"\bsince_ns\x18\x04 \x01(\x03R\asinceNs\"y\n" +
+	"\bsince_ns\x18\x04 \x01(\x03R\asinceNs\"U\n" +
+	"\x04Mark\x12\x17\n" +
+	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x1b\n" +
+	"\tkey_begin\x18\x02 \x01(\bR\bkeyBegin\x12\x17\n" +
+	"\akey_end\x18\x03 \x01(\bR\x06keyEnd\"y\n" +
 	"\fRecordHeader\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -4663,7 +4749,7 @@ func file_ebpol_proto_rawDescGZIP() []byte {
 }
 
 var file_ebpol_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ebpol_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_ebpol_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_ebpol_proto_goTypes = []any{
 	(Flow_Kind)(0),         // 0: ebpol.v1.Flow.Kind
 	(Notice_Level)(0),      // 1: ebpol.v1.Notice.Level
@@ -4713,10 +4799,11 @@ var file_ebpol_proto_goTypes = []any{
 	(*PolicyStates)(nil),   // 45: ebpol.v1.PolicyStates
 	(*PolicyState)(nil),    // 46: ebpol.v1.PolicyState
 	(*ProbeState)(nil),     // 47: ebpol.v1.ProbeState
-	(*RecordHeader)(nil),   // 48: ebpol.v1.RecordHeader
-	nil,                    // 49: ebpol.v1.Namespace.LabelsEntry
-	nil,                    // 50: ebpol.v1.Pod.LabelsEntry
-	nil,                    // 51: ebpol.v1.Node.LabelsEntry
+	(*Mark)(nil),           // 48: ebpol.v1.Mark
+	(*RecordHeader)(nil),   // 49: ebpol.v1.RecordHeader
+	nil,                    // 50: ebpol.v1.Namespace.LabelsEntry
+	nil,                    // 51: ebpol.v1.Pod.LabelsEntry
+	nil,                    // 52: ebpol.v1.Node.LabelsEntry
 }
 var file_ebpol_proto_depIdxs = []int32{
 	3,  // 0: ebpol.v1.Frame.hello:type_name -> ebpol.v1.Hello
@@ -4738,47 +4825,48 @@ var file_ebpol_proto_depIdxs = []int32{
 	42, // 16: ebpol.v1.Frame.rule_names:type_name -> ebpol.v1.RuleNames
 	45, // 17: ebpol.v1.Frame.policy_states:type_name -> ebpol.v1.PolicyStates
 	47, // 18: ebpol.v1.Frame.probe_state:type_name -> ebpol.v1.ProbeState
-	4,  // 19: ebpol.v1.Hello.features:type_name -> ebpol.v1.Feature
-	6,  // 20: ebpol.v1.Heartbeat.loss:type_name -> ebpol.v1.Loss
-	9,  // 21: ebpol.v1.Endpoints.endpoints:type_name -> ebpol.v1.Endpoint
-	11, // 22: ebpol.v1.Delta.put_sets:type_name -> ebpol.v1.Set
-	12, // 23: ebpol.v1.Delta.put_peers:type_name -> ebpol.v1.Peer
-	13, // 24: ebpol.v1.Delta.put_services:type_name -> ebpol.v1.Service
-	14, // 25: ebpol.v1.Delta.put_ports:type_name -> ebpol.v1.Port
-	15, // 26: ebpol.v1.Delta.put_port_ranges:type_name -> ebpol.v1.PortRange
-	16, // 27: ebpol.v1.Delta.put_matches:type_name -> ebpol.v1.Match
-	17, // 28: ebpol.v1.Delta.put_endpoints:type_name -> ebpol.v1.RuleEndpoint
-	16, // 29: ebpol.v1.Delta.del_matches:type_name -> ebpol.v1.Match
-	15, // 30: ebpol.v1.Delta.del_port_ranges:type_name -> ebpol.v1.PortRange
-	14, // 31: ebpol.v1.Delta.del_ports:type_name -> ebpol.v1.Port
-	13, // 32: ebpol.v1.Delta.del_services:type_name -> ebpol.v1.Service
-	12, // 33: ebpol.v1.Delta.del_peers:type_name -> ebpol.v1.Peer
-	22, // 34: ebpol.v1.EndpointStates.states:type_name -> ebpol.v1.EndpointState
-	24, // 35: ebpol.v1.Flows.flows:type_name -> ebpol.v1.Flow
-	0,  // 36: ebpol.v1.Flow.kind:type_name -> ebpol.v1.Flow.Kind
-	26, // 37: ebpol.v1.Drops.drops:type_name -> ebpol.v1.Drop
-	27, // 38: ebpol.v1.Drops.counts:type_name -> ebpol.v1.DropCount
-	30, // 39: ebpol.v1.Stats.programs:type_name -> ebpol.v1.ProgramStats
-	1,  // 40: ebpol.v1.Notice.level:type_name -> ebpol.v1.Notice.Level
-	34, // 41: ebpol.v1.World.namespaces:type_name -> ebpol.v1.Namespace
-	35, // 42: ebpol.v1.World.pods:type_name -> ebpol.v1.Pod
-	37, // 43: ebpol.v1.World.services:type_name -> ebpol.v1.KubeService
-	40, // 44: ebpol.v1.World.nodes:type_name -> ebpol.v1.Node
-	49, // 45: ebpol.v1.Namespace.labels:type_name -> ebpol.v1.Namespace.LabelsEntry
-	50, // 46: ebpol.v1.Pod.labels:type_name -> ebpol.v1.Pod.LabelsEntry
-	36, // 47: ebpol.v1.Pod.ports:type_name -> ebpol.v1.NamedPort
-	38, // 48: ebpol.v1.KubeService.ports:type_name -> ebpol.v1.ServicePort
-	39, // 49: ebpol.v1.ServicePort.backends:type_name -> ebpol.v1.Backend
-	51, // 50: ebpol.v1.Node.labels:type_name -> ebpol.v1.Node.LabelsEntry
-	41, // 51: ebpol.v1.Node.pod_cidrs:type_name -> ebpol.v1.Prefix
-	43, // 52: ebpol.v1.RuleNames.sets:type_name -> ebpol.v1.SetNames
-	44, // 53: ebpol.v1.SetNames.bits:type_name -> ebpol.v1.RuleName
-	46, // 54: ebpol.v1.PolicyStates.policies:type_name -> ebpol.v1.PolicyState
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	48, // 19: ebpol.v1.Frame.mark:type_name -> ebpol.v1.Mark
+	4,  // 20: ebpol.v1.Hello.features:type_name -> ebpol.v1.Feature
+	6,  // 21: ebpol.v1.Heartbeat.loss:type_name -> ebpol.v1.Loss
+	9,  // 22: ebpol.v1.Endpoints.endpoints:type_name -> ebpol.v1.Endpoint
+	11, // 23: ebpol.v1.Delta.put_sets:type_name -> ebpol.v1.Set
+	12, // 24: ebpol.v1.Delta.put_peers:type_name -> ebpol.v1.Peer
+	13, // 25: ebpol.v1.Delta.put_services:type_name -> ebpol.v1.Service
+	14, // 26: ebpol.v1.Delta.put_ports:type_name -> ebpol.v1.Port
+	15, // 27: ebpol.v1.Delta.put_port_ranges:type_name -> ebpol.v1.PortRange
+	16, // 28: ebpol.v1.Delta.put_matches:type_name -> ebpol.v1.Match
+	17, // 29: ebpol.v1.Delta.put_endpoints:type_name -> ebpol.v1.RuleEndpoint
+	16, // 30: ebpol.v1.Delta.del_matches:type_name -> ebpol.v1.Match
+	15, // 31: ebpol.v1.Delta.del_port_ranges:type_name -> ebpol.v1.PortRange
+	14, // 32: ebpol.v1.Delta.del_ports:type_name -> ebpol.v1.Port
+	13, // 33: ebpol.v1.Delta.del_services:type_name -> ebpol.v1.Service
+	12, // 34: ebpol.v1.Delta.del_peers:type_name -> ebpol.v1.Peer
+	22, // 35: ebpol.v1.EndpointStates.states:type_name -> ebpol.v1.EndpointState
+	24, // 36: ebpol.v1.Flows.flows:type_name -> ebpol.v1.Flow
+	0,  // 37: ebpol.v1.Flow.kind:type_name -> ebpol.v1.Flow.Kind
+	26, // 38: ebpol.v1.Drops.drops:type_name -> ebpol.v1.Drop
+	27, // 39: ebpol.v1.Drops.counts:type_name -> ebpol.v1.DropCount
+	30, // 40: ebpol.v1.Stats.programs:type_name -> ebpol.v1.ProgramStats
+	1,  // 41: ebpol.v1.Notice.level:type_name -> ebpol.v1.Notice.Level
+	34, // 42: ebpol.v1.World.namespaces:type_name -> ebpol.v1.Namespace
+	35, // 43: ebpol.v1.World.pods:type_name -> ebpol.v1.Pod
+	37, // 44: ebpol.v1.World.services:type_name -> ebpol.v1.KubeService
+	40, // 45: ebpol.v1.World.nodes:type_name -> ebpol.v1.Node
+	50, // 46: ebpol.v1.Namespace.labels:type_name -> ebpol.v1.Namespace.LabelsEntry
+	51, // 47: ebpol.v1.Pod.labels:type_name -> ebpol.v1.Pod.LabelsEntry
+	36, // 48: ebpol.v1.Pod.ports:type_name -> ebpol.v1.NamedPort
+	38, // 49: ebpol.v1.KubeService.ports:type_name -> ebpol.v1.ServicePort
+	39, // 50: ebpol.v1.ServicePort.backends:type_name -> ebpol.v1.Backend
+	52, // 51: ebpol.v1.Node.labels:type_name -> ebpol.v1.Node.LabelsEntry
+	41, // 52: ebpol.v1.Node.pod_cidrs:type_name -> ebpol.v1.Prefix
+	43, // 53: ebpol.v1.RuleNames.sets:type_name -> ebpol.v1.SetNames
+	44, // 54: ebpol.v1.SetNames.bits:type_name -> ebpol.v1.RuleName
+	46, // 55: ebpol.v1.PolicyStates.policies:type_name -> ebpol.v1.PolicyState
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_ebpol_proto_init() }
@@ -4806,6 +4894,7 @@ func file_ebpol_proto_init() {
 		(*Frame_RuleNames)(nil),
 		(*Frame_PolicyStates)(nil),
 		(*Frame_ProbeState)(nil),
+		(*Frame_Mark)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4813,7 +4902,7 @@ func file_ebpol_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ebpol_proto_rawDesc), len(file_ebpol_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   50,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
