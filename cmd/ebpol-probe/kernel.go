@@ -5,16 +5,17 @@
 package main
 
 import (
-	"errors"
 	"os"
 
+	"github.com/ebpol/kubectl-ebpol/probe"
 	"github.com/ebpol/kubectl-ebpol/probe/serve"
 )
 
+// newProgram is the program with this process' streams and the real kernel.
 func newProgram() *program {
 	return &program{
 		in: os.Stdin, out: os.Stdout, errOut: os.Stderr,
-		open:     func() (serve.Probe, error) { return nil, errors.New("no kernel side is linked") },
-		features: func() (serve.Facts, bool, error) { return serve.Facts{}, false, errors.New("no kernel side is linked") },
+		open:     func() (serve.Probe, error) { return probe.Open(probe.Options{}) },
+		features: probe.Features,
 	}
 }

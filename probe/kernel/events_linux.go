@@ -31,7 +31,9 @@ func (k *Kernel) Events() (*Events, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the events: %w", err)
 	}
-	return &Events{ring: r, size: int(k.objects.Events.MaxEntries())}, nil
+	e := &Events{ring: r, size: int(k.objects.Events.MaxEntries())}
+	k.events.Store(e)
+	return e, nil
 }
 
 // Follow gives each event to the visitor, and calls idle each time that

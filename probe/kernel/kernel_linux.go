@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -31,7 +32,8 @@ type Kernel struct {
 	tables  tables
 	scanner scanner
 	epoch   uint32
-	seeds   uint64 // connections numbered here; the programs' numbers end in a processor's
+	seeds   uint64                 // connections numbered here; the programs' numbers end in a processor's
+	events  atomic.Pointer[Events] // what was opened to read the ring
 	closed  bool
 }
 

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/ebpol/kubectl-ebpol/bpf"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+	"github.com/ebpol/kubectl-ebpol/probe/kernel"
+	"github.com/ebpol/kubectl-ebpol/probe/serve"
+)
+
+// drops traces packets that the kernel frees. A nil *drops traces nothing.
+type drops struct {
+	maps    bpf.DropMaps
+	vars    bpf.DropVariables
+	trace   *ebpf.Program
+	symbol  *ebpf.Program // nil: addresses stay numbers, unless kallsyms can be read
+	link    link.Link
+	ring    *ringbuf.Reader
+	reasons map[uint32]string
+	bare    bool // the kernel has no reasons
+	symbols symbols
+	mu      sync.Mutex // guards what follows
+	spaces  map[uint32]bool
+	told    map[bpf.DropDropKey]uint64
+}
+
+// openDrops loads and attaches the trace, switched off.
+func openDrops(k *kernel.Kernel) (*drops, error) {
+	spec, err := bpf.LoadDrop()
+	if err != nil {
+		return nil, err
+	}
+	d := &drops{spaces: make(map[uint32]bool), told: make(map[bpf.DropDropKey]uint64)}
+	d.reasons, d.bare, err = reasons()
+	if err != nil {
+		return nil, err
+	}
+	use, leave := bpf.DropProgEbpolDrop, bpf.DropProgEbpolDropBare
+	if d.bare {
+		use, leave = leave, use
+	}
+	delete(spec.Programs, leave)
+	symbol := spec.Programs[bpf.DropProgEbpolSymbol]
+	delete(spec.Programs, bpf.DropProgEbpolSymbol)
+	spec.Maps[bpf.DropMapEndpoints].MaxEntries = k.Endpoints().MaxEntries()
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{bpf.DropMapEndpoints: k.Endpoints()}})
+	if err != nil {
+		return nil, fmt.Errorf("load the trace of drops: %w", err)
+	}
+	defer c.Close()
+	if err := c.Assign(&d.maps); err != nil {
+		return nil, err
+	}
+	if err := c.Assign(&d.vars); err != nil {
+		return nil, errors.Join(err, d.maps.Close())
+	}
+	d.trace = c.DetachProgram(use)
+	d.symbols.load(symbol, spec)
+	if d.link, err = link.AttachTracing(link.TracingOptions{Program: d.trace}); err != nil {
+		return nil, errors.Join(fmt.Errorf("attach the trace of drops: %w", err), d.close())
+	}
+	if d.ring, err = ringbuf.NewReader(d.maps.DropEvents); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the samples of drops: %w", err), d.close())
+	}
+	return d, nil
+}
+
+// reasons are the running kernel's names; their numbers differ between
+// kernels. bare: the tracepoint has no reason (before 5.17).
+func reasons() (names map[uint32]string, bare bool, err error) {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, false, fmt.Errorf("read the kernel's BTF: %w", err)
+	}
+	var e *btf.Enum
+	if err := spec.TypeByName("skb_drop_reason", &e); err != nil {
+		return nil, true, nil //nolint:nilerr // an older kernel
+	}
+	names = make(map[uint32]string, len(e.Values))
+	for _, v := range e.Values {
+		name := strings.TrimPrefix(strings.TrimPrefix(v.Name, "SKB_DROP_REASON_"), "SKB_")
+		names[uint32(v.Value)] = name
+	}
+	return names, false, nil
+}
+
+func (d *drops) reason(n uint32) string {
+	if name, ok := d.reasons[n]; ok {
+		return name
+	}
+	if d.bare {
+		return ""
+	}
+	return fmt.Sprintf("reason %d", n)
+}
+
+// enable switches the trace on or off: off, a freed packet costs one load.
+func (d *drops) enable(on bool) {
+	if d == nil {
+		return
+	}
+	v := uint32(0)
+	if on {
+		v = 1
+	}
+	_ = d.vars.Enabled.Set(v) // fails only for a wrong size
+}
+
+// watch says whose drops are told: those in these network namespaces.
+func (d *drops) watch(inodes []uint64) error {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	want := make(map[uint32]bool, len(inodes))
+	for _, i := range inodes {
+		want[uint32(i)] = true
+	}
+	for i := range want {
+		if !d.spaces[i] {
+			if err := d.maps.Spaces.Put(i, uint8(1)); err != nil {
+				return fmt.Errorf("trace drops in one more namespace: %w", err)
+			}
+			d.spaces[i] = true
+		}
+	}
+	for i := range d.spaces {
+		if !want[i] {
+			if err := d.maps.Spaces.Delete(i); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("trace drops in one namespace less: %w", err)
+			}
+			delete(d.spaces, i)
+		}
+	}
+	return nil
+}
+
+// follow tells samples until the trace is closed.
+func (d *drops) follow(sink serve.Sink) {
+	const pause = 50 * time.Millisecond
+	var rec ringbuf.Record
+	for {
+		var list []*wire.Drop
+		d.ring.SetDeadline(time.Now().Add(pause))
+		skew := kernel.Skew()
+		for {
+			err := d.ring.ReadInto(&rec)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return // closed
+			}
+			if len(rec.RawSample) >= int(unsafe.Sizeof(bpf.DropDropEvent{})) {
+				list = append(list, d.sample((*bpf.DropDropEvent)(unsafe.Pointer(unsafe.SliceData(rec.RawSample))), skew))
+			}
+		}
+		if len(list) > 0 {
+			sink.Drops(list, nil)
+		}
+	}
+}
+
+const maxStack = 8
+
+func (d *drops) sample(e *bpf.DropDropEvent, skew time.Duration) *wire.Drop {
+	w := &wire.Drop{
+		TimeNs: int64(e.TimeNs) + skew.Nanoseconds(), Reason: e.Reason, ReasonName: d.reason(e.Reason), Location: d.symbols.name(e.Location),
+		Device: unix.ByteSliceToString(asBytes(e.Device[:])), Ifindex: e.Ifindex, Netns: uint64(e.Netns), Protocol: uint32(e.Protocol),
+		Src: kernel.Address(e.Source.Word).AsSlice(), Dst: kernel.Address(e.Dest.Word).AsSlice(), Sport: uint32(e.SourcePort), Dport: uint32(e.DestPort),
+		TcpFlags: uint32(e.TcpFlags), Length: e.Length, Endpoint: e.Endpoint, Weight: e.Weight,
+	}
+	for _, at := range callers(e) {
+		w.Stack = append(w.Stack, d.symbols.name(at))
+	}
+	return w
+}
+
+func asBytes(s []int8) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), len(s)) }
+
+// callers are the frames above the location. The first ones are the tracer's
+// and the freeing function's own.
+func callers(e *bpf.DropDropEvent) []uint64 {
+	n := min(int(max(e.StackBytes, 0))/8, len(e.Stack))
+	frames := e.Stack[:n]
+	for i, at := range frames {
+		if at == e.Location {
+			frames = frames[i+1:]
+			break
+		}
+	}
+	return frames[:min(len(frames), maxStack)]
+}
+
+// tell gives the exact totals that changed since they were last told, or all.
+func (d *drops) tell(sink serve.Sink, all bool) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []*wire.DropCount
+	var key bpf.DropDropKey
+	var each []bpf.DropDropCount
+	it := d.maps.DropCounts.Iterate()
+	for it.Next(&key, &each) {
+		var sum uint64
+		for i := range each {
+			sum += each[i].Packets
+		}
+		if sum == d.told[key] && !all {
+			continue
+		}
+		d.told[key] = sum
+		list = append(list, &wire.DropCount{ReasonName: d.reason(key.Reason), Location: d.symbols.name(key.Location), Packets: sum, Endpoint: key.Endpoint})
+	}
+	if len(list) > 0 {
+		sink.Drops(nil, list)
+	}
+}
+
+// lost is how many samples found the ring full, and drops the table.
+func (d *drops) lost() uint64 {
+	if d == nil {
+		return 0
+	}
+	var each []bpf.DropDropLosses
+	if err := d.maps.Losses.Lookup(uint32(0), &each); err != nil {
+		return 0
+	}
+	var sum uint64
+	for i := range each {
+		sum += each[i].RingFull + each[i].TableFull
+	}
+	return sum
+}
+
+func (d *drops) programs() []*ebpf.Program {
+	if d == nil {
+		return nil
+	}
+	return []*ebpf.Program{d.trace}
+}
+
+func (d *drops) mapBytes() uint64 {
+	if d == nil {
+		return 0
+	}
+	var sum uint64
+	for _, m := range []*ebpf.Map{d.maps.DropCounts, d.maps.DropEvents, d.maps.Spaces, d.maps.Losses} {
+		sum += kernel.Memlock(m)
+	}
+	return sum
+}
+
+func (d *drops) close() error {
+	if d == nil {
+		return nil
+	}
+	var errs []error
+	if d.link != nil {
+		errs = append(errs, d.link.Close())
+	}
+	if d.ring != nil {
+		errs = append(errs, d.ring.Close())
+	}
+	return errors.Join(append(errs, d.trace.Close(), d.symbols.close(), d.maps.Close())...)
+}
+
+// dropFeatures says what the trace can do here.
+func dropFeatures(d *drops, err error) []*wire.Feature {
+	trace, named := &wire.Feature{Name: "drops", Present: d != nil}, &wire.Feature{Name: "drop-reasons", Present: d != nil && !d.bare}
+	if err != nil {
+		trace.Why = "drops in the kernel aren't seen: " + err.Error()
+	}
+	if !named.Present {
+		named.Why = "the kernel gives no reasons (5.17 has them): a drop is known by its place only"
+	}
+	return []*wire.Feature{trace, named}
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ebpol/kubectl-ebpol/bpf"
+)
+
+// MapBytes is what the maps take of the kernel's memory, as it accounts for
+// them; 0 on kernels that don't say.
+func (k *Kernel) MapBytes() uint64 {
+	var sum uint64
+	for _, m := range k.objects.shared() {
+		sum += Memlock(m)
+	}
+	return sum
+}
+
+// Memlock is what one map takes, 0 if unknown.
+func Memlock(m *ebpf.Map) uint64 {
+	info, err := m.Info()
+	if err != nil {
+		return 0
+	}
+	n, _ := info.Memlock()
+	return n
+}
+
+// Endpoints is the table of local addresses, for other programs to share.
+func (k *Kernel) Endpoints() *ebpf.Map { return k.objects.Endpoints }
+
+// RingFill is how much of the ring waits to be read, in thousandths.
+func (k *Kernel) RingFill() uint32 {
+	e := k.events.Load()
+	if e == nil {
+		return 0
+	}
+	return uint32(e.ring.AvailableBytes() * 1000 / e.size)
+}
+
+// Skew is what to add to a stamp of the programs to get boottime.
+func Skew() time.Duration { return Boottime() - monotonic() }
+
+// Address is the Go form of a program's address.
+func Address(words [4]uint32) netip.Addr { return netAddr(bpf.FlowAddr{Word: words}) }

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+	"github.com/ebpol/kubectl-ebpol/probe/kernel"
+	"github.com/ebpol/kubectl-ebpol/probe/serve"
+)
+
+// Options of a probe; the zero value is what the pod uses.
+type Options struct {
+	Kernel kernel.Options
+	// Hook is "tcx" or "clsact"; empty: the first of them that works.
+	Hook string
+	// NoDrops leaves the tracing of drops out.
+	NoDrops bool
+	// NoSeed leaves out the search for connections that are open already.
+	NoSeed bool
+}
+
+// Probe is one node's kernel side. Make it with [Open].
+type Probe struct {
+	options  Options
+	hook     string
+	kernel   *kernel.Kernel
+	events   *kernel.Events
+	finder   *finder
+	drops    *drops // nil if the kernel can't, or it was left out
+	features []*wire.Feature
+	meter    *meter
+
+	sink serve.Sink
+	stop chan struct{}
+	wake chan struct{}
+	wg   sync.WaitGroup
+	tick time.Duration
+
+	mu        sync.Mutex // guards what follows and the tables of kernel
+	endpoints map[uint32]*endpoint
+	closed    bool
+}
+
+var _ serve.Probe = (*Probe)(nil)
+
+// Open loads the programs and attaches nothing yet but the trace of drops,
+// which has no addresses to look for.
+func Open(o Options) (*Probe, error) {
+	features, hook, err := detect(o.Hook)
+	if err != nil {
+		return nil, err
+	}
+	p := &Probe{
+		options: o, hook: hook, features: features, tick: time.Second, endpoints: make(map[uint32]*endpoint),
+		stop: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+	if p.finder, err = newFinder(); err != nil {
+		return nil, err
+	}
+	if p.kernel, err = kernel.Open(o.Kernel); err != nil {
+		return nil, err
+	}
+	if !o.NoDrops {
+		p.drops, err = openDrops(p.kernel)
+		p.features = append(p.features, dropFeatures(p.drops, err)...)
+	}
+	if p.events, err = p.kernel.Events(); err != nil {
+		return nil, errors.Join(err, p.drops.close(), p.kernel.Close())
+	}
+	p.meter = newMeter(p.programs())
+	return p, nil
+}
+
+func (p *Probe) programs() []*ebpf.Program {
+	in, out, _ := p.kernel.Programs(true)
+	return append([]*ebpf.Program{in, out}, p.drops.programs()...)
+}
+
+// Facts implements [serve.Probe].
+func (p *Probe) Facts() serve.Facts {
+	return serve.Facts{Kernel: release(), BootOffset: time.Duration(time.Now().UnixNano()) - kernel.Boottime(), Features: p.features}
+}
+
+// Features says what this machine can do, and whether it is enough to observe.
+func Features() (serve.Facts, bool, error) {
+	p, err := Open(Options{})
+	if err != nil {
+		features, _, detectErr := detect("")
+		if detectErr != nil {
+			return serve.Facts{}, false, detectErr
+		}
+		features = append(features, &wire.Feature{Name: "flows", Why: err.Error()})
+		return serve.Facts{Kernel: release(), Features: features}, false, nil
+	}
+	facts := p.Facts()
+	facts.Features = append(facts.Features, &wire.Feature{Name: "flows", Present: true})
+	return facts, true, p.Close()
+}
+
+// Start implements [serve.Probe].
+func (p *Probe) Start(sink serve.Sink) error {
+	p.sink = sink
+	p.wg.Go(p.follow)
+	p.wg.Go(p.work)
+	if p.drops != nil {
+		p.wg.Go(func() { p.drops.follow(sink) })
+	}
+	return nil
+}
+
+// follow turns events into samples for the sink.
+func (p *Probe) follow() {
+	var flows []*wire.Flow
+	var samples []*wire.Drop
+	flush := func() {
+		if len(flows) > 0 {
+			p.sink.Flows(flows)
+			flows = nil
+		}
+		if len(samples) > 0 {
+			p.sink.Drops(samples, nil)
+			samples = nil
+		}
+	}
+	err := p.events.Follow(func(r *kernel.Record) {
+		if r.Kind == kernel.Dropped {
+			samples = append(samples, leaseDrop(r))
+		} else {
+			flows = append(flows, p.flow(r))
+		}
+		if len(flows)+len(samples) >= 256 {
+			flush()
+		}
+	}, flush)
+	if err != nil {
+		p.sink.Notice(wire.Notice_WARN, "events have stopped: "+err.Error())
+	}
+}
+
+// work is the probe's clock: it looks for pods, reads counters, notices what
+// has gone.
+func (p *Probe) work() {
+	tick := time.NewTicker(p.tick)
+	defer tick.Stop()
+	links := watchLinks(p.stop)
+	search := time.NewTimer(time.Hour)
+	defer search.Stop()
+	for {
+		p.mu.Lock()
+		next := p.nextSearch()
+		p.mu.Unlock()
+		search.Reset(next)
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
+			p.mu.Lock()
+			p.checkGone()
+			p.scan(false)
+			p.mu.Unlock()
+			p.drops.tell(p.sink, false)
+			p.meter.take()
+		case <-search.C:
+			p.mu.Lock()
+			p.search()
+			p.mu.Unlock()
+		case <-links:
+			p.mu.Lock()
+			p.hurry()
+			p.mu.Unlock()
+		case <-p.wake:
+			p.mu.Lock()
+			tick.Reset(p.tick)
+			p.mu.Unlock()
+		}
+	}
+}
+
+// scan tells the sink what moved; callers hold the lock.
+func (p *Probe) scan(all bool) {
+	var flows []*wire.Flow
+	err := p.kernel.Scan(all, func(r *kernel.Record) {
+		flows = append(flows, p.flow(r))
+		if len(flows) >= 512 {
+			p.sink.Flows(flows)
+			flows = nil
+		}
+	})
+	if len(flows) > 0 {
+		p.sink.Flows(flows)
+	}
+	if err != nil {
+		p.sink.Notice(wire.Notice_WARN, err.Error())
+	}
+	if c, err := p.kernel.Counts(); err == nil && c.EnforcedPackets != 0 {
+		p.sink.Drops(nil, []*wire.DropCount{{ReasonName: leaseReason, Packets: c.EnforcedPackets, Enforced: true}})
+	}
+}
+
+// Apply implements [serve.Probe].
+func (p *Probe) Apply(d *ruleset.Delta) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.kernel.Apply(d); err != nil {
+		return err
+	}
+	if p.sink != nil {
+		p.scan(false) // verdicts that changed, at once
+	}
+	return nil
+}
+
+// Generation implements [serve.Probe].
+func (p *Probe) Generation() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.kernel.Generation()
+}
+
+// SetLease implements [serve.Probe].
+func (p *Probe) SetLease(d time.Duration) error {
+	return p.kernel.SetLease(d)
+}
+
+// SetOptions implements [serve.Probe].
+func (p *Probe) SetOptions(o *wire.Options) error {
+	p.mu.Lock()
+	p.tick = time.Second
+	if o.GetTickNs() > 0 {
+		p.tick = max(time.Duration(o.GetTickNs()), 100*time.Millisecond)
+	}
+	p.mu.Unlock()
+	p.drops.enable(o.GetDrops())
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Resend implements [serve.Probe].
+func (p *Probe) Resend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sink.EndpointStates(p.states())
+	p.scan(true)
+	p.drops.tell(p.sink, true)
+}
+
+// Loss implements [serve.Probe].
+func (p *Probe) Loss() *wire.Loss {
+	c, err := p.kernel.Counts()
+	if err != nil {
+		return &wire.Loss{}
+	}
+	return &wire.Loss{Ring: c.RingFull + p.drops.lost(), Table: c.TableFull, UntrackedPackets: c.UntrackedPackets, UntrackedBytes: c.UntrackedBytes}
+}
+
+// EnforcedPackets implements [serve.Probe].
+func (p *Probe) EnforcedPackets() uint64 {
+	c, err := p.kernel.Counts()
+	if err != nil {
+		return 0
+	}
+	return c.EnforcedPackets
+}
+
+// Close implements [serve.Probe].
+func (p *Probe) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	close(p.stop)
+	p.mu.Unlock()
+	err := errors.Join(p.kernel.SetLease(0), p.events.Close(), p.drops.close())
+	p.wg.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.endpoints {
+		err = errors.Join(err, e.detach())
+	}
+	return errors.Join(err, p.kernel.Close())
+}
+
+func release() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// detect finds the hook and says what is missing.
+func detect(hook string) ([]*wire.Feature, string, error) {
+	tcx := haveTCX()
+	switch hook {
+	case "":
+		hook = hookTCX
+		if tcx != nil {
+			hook = hookClsact
+		}
+	case hookTCX, hookClsact:
+	default:
+		return nil, "", fmt.Errorf("hook %q: use tcx or clsact", hook)
+	}
+	features := []*wire.Feature{{Name: hookTCX, Present: hook == hookTCX}, {Name: hookClsact, Present: hook == hookClsact}}
+	switch {
+	case hook == hookClsact && tcx != nil:
+		features[0].Why = "no TCX links (kernel 6.6): filters stay if the probe is killed, until the next one comes"
+	case hook == hookClsact:
+		features[0].Why = "clsact was asked for"
+	default:
+		features[1].Why = "not needed: TCX links are there"
+	}
+	return features, hook, nil
+}

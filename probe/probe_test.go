@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package probe_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+	"github.com/ebpol/kubectl-ebpol/probe"
+)
+
+// Every way to attach behaves alike.
+func eachHook(t *testing.T, f func(t *testing.T, o probe.Options)) {
+	for _, hook := range []string{"tcx", "clsact"} {
+		t.Run(hook, func(t *testing.T) { f(t, probe.Options{Hook: hook}) })
+	}
+}
+
+func TestSeesBothEndsAndBothFamilies(t *testing.T) {
+	eachHook(t, func(t *testing.T, o probe.Options) {
+		_, s, bed, pods := start(t, o)
+		for i, family := range []string{"IPv4", "IPv6"} {
+			bed.Echo(pods[1], at(pods[1], i, 8080))
+			bed.EchoUDP(pods[1], at(pods[1], i, 5353))
+			c := bed.Dial(pods[0], "tcp", at(pods[1], i, 8080))
+			u := bed.Dial(pods[0], "udp", at(pods[1], i, 5353))
+			for _, conn := range []interface {
+				Write([]byte) (int, error)
+				Read([]byte) (int, error)
+			}{c, u} {
+				if _, err := conn.Write([]byte("hello")); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := conn.Read(make([]byte, 16)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, protocol := range []flow.Protocol{flow.TCP, flow.UDP} {
+				port := map[flow.Protocol]uint16{flow.TCP: 8080, flow.UDP: 5353}[protocol]
+				s.await(t, family+" "+protocol.String()+" at both ends with both directions", func() bool {
+					a, b := s.find(1, flow.Egress, protocol, port), s.find(2, flow.Ingress, protocol, port)
+					return a != nil && b != nil && len(a.GetLocalIp()) == []int{4, 16}[i] && a.GetPacketsIn() > 0 && a.GetPacketsOut() > 0 &&
+						a.GetPacketsOut() == b.GetPacketsIn() && a.GetBytesIn() == b.GetBytesOut() && flow.Verdict(a.GetVerdict()) == flow.Allow
+				})
+			}
+			c.Close()
+			s.await(t, family+" close", func() bool {
+				f := s.find(1, flow.Egress, flow.TCP, 8080)
+				return f.GetKind() == wire.Flow_CLOSE && f.GetCloseReason() == "fin"
+			})
+			s.mu.Lock()
+			clear(s.flows)
+			s.mu.Unlock()
+		}
+	})
+}
+
+func TestDryRunTellsWhatEnforcementThenDoes(t *testing.T) {
+	eachHook(t, func(t *testing.T, o probe.Options) {
+		p, s, bed, pods := start(t, o)
+		bed.Echo(pods[1], at(pods[1], 0, 8080))
+		c := bed.Dial(pods[0], "tcp", at(pods[1], 0, 8080))
+		answered := func() error {
+			_ = c.SetDeadline(time.Now().Add(300 * time.Millisecond))
+			if _, err := c.Write([]byte("x")); err != nil {
+				return err
+			}
+			_, err := c.Read(make([]byte, 1))
+			return err
+		}
+		if err := answered(); err != nil {
+			t.Fatal(err)
+		}
+		ingress := func() *wire.Flow { return s.find(2, flow.Ingress, flow.TCP, 8080) }
+
+		// A candidate that denies changes the verdict of the silent connection at once, and nothing else.
+		dry := denyIngress(1, pods, false, true, false)
+		apply(t, p, nil, dry)
+		s.await(t, "candidate verdict", func() bool {
+			return flow.Verdict(ingress().GetCandidate()) == flow.Deny && flow.Verdict(ingress().GetVerdict()) == flow.Allow && ingress().GetCandidateBit() == 1
+		})
+		s.mu.Lock()
+		if !slices.Contains(s.kinds[ingress().GetId()], wire.Flow_VERDICT) {
+			t.Error("the change was not told as one")
+		}
+		s.mu.Unlock()
+		if err := answered(); err != nil {
+			t.Errorf("dry-run: %v", err)
+		}
+
+		// Enforced without a lease: nothing happens.
+		enforced := denyIngress(2, pods, false, true, true)
+		apply(t, p, dry, enforced)
+		if err := answered(); err != nil {
+			t.Errorf("enforced without a lease: %v", err)
+		}
+
+		if err := p.SetLease(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if err := answered(); err == nil {
+			t.Error("a lease, and still an answer")
+		}
+		s.await(t, "drop by the lease", func() bool {
+			return len(s.drops) > 0 && s.drops[0].GetEnforced() && s.drops[0].GetEndpoint() == 2 && s.drops[0].GetDport() == 8080
+		})
+		if err := bed.Try(pods[0], "tcp", at(pods[1], 0, 8080), 300*time.Millisecond); err == nil {
+			t.Error("a new connection got through")
+		}
+		if p.EnforcedPackets() == 0 {
+			t.Error("no enforced packets counted")
+		}
+		s.mu.Lock()
+		for _, d := range s.drops {
+			if !d.GetEnforced() {
+				t.Errorf("the lease's drop was reported as the kernel's: %v", d)
+			}
+		}
+		s.mu.Unlock()
+
+		// The lease ends: TCP itself repairs what was lost.
+		if err := p.SetLease(0); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Errorf("after the lease: %v", err)
+		}
+	})
+}
+
+func TestFindsWhatWasOpenBefore(t *testing.T) {
+	_, s, bed, pods := start(t, probe.Options{})
+	p, s2 := open(t, probe.Options{})
+	bed.Echo(pods[1], at(pods[1], 1, 8080))
+	c := bed.Dial(pods[0], "tcp", at(pods[1], 1, 8080))
+	s.await(t, "connection", func() bool { return s.find(1, flow.Egress, flow.TCP, 8080) != nil })
+	if err := p.SetEndpoints([]*wire.Endpoint{asEndpoint(1, pods[0]), asEndpoint(2, pods[1])}); err != nil {
+		t.Fatal(err)
+	}
+	s2.await(t, "connection that was open before, at both ends, the right way round", func() bool {
+		a, b := s2.find(1, flow.Egress, flow.TCP, 8080), s2.find(2, flow.Ingress, flow.TCP, 8080)
+		return a.GetPreexisting() && b.GetPreexisting() && !a.GetOpenerUnknown()
+	})
+	c.Close()
+}
+
+func TestPodThatGoesIsClosed(t *testing.T) {
+	eachHook(t, func(t *testing.T, o probe.Options) {
+		p, s, bed, pods := start(t, o)
+		bed.Echo(pods[1], at(pods[1], 0, 8080))
+		bed.Dial(pods[0], "tcp", at(pods[1], 0, 8080))
+		s.await(t, "connection", func() bool { return s.find(2, flow.Ingress, flow.TCP, 8080) != nil })
+		if err := p.SetEndpoints([]*wire.Endpoint{asEndpoint(1, pods[0])}); err != nil {
+			t.Fatal(err)
+		}
+		s.await(t, "close", func() bool { return s.find(2, flow.Ingress, flow.TCP, 8080).GetCloseReason() == "pod gone" })
+	})
+}
