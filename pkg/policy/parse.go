@@ -21,11 +21,10 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 )
 
-// Parse reads policies, and the objects that a world is made of, from YAML or
-// JSON, lists included. Policies are read strictly: the error joins one
+// Parse reads policies from YAML or JSON, lists included. They are read strictly: the error joins one
 // "file:line: kind "name": field: what" for each fault, in the API server's
 // words. What could be read is returned with the error. Objects of other kinds
-// are read as far as they matter here, and not judged.
+// are counted, and named if they are policies too.
 func Parse(data []byte, file string) (*Objects, error) {
 	o := &Objects{}
 	return o, o.Read(data, file)
@@ -96,7 +95,8 @@ func (o *Objects) add(d document, node *yamlv3.Node, data []byte, depth int) []e
 		}
 		return errs
 	}
-	return o.addObject(h, data, where)
+	o.addOther(h, where)
+	return nil
 }
 
 // withKind gives an item of a typed list (NetworkPolicyList) its kind.
@@ -203,13 +203,27 @@ func (p *policyReader) read() (*Policy, []error) {
 
 var unknownPeer = regexp.MustCompile(`^spec\.(ingress\[\d+\]\.from|egress\[\d+\]\.to)\[\d+\]\.\w+$`)
 
-// fault is one error with its line; text begins with the field, or names it.
+// Fault is why a policy was not read: what the API server would refuse, and
+// where. Its text is one line.
+type Fault struct {
+	File   string // empty: not from a file
+	Line   int    // 0: not known
+	Kind   flow.RuleKind
+	Policy string // namespace/name, or name
+	Field  string // such as "spec.ingress[0].ports[1].endPort"; may be empty
+	Text   string // in the API server's words; begins with the field, or names it
+}
+
+func (f *Fault) Error() string {
+	return fmt.Sprintf("%s%s %q: %s", Source{File: f.File}.prefix(f.Line), f.Kind, f.Policy, f.Text)
+}
+
 func (p *policyReader) fault(path, text string) error {
 	name := p.Metadata.Name
 	if p.Metadata.Namespace != "" {
 		name = p.Metadata.Namespace + "/" + name
 	}
-	return fmt.Errorf("%s%s %q: %s", p.src.prefix(p.src.LineOf(path)), p.Kind, name, text)
+	return &Fault{p.src.File, p.src.LineOf(path), flow.RuleKind(p.Kind), name, path, text}
 }
 
 var structField = regexp.MustCompile(`Go struct field \w+\.(\S+) of type (\S+)`)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 )
 
@@ -119,28 +120,20 @@ spec:
 	}
 }
 
-func TestListsAndWorkloads(t *testing.T) {
+func TestListsAndOtherKinds(t *testing.T) {
 	o := parse(t, `apiVersion: v1
 kind: List
 items:
 - apiVersion: v1
-  kind: Namespace
-  metadata: {name: shop, labels: {team: a}}
-- apiVersion: apps/v1
-  kind: Deployment
-  metadata: {name: web, namespace: shop}
-  spec: {template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c, ports: [{name: http, containerPort: 8080}]}]}}}
-- apiVersion: v1
   kind: Pod
   metadata: {name: done, namespace: shop}
-  status: {phase: Succeeded, podIP: 10.0.0.1}
-- apiVersion: v1
-  kind: Service
-  metadata: {name: web, namespace: shop}
-  spec: {clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 80, targetPort: http}]}
 - apiVersion: cilium.io/v2
   kind: CiliumNetworkPolicy
   metadata: {name: other, namespace: shop}
+- apiVersion: networking.k8s.io/v1
+  kind: NetworkPolicy
+  metadata: {name: two}
+  spec: {podSelector: {}, ingress: [{}]}
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicyList
@@ -148,25 +141,14 @@ items:
 - metadata: {name: one, namespace: shop}
   spec: {podSelector: {}}
 `)
-	w := o.World()
-	web := w.Pods["shop/web"]
-	if web == nil || web.Workload != "deploy/web" || len(web.IPs) != 1 || !policy.IsPlaceholder(web.IPs[0]) || web.Ports[0].Name != "http" {
-		t.Fatalf("web: %+v", web)
-	}
-	if w.Namespaces["shop"].Labels["kubernetes.io/metadata.name"] != "shop" {
-		t.Error("the namespace lacks the label that every namespace has")
-	}
-	if done := w.Pods["shop/done"]; !done.Done || len(done.IPs) != 0 {
-		t.Errorf("done: %+v", done)
-	}
-	if b := w.Services["shop/web"].Ports[0].Backends; len(b) != 1 || b[0].Port != 8080 || b[0].IP != web.IPs[0] {
-		t.Errorf("backends: %+v", b)
-	}
-	if len(o.NotEvaluated) != 1 || o.NotEvaluated[0].Kind != "CiliumNetworkPolicy.cilium.io" {
+	if len(o.NotEvaluated) != 1 || o.NotEvaluated[0].Kind != "CiliumNetworkPolicy.cilium.io" || o.NotEvaluated[0].Source.Line != 7 {
 		t.Errorf("not evaluated: %+v", o.NotEvaluated)
 	}
-	if len(o.Policies) != 1 || o.Policies[0].Kind != flow.NetworkPolicy {
+	if len(o.Policies) != 2 || o.Policies[0].Key() != "default/two" || o.Policies[0].Ingress[0].Line != 13 || o.Policies[1].Key() != "shop/one" || o.Policies[1].Kind != flow.NetworkPolicy {
 		t.Errorf("policies: %+v", o.Policies)
+	}
+	if o.Skipped["Pod"] != 1 {
+		t.Errorf("skipped: %v", o.Skipped)
 	}
 }
 
@@ -192,6 +174,6 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"apiVersion":"v1","kind":"List","items":[{"kind":"Pod","apiVersion":"v1"}]}{}`))
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		o, _ := policy.Parse(data, "f")
-		policy.NewEvaluator(o.World(), o.Policies)
+		policy.NewEvaluator(&identity.World{}, o.Policies)
 	})
 }
