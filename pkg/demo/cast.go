@@ -120,7 +120,7 @@ func Shop() *Cast {
 	}
 	cart.Ports, orders.Ports = []Port{httpPort}, []Port{httpPort}
 	// Somebody moved the metrics sink and forgot to tell the cart.
-	cart.Calls = []Call{{Kind: Datagram, To: "pod/shop/" + web1.Name + ":8125", Every: 2 * s}}
+	cart.Calls = []Call{{Kind: Datagram, To: "pod/shop/" + web1.Name + ":8125", Every: s, Keep: 1 << 30}}
 	orders.Calls = []Call{{Kind: Database, To: "db.shop:5432", Every: 200 * ms, Bytes: 8 << 10, Keep: 1 << 30}}
 	db.Ports = []Port{{"postgres", 5432, Database}}
 	gateway.Calls = []Call{{Kind: HTTP, To: "web.shop:80", Every: 150 * ms, Bytes: 24 << 10, Keep: 10}}
