@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package probe_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"github.com/ebpol/kubectl-ebpol/internal/netbed"
+	"github.com/ebpol/kubectl-ebpol/pkg/testkit"
+	"github.com/ebpol/kubectl-ebpol/probe"
+)
+
+// dropTCP makes the namespace drop all TCP that arrives for itself.
+func dropTCP(t *testing.T, in *netbed.Pod) {
+	t.Helper()
+	err := in.Do(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "test"})
+		chain := c.AddChain(&nftables.Chain{
+			Name: "in", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
+		})
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{6}},
+			&expr.Verdict{Kind: expr.VerdictDrop},
+		}})
+		return c.Flush()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func needDrops(t *testing.T, p *probe.Probe) {
+	t.Helper()
+	for _, f := range p.Facts().Features {
+		if f.GetName() == "drops" && !f.GetPresent() {
+			t.Fatal(f.GetWhy())
+		}
+	}
+}
+
+func TestDropsAreNamed(t *testing.T) {
+	p, s, bed, pods := start(t, probe.Options{})
+	needDrops(t, p)
+	dropTCP(t, pods[1])
+	for i, family := range []string{"IPv4", "IPv6"} {
+		if err := bed.Try(pods[0], "tcp", at(pods[1], i, 8080), 100*time.Millisecond); err == nil {
+			t.Fatal("nothing was dropped")
+		}
+		src := pods[0].IPs[i]
+		s.await(t, family+" sample", func() bool {
+			for _, d := range s.drops {
+				from, _ := netip.AddrFromSlice(d.GetSrc())
+				if from == src && d.GetDport() == 8080 && d.GetReasonName() == "NETFILTER_DROP" && strings.HasPrefix(d.GetLocation(), "nft_do_chain+") &&
+					len(d.GetStack()) > 2 && d.GetDevice() == "eth0" && d.GetTcpFlags() == 2 && d.GetWeight() > 0 && d.GetEndpoint() == 1 {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	s.await(t, "exact count", func() bool {
+		for _, c := range s.counts {
+			if c.GetReasonName() == "NETFILTER_DROP" && c.GetPackets() >= 2 && c.GetEndpoint() == 1 {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// TestDropsOfOthersAreNot: another pod of the same address, of another node on
+// this kernel, is none of our business.
+func TestDropsOfOthersAreNot(t *testing.T) {
+	p, s, _, pods := start(t, probe.Options{})
+	needDrops(t, p)
+	other := testkit.NewBed(t)
+	twins := [2]*netbed.Pod{other.Pod("a"), other.Pod("b")}
+	dropTCP(t, twins[1])
+	if err := other.Try(twins[0], "tcp", at(twins[1], 0, 9090), 50*time.Millisecond); err == nil {
+		t.Fatal("nothing was dropped")
+	}
+	// What comes after it in the ring must come after it here.
+	dropTCP(t, pods[1])
+	if err := other.Try(pods[0], "tcp", at(pods[1], 0, 8080), 50*time.Millisecond); err == nil {
+		t.Fatal("nothing was dropped")
+	}
+	s.await(t, "our own drop", func() bool { return len(s.drops) > 0 })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.drops {
+		if d.GetDport() != 8080 {
+			t.Errorf("not ours: %v", d)
+		}
+	}
+}
+
+func TestStormIsCountedNotTold(t *testing.T) {
+	p, s, bed, pods := start(t, probe.Options{})
+	needDrops(t, p)
+	c := bed.Dial(pods[0], "udp", at(pods[1], 0, 9)) // nobody listens
+	const storm = 20000
+	sent := uint64(0)
+	for range storm {
+		if _, err := c.Write([]byte("x")); err == nil { // an ICMP error comes back now and then
+			sent++
+		}
+	}
+	counted := func() (n uint64) {
+		for _, c := range s.counts {
+			if c.GetReasonName() == "NO_SOCKET" {
+				n += c.GetPackets()
+			}
+		}
+		return n
+	}
+	s.await(t, "every packet", func() bool { return counted() >= sent })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.drops) > storm/100 {
+		t.Errorf("%d samples of %d drops", len(s.drops), storm)
+	}
+	for _, d := range s.drops {
+		if d.GetWeight() > 1 {
+			return
+		}
+	}
+	t.Error("no sample says that it stands for several")
+}
