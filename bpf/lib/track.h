@@ -119,6 +119,17 @@ static __always_inline bool closed(const struct conn *conn)
 	       ((conn->tcp_flags[0] | conn->tcp_flags[1]) & TCP_RST);
 }
 
+/* dropped: counts a packet that the lease drops, and marks it so that
+ * drop.bpf.c doesn't report it a second time. */
+static __always_inline int dropped(struct __sk_buff *skb, const struct conn *conn, const struct tuple *t, bool sample)
+{
+	COUNT(enforced_packets, 1);
+	if (sample)
+		emit(t, conn, EVENT_DROP, bpf_ktime_get_ns(), skb->len);
+	skb->mark = MARK_ENFORCED;
+	return DROP;
+}
+
 __noinline int enforce(struct __sk_buff *skb, struct conn *conn, const struct tuple *t)
 {
 	__u64 before;
@@ -129,11 +140,7 @@ __noinline int enforce(struct __sk_buff *skb, struct conn *conn, const struct tu
 		return NEXT;
 	before = conn->dropped;
 	__sync_fetch_and_add(&conn->dropped, 1);
-	COUNT(enforced_packets, 1);
-	if (!(before & (before + 1)))
-		emit(t, conn, EVENT_DROP, bpf_ktime_get_ns(), skb->len);
-	skb->mark = MARK_ENFORCED;
-	return DROP;
+	return dropped(skb, conn, t, !(before & (before + 1)));
 }
 
 /* account: what each packet of a known connection costs. */
@@ -245,6 +252,10 @@ __noinline int opened(struct __sk_buff *skb, const struct tuple *t, const struct
 	direct(&conn, t);
 	judge_as(t, local, &conn, &conn.judgement);
 	conn.drop = conn.judgement.drop;
+	/* counted before anyone reads the entry, so that a connection of a single
+	 * packet is known to be cut as well */
+	if (conn.drop && bpf_ktime_get_boot_ns() < lease_until)
+		conn.dropped = 1;
 	if (emit(t, &conn, EVENT_NEW, now, 0))
 		conn.flags |= CONN_ANNOUNCED;
 
@@ -258,7 +269,7 @@ __noinline int opened(struct __sk_buff *skb, const struct tuple *t, const struct
 		COUNT(untracked_packets, packets);
 		COUNT(untracked_bytes, bytes);
 	}
-	return conn.drop ? enforce(skb, &conn, t) : NEXT;
+	return conn.dropped ? dropped(skb, &conn, t, true) : NEXT;
 }
 
 /* track: everything but the established packet of the fast path. */
