@@ -46,6 +46,7 @@ type Pod struct {
 	HostNetwork bool         // policies don't cover it; its IPs are the node's
 	Done        bool         // phase Succeeded or Failed, or deleted: has lost its addresses (SEMANTICS case 28)
 	Ports       []NamedPort  // every container's named ports, in order (init and sidecar ones included)
+	Probes      []NamedPort  // TCP ports that the kubelet asks for the pod's health, each once
 	Workload    string       // "deploy/web", "sts/db", "ds/x", "job/x", "cronjob/x", "pod/x": the topmost owner known
 	Ready       bool
 	Created     time.Time

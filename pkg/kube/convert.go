@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
@@ -42,12 +43,45 @@ func podOf(p *corev1.Pod, cronJobs func(namespace, job string) string) *identity
 			out.Ports = append(out.Ports, identity.NamedPort{Name: port.Name, Protocol: protocolOf(port.Protocol), Number: uint16(port.ContainerPort)})
 		}
 	}
+	for i := range p.Spec.Containers {
+		addProbes(out, &p.Spec.Containers[i])
+	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodReady {
 			out.Ready = c.Status == corev1.ConditionTrue
 		}
 	}
 	return out
+}
+
+// addProbes adds the ports that the kubelet asks for a container's health.
+func addProbes(out *identity.Pod, c *corev1.Container) {
+	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+		if probe == nil {
+			continue
+		}
+		var port intstr.IntOrString
+		switch {
+		case probe.HTTPGet != nil && probe.HTTPGet.Host == "":
+			port = probe.HTTPGet.Port
+		case probe.TCPSocket != nil && probe.TCPSocket.Host == "":
+			port = probe.TCPSocket.Port
+		case probe.GRPC != nil:
+			port = intstr.FromInt32(probe.GRPC.Port)
+		}
+		number := port.IntVal
+		for _, p := range c.Ports {
+			if port.Type == intstr.String && p.Name == port.StrVal {
+				number = p.ContainerPort
+			}
+		}
+		if number <= 0 || number > 65535 {
+			continue
+		}
+		if n := (identity.NamedPort{Name: port.StrVal, Protocol: flow.TCP, Number: uint16(number)}); !slices.Contains(out.Probes, n) {
+			out.Probes = append(out.Probes, n)
+		}
+	}
 }
 
 // workloadOf is "deploy/web" and the like. The Deployment of a ReplicaSet is

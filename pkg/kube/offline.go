@@ -37,8 +37,9 @@ type Offline struct {
 // them, are skipped: [policy.Parse] reads those.
 //
 // A workload without pods of its own in the files counts as one pod with the
-// labels of its template. A pod without an address is given one out of
-// 198.18.0.0/15 and 2001:2::/48, which are nobody's.
+// labels of its template. A pod without an address is given one that
+// no network has, so that it can be asked about by name: of 240.0.0.0/4, and of
+// 2001:2::/48 where the files speak of IPv6.
 func ReadWorld(files []File) (*Offline, error) {
 	o := &offline{t: newTable(), workloads: map[string]*corev1.Pod{}}
 	var errs []error
@@ -147,6 +148,18 @@ func (o *offline) known(apiVersion, kind string, raw json.RawMessage) error {
 		return decode(raw, o, func(d *appsv1.StatefulSet) { o.template("sts/", d, &d.Spec.Template) })
 	case "apps/v1 DaemonSet":
 		return decode(raw, o, func(d *appsv1.DaemonSet) { o.template("ds/", d, &d.Spec.Template) })
+	case "apps/v1 ReplicaSet":
+		return decode(raw, o, func(d *appsv1.ReplicaSet) {
+			if metav1.GetControllerOf(d) == nil {
+				o.template("rs/", d, &d.Spec.Template)
+			}
+		})
+	case "v1 ReplicationController":
+		return decode(raw, o, func(d *corev1.ReplicationController) {
+			if d.Spec.Template != nil {
+				o.template("rc/", d, d.Spec.Template)
+			}
+		})
 	case "batch/v1 Job":
 		return decode(raw, o, func(d *batchv1.Job) { o.template("job/", d, &d.Spec.Template) })
 	case "batch/v1 CronJob":
@@ -208,7 +221,7 @@ func (o *offline) world() *Offline {
 		o.assumed = append(o.assumed, fmt.Sprintf("%s has no pods in the files: one pod of its template stands for it", k))
 	}
 	if n := o.addresses(); n > 0 {
-		o.assumed = append(o.assumed, fmt.Sprintf("%d pods have no address in the files: they are given some of 198.18.0.0/15 and 2001:2::/48", n))
+		o.assumed = append(o.assumed, fmt.Sprintf("%d pods have no address in the files: they are given some that no network has", n))
 	}
 	for _, p := range o.t.pods {
 		if o.t.spaces[p.Namespace] == nil {

@@ -18,7 +18,7 @@ import (
 // addresses gives pods that have none one of each family that the files
 // speak of, in the order of their names. It returns to how many.
 func (o *offline) addresses() int {
-	next := []netip.Addr{netip.MustParseAddr("198.18.0.0")}
+	next := []netip.Addr{netip.MustParseAddr("240.0.0.0")}
 	for _, n := range o.t.nodes {
 		for _, ip := range n.IPs {
 			if ip.Is6() && len(next) == 1 {
@@ -29,7 +29,13 @@ func (o *offline) addresses() int {
 	count := 0
 	for _, k := range slices.Sorted(maps.Keys(o.t.pods)) {
 		p := o.t.pods[k]
-		if len(p.IPs) > 0 || p.Done || p.HostNetwork {
+		if len(p.IPs) > 0 || p.Done {
+			continue
+		}
+		if p.HostNetwork {
+			if n := o.t.nodes[p.Node]; n != nil {
+				p.IPs = n.IPs
+			}
 			continue
 		}
 		count++

@@ -227,7 +227,9 @@ func strip(obj any) (any, error) {
 			slim.Spec.InitContainers = append(slim.Spec.InitContainers, corev1.Container{Ports: c.Ports})
 		}
 		for _, c := range o.Spec.Containers {
-			slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Ports: c.Ports})
+			slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{
+				Ports: c.Ports, LivenessProbe: c.LivenessProbe, ReadinessProbe: c.ReadinessProbe, StartupProbe: c.StartupProbe,
+			})
 		}
 		slim.Status = corev1.PodStatus{Phase: o.Status.Phase, PodIP: o.Status.PodIP, PodIPs: o.Status.PodIPs, HostIP: o.Status.HostIP, HostIPs: o.Status.HostIPs}
 		for _, c := range o.Status.Conditions {
