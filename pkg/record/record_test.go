@@ -91,8 +91,8 @@ func story() []*wire.Frame {
 func write(t *testing.T, frames []*wire.Frame, gap time.Duration, f *file) []byte {
 	t.Helper()
 	src := newSource()
-	tee, err := New(f, src, Options{Source: "a test", Program: "test"})
-	if err != nil {
+	tee := Wrap(src)
+	if err := tee.StartTo(f, Options{Source: "a test", Program: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -116,7 +116,7 @@ func write(t *testing.T, frames []*wire.Frame, gap time.Duration, f *file) []byt
 	if n != len(frames) {
 		t.Errorf("%d frames of %d came through", n, len(frames))
 	}
-	err = tee.Close(t.Context())
+	err := tee.Close(t.Context())
 	if f.limit == 0 && err != nil || !f.closed {
 		t.Errorf("close: %v, file closed: %v", err, f.closed)
 	}
@@ -195,8 +195,8 @@ func TestCutAnywhere(t *testing.T) {
 func TestKilledWriterLosesAtMostASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, f := newSource(), &file{}
-		tee, err := New(f, src, Options{})
-		if err != nil {
+		tee := Wrap(src)
+		if err := tee.StartTo(f, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		go func() {
@@ -379,11 +379,50 @@ func TestCreateKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestStartLater(t *testing.T) {
+	src, f := newSource(), &file{}
+	tee := Wrap(src)
+	go func() {
+		for range tee.Frames() {
+		}
+	}()
+	for _, fr := range story() {
+		src.frames <- fr
+	}
+	if err := tee.StartTo(f, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tee.StartTo(&file{}, Options{}); err == nil {
+		t.Error("two recordings at once")
+	}
+	src.frames <- flowFrame(9, wire.Flow_COUNTERS, 0)
+	if err := tee.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	got, err := read(t, f.bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := false
+	for _, fr := range got {
+		for _, fl := range fr.GetFlows().GetFlows() {
+			_, _, ok := fl.Tuple()
+			named = named || ok && fl.GetId() == 9
+		}
+	}
+	if !named || got[0].GetWorld() == nil {
+		t.Errorf("what was known before must be told first: named %v, first %v", named, got[0])
+	}
+	if err := tee.Start(filepath.Join(t.TempDir(), "x"), Options{}); err == nil {
+		t.Error("started after the end")
+	}
+}
+
 // FuzzOpen reads bytes as a recording: no panic, no end of memory.
 func FuzzOpen(f *testing.F) {
 	src, out := newSource(), &file{}
-	tee, err := New(out, src, Options{})
-	if err != nil {
+	tee := Wrap(src)
+	if err := tee.StartTo(out, Options{}); err != nil {
 		f.Fatal(err)
 	}
 	go func() {

@@ -32,28 +32,59 @@ type Options struct {
 	Program string // who records, with its version
 }
 
-// Tee is a Source that also writes what passes.
+// Tee is a Source that can also write what passes, from the start or from any
+// later moment: it remembers what a reader must know.
 type Tee struct {
-	src  session.Source
-	file io.WriteCloser
-	out  chan *wire.Frame
-	quit chan struct{}
-	done chan struct{}
-	once sync.Once
+	src   session.Source
+	out   chan *wire.Frame
+	calls chan func()
+	quit  chan struct{}
+	done  chan struct{}
+	once  sync.Once
 
-	w     *bufferedZstd
+	// used by run alone
 	known *known
-	last  time.Time // mark
+	w     *writer // nil: nothing is written
+	last  time.Time
 	key   time.Time
 	err   error // of writing; the session goes on without
 }
 
 var _ session.Source = (*Tee)(nil)
 
-// Create starts a recording of src in a new file that only its owner can
-// read: it holds names and addresses. A file that is there already is an
-// error.
+// Wrap passes src's frames on, and records nothing until it is told to.
+func Wrap(src session.Source) *Tee {
+	t := &Tee{src: src, out: make(chan *wire.Frame, 64), calls: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}), known: newKnown()}
+	go t.run()
+	return t
+}
+
+// Create starts a recording of src in a new file; see [Tee.Start].
 func Create(path string, src session.Source, o Options) (*Tee, error) {
+	f, err := create(path)
+	if err != nil {
+		return nil, err
+	}
+	t := Wrap(src)
+	return t, t.StartTo(f, o)
+}
+
+// Start begins to record to a new file that only its owner can read: it holds
+// names and addresses. A file that is there already is an error, and so is a
+// recording that runs.
+func (t *Tee) Start(path string, o Options) error {
+	f, err := create(path)
+	if err != nil {
+		return err
+	}
+	err = t.StartTo(f, o)
+	if err != nil {
+		_ = os.Remove(path) // it is empty
+	}
+	return err
+}
+
+func create(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the user names the file
 	if errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("recording %q: there is such a file already: give another name, or remove it", path)
@@ -61,32 +92,36 @@ func Create(path string, src session.Source, o Options) (*Tee, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
-	t, err := New(f, src, o)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("recording %q: %w", path, err), f.Close())
-	}
-	return t, nil
+	return f, nil
 }
 
-// New starts a recording of src to w, which it closes at the end.
-func New(w io.WriteCloser, src session.Source, o Options) (*Tee, error) {
-	header, err := proto.Marshal(&wire.RecordHeader{
-		Version: version, CreatedNs: time.Now().UnixNano(), Source: wire.Clean(o.Source, 1000), Program: wire.Clean(o.Program, 200),
+// StartTo is Start to w, which is closed at the end.
+func (t *Tee) StartTo(w io.WriteCloser, o Options) error {
+	fail := errors.New("the session is over")
+	t.call(func() {
+		if t.w != nil {
+			fail = errors.New("a recording runs already")
+			return
+		}
+		if t.w, fail = newWriter(w, o); fail == nil {
+			t.err = nil
+			t.startKey()
+		}
 	})
-	if err != nil {
-		return nil, err
+	if fail != nil {
+		return errors.Join(fmt.Errorf("recording: %w", fail), w.Close())
 	}
-	head := binary.AppendUvarint([]byte(magic), uint64(len(header)))
-	if _, err := w.Write(append(head, header...)); err != nil {
-		return nil, err
+	return nil
+}
+
+// call runs f where frames are written, if that still goes on.
+func (t *Tee) call(f func()) {
+	ran := make(chan struct{})
+	select {
+	case t.calls <- func() { f(); close(ran) }:
+		<-ran
+	case <-t.done:
 	}
-	z, err := newBufferedZstd(w)
-	if err != nil {
-		return nil, err
-	}
-	t := &Tee{src: src, file: w, out: make(chan *wire.Frame, 64), quit: make(chan struct{}), done: make(chan struct{}), w: z, known: newKnown()}
-	go t.run()
-	return t, nil
 }
 
 func (t *Tee) run() {
@@ -95,7 +130,6 @@ func (t *Tee) run() {
 	defer t.finish()
 	flush := time.NewTicker(flushEvery)
 	defer flush.Stop()
-	t.startKey()
 	frames := t.src.Frames()
 	for {
 		select {
@@ -107,8 +141,13 @@ func (t *Tee) run() {
 			if !t.pass(f) || notice != nil && !t.pass(notice) {
 				return
 			}
+		case f := <-t.calls:
+			f()
 		case now := <-flush.C:
-			if t.err == nil && now.Sub(t.key) >= keyEvery {
+			if !t.writing() {
+				continue
+			}
+			if now.Sub(t.key) >= keyEvery {
 				t.startKey()
 			}
 			t.check(t.w.flush())
@@ -117,6 +156,8 @@ func (t *Tee) run() {
 		}
 	}
 }
+
+func (t *Tee) writing() bool { return t.w != nil && t.err == nil }
 
 func (t *Tee) pass(f *wire.Frame) bool {
 	select {
@@ -130,7 +171,8 @@ func (t *Tee) pass(f *wire.Frame) bool {
 // write keeps a frame before anyone else gets it. It returns a notice for the
 // user when writing has failed for the first time.
 func (t *Tee) write(f *wire.Frame) *wire.Frame {
-	if t.err != nil {
+	if !t.writing() {
+		t.known.note(f)
 		return nil
 	}
 	if now := time.Now(); now.Sub(t.last) >= markEvery {
@@ -158,7 +200,7 @@ func (t *Tee) startKey() {
 }
 
 func (t *Tee) put(f *wire.Frame) {
-	if t.err == nil {
+	if t.writing() {
 		t.check(t.w.frame(f))
 	}
 }
@@ -170,8 +212,10 @@ func (t *Tee) check(err error) {
 }
 
 func (t *Tee) finish() {
-	t.check(t.w.close())
-	t.check(t.file.Close())
+	if t.w != nil {
+		t.check(t.w.close())
+		t.check(t.w.file.Close())
+	}
 }
 
 // Frames implements [session.Source].
@@ -192,40 +236,51 @@ func (t *Tee) Close(ctx context.Context) error {
 	return err
 }
 
-// bufferedZstd writes frames into a row of zstd frames.
-type bufferedZstd struct {
-	w   io.Writer
-	enc *zstd.Encoder
-	buf []byte
+// writer writes frames into a row of zstd frames.
+type writer struct {
+	file io.WriteCloser
+	enc  *zstd.Encoder
+	buf  []byte
 }
 
-func newBufferedZstd(w io.Writer) (*bufferedZstd, error) {
+// newWriter writes the head of the file.
+func newWriter(w io.WriteCloser, o Options) (*writer, error) {
+	header, err := proto.Marshal(&wire.RecordHeader{
+		Version: version, CreatedNs: time.Now().UnixNano(), Source: wire.Clean(o.Source, 1000), Program: wire.Clean(o.Program, 200),
+	})
+	if err != nil {
+		return nil, err
+	}
+	head := binary.AppendUvarint([]byte(magic), uint64(len(header)))
+	if _, err := w.Write(append(head, header...)); err != nil {
+		return nil, err
+	}
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, err
 	}
-	return &bufferedZstd{w: w, enc: enc}, nil
+	return &writer{file: w, enc: enc}, nil
 }
 
 // next ends the present zstd frame and starts another, after a skippable one
 // that can be found.
-func (b *bufferedZstd) next(now time.Time) error {
-	if err := b.close(); err != nil {
+func (w *writer) next(now time.Time) error {
+	if err := w.close(); err != nil {
 		return err
 	}
 	key := binary.LittleEndian.AppendUint32(nil, 0x184d2a50) // a skippable frame of zstd
 	key = binary.LittleEndian.AppendUint32(key, uint32(len(keyMagic)+8))
 	key = append(key, keyMagic...)
 	key = binary.BigEndian.AppendUint64(key, uint64(now.UnixNano())) //nolint:gosec // after 1970
-	if _, err := b.w.Write(key); err != nil {
+	if _, err := w.file.Write(key); err != nil {
 		return err
 	}
-	b.enc.Reset(b.w)
+	w.enc.Reset(w.file)
 	return nil
 }
 
-func (b *bufferedZstd) frame(f *wire.Frame) error {
-	out, err := wire.Append(b.buf[:0], f)
+func (w *writer) frame(f *wire.Frame) error {
+	out, err := wire.Append(w.buf[:0], f)
 	if err != nil {
 		var large *wire.TooLargeError
 		if errors.As(err, &large) {
@@ -233,11 +288,11 @@ func (b *bufferedZstd) frame(f *wire.Frame) error {
 		}
 		return err
 	}
-	b.buf = out[:0]
-	_, err = b.enc.Write(out)
+	w.buf = out[:0]
+	_, err = w.enc.Write(out)
 	return err
 }
 
-func (b *bufferedZstd) flush() error { return b.enc.Flush() }
+func (w *writer) flush() error { return w.enc.Flush() }
 
-func (b *bufferedZstd) close() error { return b.enc.Close() }
+func (w *writer) close() error { return w.enc.Close() }
