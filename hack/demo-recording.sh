@@ -6,8 +6,8 @@ set -euo pipefail
 plugin=$1 file=$2
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-"$plugin" demo --headless --for 30s --record "$tmp/shop.ebpol.zst" >/dev/null
-size=$(stat -c %s "$tmp/shop.ebpol.zst")
+"$plugin" demo --headless --for 30s --record "$tmp/shop.ebpol" >/dev/null
+size=$(stat -c %s "$tmp/shop.ebpol")
 [ "$size" -lt 400000 ] || { echo "the recording has $size bytes: too many for every plugin to carry" >&2; exit 1; }
-mv "$tmp/shop.ebpol.zst" "$file"
+mv "$tmp/shop.ebpol" "$file"
 echo "recorded $file, $size bytes"

@@ -4,9 +4,19 @@ package main
 
 import (
 	"context"
-	"errors"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/demo"
+	"github.com/ebpol/kubectl-ebpol/pkg/record"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
 )
 
-func (c *demoCommand) replayRecording(context.Context) error {
-	return errors.New("this build has no recording of the demo")
+// replayRecording shows the recording that ships with this program, as it was.
+func (c *demoCommand) replayRecording(ctx context.Context) error {
+	p, err := record.OpenReader("demo", demo.Recording(), record.Play{Speed: 1})
+	if err != nil {
+		return err
+	}
+	v := c.view(store.Options{Source: "recording of the demo", Replay: true})
+	v.progress = false
+	return c.runSession(ctx, p, v)
 }

@@ -9,7 +9,7 @@ demo: build ## a small shop in network namespaces, observed live; root on Linux,
 
 .PHONY: demo-recording
 demo-recording: build ## record the demo anew into the file that ships inside the plugin; needs root
-	@$(ROOT)/hack/demo-recording.sh $(BIN)/kubectl-ebpol pkg/demo/shop.ebpol.zst
+	@$(ROOT)/hack/demo-recording.sh $(BIN)/kubectl-ebpol pkg/demo/shop.ebpol
 
 .PHONY: bench
 bench: ## what it costs, as ratios measured on this machine; needs root
