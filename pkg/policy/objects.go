@@ -7,6 +7,7 @@ import "strings"
 // Objects is what files hold, as far as it is about policies. What a world is
 // made of (pods, services …) is read by pkg/kube.
 type Objects struct {
+	Namespace    string // of namespaced objects that name none, as with kubectl -n; empty: default
 	Policies     []*Policy
 	NotEvaluated []NotEvaluated // policies of kinds that aren't judged
 	Skipped      map[string]int // objects of other kinds, by kind

@@ -25,6 +25,8 @@ import (
 // "file:line: kind "name": field: what" for each fault, in the API server's
 // words. What could be read is returned with the error. Objects of other kinds
 // are counted, and named if they are policies too.
+//
+// A NetworkPolicy without a namespace has none yet: see [Policy.SetNamespace].
 func Parse(data []byte, file string) (*Objects, error) {
 	o := &Objects{}
 	return o, o.Read(data, file)
@@ -88,7 +90,7 @@ func (o *Objects) add(d document, node *yamlv3.Node, data []byte, depth int) []e
 		}
 		return errs
 	}
-	if p := newPolicyReader(d, node, data, h); p != nil {
+	if p := newPolicyReader(d, node, data, h, o.Namespace); p != nil {
 		read, errs := p.read()
 		if read != nil && len(errs) == 0 {
 			o.Policies = append(o.Policies, read)
@@ -146,13 +148,18 @@ type policyReader struct {
 }
 
 // newPolicyReader knows the kinds that are evaluated. Nil: it is none of them.
-func newPolicyReader(d document, node *yamlv3.Node, data []byte, h head) *policyReader {
+func newPolicyReader(d document, node *yamlv3.Node, data []byte, h head, namespace string) *policyReader {
 	p := &policyReader{head: h, json: data}
 	switch h.APIVersion + " " + h.Kind {
 	case "networking.k8s.io/v1 NetworkPolicy":
 		in := &networkingv1.NetworkPolicy{}
 		p.decode, p.check = in, func() field.ErrorList { return ValidateNetworkPolicy(in) }
-		p.build = func(s Source) (*Policy, error) { return fromNetworkPolicy(in, s) }
+		p.build = func(s Source) (*Policy, error) {
+			if in.Namespace == "" {
+				in.Namespace = namespace
+			}
+			return fromNetworkPolicy(in, s)
+		}
 	case "policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy":
 		in := &v1alpha2.ClusterNetworkPolicy{}
 		p.decode, p.check = in, func() field.ErrorList { return ValidateClusterNetworkPolicy(in) }
