@@ -73,6 +73,7 @@ func BenchmarkSnapshotOfHundredThousand(b *testing.B) {
 		"fields":    {Flows: true, Limit: 60, Match: match},
 		"regex":     {Flows: true, Limit: 60, Match: regex},
 		"workloads": {Workloads: true, Limit: 60},
+		"pairs":     {Pairs: true, Limit: 400},
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -22,12 +22,15 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 		q.Limit = defaultLimit
 	}
 	q.Offset = max(0, q.Offset)
-	if !q.Flows && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
+	if !q.Flows && !q.Pairs && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
 		q.Flows, q.Drops, q.Workloads, q.Policies, q.Nodes, q.Timeline = true, true, true, true, true, true
 	}
 	out := &Snapshot{ID: s.id, Time: s.now, Health: s.health()}
 	if q.Flows {
 		s.queryFlows(&q, out)
+	}
+	if q.Pairs {
+		s.queryPairs(&q, out)
 	}
 	if q.Drops {
 		s.queryDrops(&q, out)
@@ -77,6 +80,15 @@ func window[T any](list []T, q *Query, order func(a, b T) int) []T {
 
 func (s *Store) queryFlows(q *Query, out *Snapshot) {
 	list := make([]*row, 0, len(s.flows))
+	s.matching(q, func(r *row) { list = append(list, r) })
+	out.FlowTotal = len(list)
+	for _, r := range window(list, q, s.flowOrder(q.Order.By)) {
+		out.Flows = append(out.Flows, s.flowRow(r))
+	}
+}
+
+// matching calls f for each row that the query lets through, in no order.
+func (s *Store) matching(q *Query, f func(*row)) {
 	var e flow.Event
 	var src, dst flow.Peer
 	for _, r := range s.flows {
@@ -92,11 +104,7 @@ func (s *Store) queryFlows(q *Query, out *Snapshot) {
 				continue
 			}
 		}
-		list = append(list, r)
-	}
-	out.FlowTotal = len(list)
-	for _, r := range window(list, q, s.flowOrder(q.Order.By)) {
-		out.Flows = append(out.Flows, s.flowRow(r))
+		f(r)
 	}
 }
 

@@ -146,6 +146,7 @@ type Order struct {
 // within Limit.
 type Query struct {
 	Flows, Drops, Workloads, Policies, Nodes, Timeline bool
+	Pairs                                              bool // flows summed up by who talks to whom; only if asked for
 
 	Match    func(*flow.Event) bool // nil: all; compiled by ParseFilter
 	Trouble  bool                   // only rows with a denial, a would-be denial, a contested verdict or a drop
@@ -166,6 +167,8 @@ type Snapshot struct {
 
 	Flows      []*FlowRow
 	FlowTotal  int
+	Pairs      []*PairRow
+	PairTotal  int
 	Drops      []*DropRow
 	DropTotal  int
 	Workloads  []*WorkloadRow
