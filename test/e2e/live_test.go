@@ -81,7 +81,7 @@ func firewall(t *testing.T, w *world, node string, pods ...string) {
 			rules += fmt.Sprintf("%s saddr %s drop\n", family, ip)
 		}
 	}
-	onNode(t, node, "nft", rules+"} }")
+	onNode(t, node, "nft", rules+"}\n}\n")
 	t.Cleanup(func() { onNode(t, node, "nft", "delete table inet e2e_firewall") })
 }
 

@@ -96,7 +96,7 @@ func pluginAs(t *testing.T, kubeconfig string, args ...string) *run {
 		if t.Failed() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			t.Logf("%s\nstderr:\n%s\nlast lines:", strings.Join(r.cmd.Args, " "), tail(r.stderr.String(), 4000))
+			t.Logf("%s\nstderr:\n%s\nlast lines:", strings.Join(r.cmd.Args, " "), tail(r.stderr.String(), 8000))
 			for _, l := range r.lines[max(0, len(r.lines)-20):] {
 				t.Log(l.raw)
 			}
