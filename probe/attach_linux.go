@@ -3,9 +3,12 @@
 package probe
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -91,14 +94,44 @@ func programName(id ebpf.ProgramID) string {
 	return info.Name
 }
 
-// What tells our filters from others'. Priorities: first on the way out,
-// last on the way in.
+// Priorities of our filters: first on the way out, last on the way in.
 const (
-	filterName   = "kubectl-ebpol"
-	filterHandle = 0xeb01
-	firstPrio    = 1
-	lastPrio     = 0xbfff // above it the kernel numbers those that name none
+	firstPrio = 1
+	lastPrio  = 0xbfff // above it the kernel numbers those that name none
 )
+
+// filterPrefix tells our filters from others'. The process and its start
+// follow, so that those of one that was killed are told from those of another
+// session at work.
+const filterPrefix = "kubectl-ebpol:"
+
+func filterName(pid int) (string, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	// The name in parentheses may hold anything; the start is the 20th field after it.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return "", fmt.Errorf("/proc/%d/stat: too few fields", pid)
+	}
+	return fmt.Sprintf("%s%d:%s", filterPrefix, pid, fields[19]), nil
+}
+
+// stale says whether the filter is of a probe that runs no more.
+func stale(name string) bool {
+	rest, ours := strings.CutPrefix(name, filterPrefix)
+	if !ours {
+		return false
+	}
+	pid, _, _ := strings.Cut(rest, ":")
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		return false
+	}
+	now, err := filterName(n)
+	return err != nil || now != name
+}
 
 // attachClsact is for kernels below 6.6. Filters outlive this process, so
 // those of one that was killed are removed first.
@@ -108,13 +141,17 @@ func attachClsact(path string, d device, in, out *ebpf.Program) (*attachment, er
 		return nil, fmt.Errorf("device %q: %w", d.name, err)
 	}
 	a := &attachment{hook: hookClsact}
-	stale, err := removeFilters(l, false)
+	name, err := filterName(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	old, err := removeFilters(l, "", false)
 	if err != nil {
 		return nil, err
 	}
 	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: d.index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
 	err = netlink.QdiscAdd(qdisc)
-	ours := err == nil || stale > 0 // the qdisc of one that was killed is ours to remove, too
+	ours := err == nil || old > 0 // the qdisc of one that was killed is ours to remove, too
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("add a clsact qdisc to %q: %w", d.name, err)
 	}
@@ -125,19 +162,19 @@ func attachClsact(path string, d device, in, out *ebpf.Program) (*attachment, er
 	}{{netlink.HANDLE_MIN_INGRESS, lastPrio, in}, {netlink.HANDLE_MIN_EGRESS, firstPrio, out}} {
 		a.others = append(a.others, filterNames(l, f.parent)...)
 		filter := &netlink.BpfFilter{
-			FilterAttrs:  netlink.FilterAttrs{LinkIndex: d.index, Parent: f.parent, Handle: filterHandle, Protocol: unix.ETH_P_ALL, Priority: f.prio},
+			FilterAttrs:  netlink.FilterAttrs{LinkIndex: d.index, Parent: f.parent, Handle: uint32(os.Getpid()), Protocol: unix.ETH_P_ALL, Priority: f.prio},
 			Fd:           f.prog.FD(),
-			Name:         filterName,
+			Name:         name,
 			DirectAction: true,
 		}
 		if err := netlink.FilterAdd(filter); err != nil {
-			_, undo := removeFilters(l, ours)
+			_, undo := removeFilters(l, name, ours)
 			return nil, errors.Join(fmt.Errorf("attach to %q: %w", d.name, err), undo)
 		}
 	}
 	inode, err := inodeOf("/proc/thread-self/ns/net")
 	if err != nil {
-		_, undo := removeFilters(l, ours)
+		_, undo := removeFilters(l, name, ours)
 		return nil, errors.Join(err, undo)
 	}
 	// What follows is called from outside the namespace, which isn't held.
@@ -146,7 +183,7 @@ func attachClsact(path string, d device, in, out *ebpf.Program) (*attachment, er
 		return enter(func() error { _, err := netlink.LinkByIndex(d.index); return err }) != nil
 	}
 	a.detach = func() error {
-		err := enter(func() error { _, err := removeFilters(l, ours); return err })
+		err := enter(func() error { _, err := removeFilters(l, name, ours); return err })
 		if errors.Is(err, os.ErrNotExist) {
 			return nil // went with its namespace
 		}
@@ -183,9 +220,7 @@ func filterNames(l netlink.Link, parent uint32) []string {
 	var names []string
 	for _, f := range list {
 		if b, ok := f.(*netlink.BpfFilter); ok {
-			if b.Name != filterName {
-				names = append(names, b.Name)
-			}
+			names = append(names, b.Name)
 		} else {
 			names = append(names, f.Type())
 		}
@@ -193,9 +228,10 @@ func filterNames(l netlink.Link, parent uint32) []string {
 	return names
 }
 
-// removeFilters deletes ours, and the qdisc if asked and nobody else uses it.
-// It says how many filters it deleted.
-func removeFilters(l netlink.Link, qdisc bool) (int, error) {
+// removeFilters deletes those of the name and those of probes that were killed,
+// and the qdisc if asked and nobody else uses it. It says how many filters it
+// deleted.
+func removeFilters(l netlink.Link, name string, qdisc bool) (int, error) {
 	n, others := 0, 0
 	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
 		list, err := netlink.FilterList(l, parent)
@@ -204,7 +240,7 @@ func removeFilters(l netlink.Link, qdisc bool) (int, error) {
 		}
 		for _, f := range list {
 			b, ok := f.(*netlink.BpfFilter)
-			if !ok || b.Name != filterName || b.Handle != filterHandle {
+			if !ok || b.Name != name && !stale(b.Name) {
 				others++
 				continue
 			}

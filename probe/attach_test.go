@@ -6,6 +6,7 @@ package probe_test
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"slices"
 	"testing"
@@ -130,28 +131,54 @@ func filters(t *testing.T, pod *netbed.Pod) (n int) {
 }
 
 // TestFiltersOfAKilledProbeAreReplaced: on clsact they outlive the process.
+// Those of a probe that runs are left alone.
 func TestFiltersOfAKilledProbeAreReplaced(t *testing.T) {
 	bed := testkit.NewBed(t)
 	pod := bed.Pod("a")
-	first, s := open(t, probe.Options{Hook: "clsact"})
-	if err := first.SetEndpoints([]*wire.Endpoint{asEndpoint(1, pod)}); err != nil {
+	alive, err := probe.FilterName(os.Getppid())
+	if err != nil {
 		t.Fatal(err)
 	}
-	s.await(t, "attachment", func() bool { return s.states[1].GetAttached() })
-	// The first still runs, but the second can't know that from a killed one.
-	second, s2 := open(t, probe.Options{Hook: "clsact"})
-	if err := second.SetEndpoints([]*wire.Endpoint{asEndpoint(1, pod)}); err != nil {
+	dead := "kubectl-ebpol:99999999:1" // no process has such a number
+	err = pod.Do(func() error {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "MIT", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}})
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		q := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: pod.Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
+		if err := netlink.QdiscAdd(q); err != nil {
+			return err
+		}
+		for i, name := range []string{alive, dead} {
+			err := netlink.FilterAdd(&netlink.BpfFilter{
+				FilterAttrs: netlink.FilterAttrs{LinkIndex: pod.Index, Parent: netlink.HANDLE_MIN_EGRESS, Handle: uint32(99 + i), Protocol: 3, Priority: 7},
+				Fd:          p.FD(), Name: name, DirectAction: true,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	s2.await(t, "attachment", func() bool { return s2.states[1].GetAttached() })
-	if n := filters(t, pod); n != 2 {
-		t.Errorf("%d filters, want 2", n)
-	}
-	if err := second.Close(); err != nil {
+	p, s := open(t, probe.Options{Hook: "clsact"})
+	if err := p.SetEndpoints([]*wire.Endpoint{asEndpoint(1, pod)}); err != nil {
 		t.Fatal(err)
 	}
-	if n := filters(t, pod); n != 0 {
-		t.Errorf("%d filters are left", n)
+	s.await(t, "attachment, beside the living one", func() bool {
+		return s.states[1].GetAttached() && slices.Equal(s.states[1].GetOthers(), []string{alive})
+	})
+	if n := filters(t, pod); n != 3 {
+		t.Errorf("%d filters, want the living one and our two", n)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := filters(t, pod); n != 1 {
+		t.Errorf("%d filters, want the living one", n)
 	}
 }
 
