@@ -22,11 +22,18 @@ const endWithin = 5 * time.Second
 // Child is a Dialer that starts a probe as a child process, for this machine
 // and for the demo. Each Dial starts one; closing the stream ends it, and so
 // does the end of this process, however it ends.
-func Child(path string, args ...string) Dialer { return &child{path, args} }
+func Child(path string, args ...string) Dialer { return ChildBy(nil, path, args...) }
+
+// ChildBy is Child with a start of the caller's own: in another network
+// namespace, say. It is up to start that the child ends with this process.
+func ChildBy(start func(*exec.Cmd) error, path string, args ...string) Dialer {
+	return &child{start, path, args}
+}
 
 type child struct {
-	path string
-	args []string
+	start func(*exec.Cmd) error // nil: here
+	path  string
+	args  []string
 }
 
 // Dial implements [Dialer].
@@ -51,7 +58,11 @@ func (c *child) Dial(context.Context) (io.ReadWriteCloser, error) {
 		// been in another namespace.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		start := c.start
+		if start == nil {
+			start = (*exec.Cmd).Start
+		}
+		err := start(cmd)
 		started <- err
 		if err != nil {
 			return
