@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explain
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+)
+
+// Query is one line of input:
+//
+//	{"id":"1","from":"ns/pod","to":"10.0.0.7","protocol":"TCP","port":80}
+//
+// From and To are what [Resolver.Resolve] reads; a pod with two families is
+// asked about by its address. Protocol is TCP if it is left out. Port is a
+// number, or the name of a port of the pod asked for; it is left out for
+// protocols without ports. ID may be any JSON value and comes back as it is.
+type Query struct {
+	ID       json.RawMessage `json:"id"`
+	From     string          `json:"from"`
+	To       string          `json:"to"`
+	Protocol string          `json:"protocol"`
+	Port     Port            `json:"port"`
+}
+
+// Port is a number, or a name to be looked up at the destination.
+type Port struct {
+	Number uint16
+	Name   string
+}
+
+// UnmarshalJSON reads 80, "80" and "http".
+func (p *Port) UnmarshalJSON(data []byte) error {
+	text := strings.Trim(string(data), `"`)
+	if text == "" || text == "null" {
+		return nil
+	}
+	var err error
+	*p, err = ParsePort(text, data[0] == '"')
+	return err
+}
+
+// ParsePort reads a port's number, or its name if names are allowed.
+func ParsePort(text string, names bool) (Port, error) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	switch {
+	case err == nil:
+		return Port{Number: uint16(n)}, nil
+	case errors.Is(err, strconv.ErrRange) || !names || strings.ContainsAny(text[:1], "-0123456789"):
+		return Port{}, fmt.Errorf("port %s: must be between 0 and 65535", text)
+	}
+	return Port{Name: text}, nil
+}
+
+// Packet finds what a query asks about.
+func (b *Batch) Packet(q *Query) (policy.Packet, error) {
+	from, err := b.resolver.Resolve(q.From)
+	if err != nil {
+		return policy.Packet{}, fmt.Errorf("from: %w", err)
+	}
+	to, err := b.resolver.Resolve(q.To)
+	if err != nil {
+		return policy.Packet{}, fmt.Errorf("to: %w", err)
+	}
+	p := policy.Packet{Protocol: flow.TCP}
+	if q.Protocol != "" {
+		if p.Protocol, err = flow.ParseProtocol(q.Protocol); err != nil {
+			return policy.Packet{}, err
+		}
+	}
+	if p.Source, p.Destination, err = pair(from, to); err != nil {
+		return policy.Packet{}, err
+	}
+	if from.Pod != nil && from.Pod.HostNetwork {
+		p.SourcePod = from.Pod.Key()
+	}
+	if to.Pod != nil && to.Pod.HostNetwork {
+		p.DestinationPod = to.Pod.Key()
+	}
+	if p.Protocol == flow.ICMP && !p.Source.Is4() {
+		p.Protocol = flow.ICMPv6
+	}
+	if !p.Protocol.HasPorts() {
+		return p, nil
+	}
+	p.Port, err = portOf(q.Port, to, p.Protocol)
+	return p, err
+}
+
+func portOf(port Port, to Place, protocol flow.Protocol) (uint16, error) {
+	switch {
+	case port.Name == "":
+		return port.Number, nil
+	case to.Service != nil:
+		for _, p := range to.Service.Ports {
+			if p.Name == port.Name && p.Protocol == protocol {
+				return p.Port, nil
+			}
+		}
+	case to.Pod != nil:
+		if list := policy.Resolve(to.Pod, port.Name, protocol); len(list) > 0 {
+			return list[0].Number, nil
+		}
+	}
+	return 0, fmt.Errorf("port %q: %q has no port of that name and protocol %s", port.Name, to.Text, protocol)
+}
+
+// maxLine bounds one query.
+const maxLine = 1 << 20
+
+// Run answers each line of r with one line to w, in order. A line that can't
+// be answered gets an answer with an error; the last error of Run says how
+// many. It stops at the first fault of r or w.
+func (b *Batch) Run(r io.Reader, w io.Writer) error {
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 64<<10), maxLine)
+	out := bufio.NewWriterSize(w, 64<<10)
+	failed := 0
+	var line []byte
+	for n := 1; in.Scan(); n++ {
+		if len(bytes.TrimSpace(in.Bytes())) == 0 {
+			continue
+		}
+		a := b.answer(in.Bytes())
+		if a.Error != "" {
+			failed++
+		}
+		line = a.append(line[:0])
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(in.Err(), out.Flush()); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d queries could not be answered: see \"error\" in their lines", failed)
+	}
+	return nil
+}
+
+func (b *Batch) answer(line []byte) Answer {
+	var q Query
+	if err := json.Unmarshal(line, &q); err != nil {
+		return Answer{ID: q.ID, Error: err.Error()}
+	}
+	p, err := b.Packet(&q)
+	if err != nil {
+		return Answer{ID: q.ID, Error: err.Error()}
+	}
+	a, err := b.Evaluate(p)
+	a.ID = q.ID
+	if err != nil {
+		return Answer{ID: q.ID, Error: err.Error()}
+	}
+	return a
+}
+
+// append writes the answer as JSON. It is [json.Marshal] without reflection:
+// most of a batch's time would go there.
+func (a *Answer) append(b []byte) []byte {
+	if a.Error != "" || len(a.Readings) > 0 {
+		text, err := json.Marshal(a)
+		if err != nil {
+			text, _ = json.Marshal(Answer{Error: err.Error()})
+		}
+		return append(append(b, text...), '\n')
+	}
+	b = append(b, '{')
+	if len(a.ID) > 0 {
+		b = append(append(append(b, `"id":`...), a.ID...), ',')
+	}
+	b = append(append(append(b, `"verdict":"`...), a.Verdict.String()...), '"')
+	b = a.Ingress.append(append(b, `,"ingress":`...))
+	b = a.Egress.append(append(b, `,"egress":`...))
+	return append(b, "}\n"...)
+}
+
+func (e *End) append(b []byte) []byte {
+	b = append(append(append(b, `{"verdict":"`...), e.Verdict.String()...), '"')
+	if e.Rule != nil {
+		b = appendRule(append(b, `,"rule":`...), e.Rule)
+	}
+	if len(e.IsolatedBy) > 0 {
+		b = append(b, `,"isolatedBy":[`...)
+		for i := range e.IsolatedBy {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendRule(b, &e.IsolatedBy[i])
+		}
+		b = append(b, ']')
+	}
+	if e.Reason != "" {
+		b = append(append(append(b, `,"reason":"`...), e.Reason...), '"')
+	}
+	return append(b, '}')
+}
+
+// appendRule writes a rule; the names of Kubernetes' objects need no escapes.
+func appendRule(b []byte, r *flow.Rule) []byte {
+	b = append(append(append(b, `{"kind":"`...), r.Kind...), '"')
+	if r.Namespace != "" {
+		b = append(append(append(b, `,"namespace":"`...), r.Namespace...), '"')
+	}
+	b = append(append(append(b, `,"name":"`...), r.Name...), '"')
+	if r.Index != nil {
+		b = strconv.AppendInt(append(b, `,"index":`...), int64(*r.Index), 10)
+	}
+	return append(b, '}')
+}
