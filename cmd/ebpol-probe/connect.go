@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,11 +37,13 @@ func (p *program) connect(ctx context.Context, args []string) error {
 	}
 	defer c.Close()
 
-	up := make(chan error, 1)
+	up := make(chan struct{})
+	var ended atomic.Bool // the plugin's side
 	go func() {
 		_, err := io.Copy(c, p.in)
+		ended.Store(err == nil)
 		_ = c.CloseWrite() // what the probe still has to say comes through
-		up <- err
+		close(up)
 	}()
 	down := make(chan error, 1)
 	go func() {
@@ -51,18 +54,16 @@ func (p *program) connect(ctx context.Context, args []string) error {
 	case <-ctx.Done():
 		return nil
 	case <-up:
-		// A broken pipe is the probe's end, seen first from this side.
 		select {
 		case <-down:
 		case <-time.After(time.Second):
 		}
-		return nil
-	case err := <-down:
-		if errors.Is(err, syscall.EPIPE) {
-			return nil // nobody reads any more
-		}
-		return &coded{exitCut, errors.New("the probe ended the stream")}
+	case err = <-down:
 	}
+	if ended.Load() || errors.Is(err, syscall.EPIPE) { // EPIPE: nobody reads any more
+		return nil
+	}
+	return &coded{exitCut, errors.New("the probe ended the stream")}
 }
 
 // dial waits until a probe listens.

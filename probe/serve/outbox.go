@@ -134,6 +134,7 @@ func (o *outbox) resume(seq uint64) *wire.Gap {
 	gap := &wire.Gap{From: seq + 1, To: o.seq, Reason: "the stream was cut for longer than the probe could remember"}
 	if seq > o.seq {
 		gap.From = 1
+		gap.Reason = "the probe was started anew: what the one before had still to say is lost"
 	}
 	if o.seq >= gap.From {
 		o.resent += o.seq - gap.From + 1
