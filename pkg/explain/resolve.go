@@ -44,15 +44,15 @@ var workloadKinds = map[string]string{
 // "pod/x", "deploy/x" and other workloads, "svc/x", "node/x", each of these with
 // "@ns" or "ns/kind/x", and "labels:app=a@ns".
 func (r *Resolver) Resolve(text string) (Place, error) {
+	w := r.view.World
+	if pod := w.Pods[text]; pod != nil { // first: by far the most asked
+		return r.pod(pod, text)
+	}
 	if ip, err := netip.ParseAddr(text); err == nil {
 		return Place{IPs: []netip.Addr{ip.Unmap().WithZone("")}, Text: text}, nil
 	}
 	if prefix, err := netip.ParsePrefix(text); err == nil {
 		return Place{IPs: []netip.Addr{prefix.Masked().Addr().Unmap()}, Text: text}, nil
-	}
-	w := r.view.World
-	if pod := w.Pods[text]; pod != nil {
-		return r.pod(pod, text)
 	}
 	name, namespace, _ := strings.Cut(text, "@")
 	if namespace == "" {
