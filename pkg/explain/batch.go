@@ -27,6 +27,7 @@ const (
 type Batch struct {
 	engine    Engine
 	reference *policy.Evaluator
+	policies  []*policy.Policy
 	view      *policy.View
 	out       *compile.Output
 	tables    map[string]*ruleset.Table
@@ -37,7 +38,7 @@ type Batch struct {
 // NewBatch compiles the world, unless only the reference is asked. It fails if
 // the policies of some pod don't fit the tables.
 func NewBatch(w *identity.World, policies []*policy.Policy, engine Engine) (*Batch, error) {
-	b := &Batch{engine: engine, reference: policy.NewEvaluator(w, policies), tables: map[string]*ruleset.Table{}, ends: map[ruleset.SetID]*setText{}}
+	b := &Batch{engine: engine, policies: policies, reference: policy.NewEvaluator(w, policies), tables: map[string]*ruleset.Table{}, ends: map[ruleset.SetID]*setText{}}
 	b.view = b.reference.View()
 	b.resolver = NewResolver(b.view)
 	switch engine {

@@ -22,6 +22,16 @@ type Selector struct {
 // Everything selects every object.
 func Everything() Selector { return Selector{set: true} }
 
+// Equal selects the objects that have all of the given labels, which must be
+// valid as those of an object are.
+func Equal(l map[string]string) Selector {
+	s, err := NewSelector(&metav1.LabelSelector{MatchLabels: l})
+	if err != nil {
+		return Selector{} // no object has labels that aren't valid
+	}
+	return s
+}
+
 // NewSelector converts a selector of the API. Nil selects nothing.
 func NewSelector(s *metav1.LabelSelector) (Selector, error) {
 	if s == nil {
