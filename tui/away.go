@@ -16,7 +16,7 @@ import (
 )
 
 func unknownPage(name string) error {
-	return fmt.Errorf("page %q: there is top, flows, changes, drops, policies, nodes, timeline and matrix", name)
+	return fmt.Errorf("page %q: there is top, flows, changes, connections, drops, policies, nodes, timeline and matrix", name)
 }
 
 // copy puts the row under the cursor on the clipboard by OSC 52, which works

@@ -19,7 +19,7 @@ import (
 // is of the thread's own processor time, so that a busy machine doesn't count;
 // it must stay below 5 ms.
 func BenchmarkFrame(b *testing.B) {
-	for _, name := range []string{"top", "flows", "drops", "policies", "timeline", "matrix"} {
+	for _, name := range []string{"top", "flows", "connections", "drops", "policies", "timeline", "matrix"} {
 		b.Run(name, func(b *testing.B) {
 			w := fake.Many(100_000)
 			d := drive(b, w, 200, 60, on(name))

@@ -41,6 +41,9 @@ func commands() []command {
 	}
 	return append(out,
 		command{name: "changes", words: "flows that the candidate changes", alias: []string{"diff", "dry-run"}, run: func(m *Model, _ string) tea.Cmd { return m.changes() }},
+		command{name: "connections", words: "each connection by itself", alias: []string{"conns"}, run: func(m *Model, _ string) tea.Cmd {
+			return tea.Batch(m.open(m.roots[1]), m.push(page.NewFlows(m.env, "", nil)))
+		}},
 		command{name: "pod", words: "flows of a pod: pod web-0", alias: []string{"po", "pods"}, run: about("pod")},
 		command{name: "ns", words: "flows of a namespace: ns shop", alias: []string{"namespace"}, run: about("ns"), args: func(m *Model) []string { return m.env.Health.Scope }},
 		command{name: "svc", words: "flows of a service: svc db", alias: []string{"service"}, run: about("service")},
@@ -198,7 +201,7 @@ func (m *Model) group(by string) tea.Cmd {
 }
 
 func (m *Model) changes() tea.Cmd {
-	if f, ok := m.roots[1].(*page.Flows); ok {
+	if f, ok := m.roots[1].(*page.Talks); ok {
 		f.Changes(true)
 	}
 	return m.open(m.roots[1])
@@ -210,6 +213,8 @@ func (m *Model) start() error {
 	case "":
 	case "changes":
 		m.changes()
+	case "connections":
+		m.stack = []page.Page{m.roots[1], page.NewFlows(m.env, "", nil)}
 	default:
 		found := false
 		for _, r := range m.roots {

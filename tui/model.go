@@ -77,7 +77,7 @@ func New(o Options) (*Model, error) {
 	}
 	m.theme(o.Light != nil && *o.Light)
 	m.roots = []page.Page{
-		page.NewTop(m.env), page.NewFlows(m.env, "", nil), page.NewDrops(m.env), page.NewPolicies(m.env),
+		page.NewTop(m.env), page.NewTalks(m.env), page.NewDrops(m.env), page.NewPolicies(m.env),
 		page.NewNodes(m.env), page.NewTimeline(m.env), page.NewMatrix(m.env),
 	}
 	m.stack = []page.Page{m.roots[0]}

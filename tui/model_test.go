@@ -102,7 +102,7 @@ func TestWhatIsUnsafeIsRefusedInWords(t *testing.T) {
 
 func TestTheCursorStaysOnItsRow(t *testing.T) {
 	w := fake.Many(500)
-	d := drive(t, w, 120, 40, on("flows"))
+	d := drive(t, w, 120, 40, on("connections"))
 	line := func() (at int, text string) {
 		for i, l := range strings.Split(d.text(), "\n") {
 			if strings.HasPrefix(l, "▸") {
@@ -141,7 +141,7 @@ func TestTheCursorStaysOnItsRow(t *testing.T) {
 
 func TestFreezeStopsThePageAndNotTheCounters(t *testing.T) {
 	w := fake.New()
-	d := drive(t, w, 140, 40, on("flows"))
+	d := drive(t, w, 140, 40, on("connections"))
 	d.keys("space")
 	d.shows("frozen at 14:02:11", "counters go on")
 	before := strings.Split(d.text(), "\n")[3:]
@@ -159,7 +159,7 @@ func TestFreezeStopsThePageAndNotTheCounters(t *testing.T) {
 }
 
 func TestNothingIsDrawnWhenNothingChanges(t *testing.T) {
-	d := drive(t, fake.New(), 120, 40, on("flows"))
+	d := drive(t, fake.New(), 120, 40, on("connections"))
 	d.tick()
 	before := d.m.renders
 	for range 50 {
@@ -210,7 +210,7 @@ func TestAVersionThatStaysSavesTheSnapshot(t *testing.T) {
 	if c.snapshots == before {
 		t.Fatal("another page needs a snapshot")
 	}
-	d = drive(t, w, 100, 30, func(o *Options) { o.Snapshots, o.StartPage = versioned{w}, "flows" })
+	d = drive(t, w, 100, 30, func(o *Options) { o.Snapshots, o.StartPage = versioned{w}, "connections" })
 	w.Add(&store.FlowRow{ID: store.FlowID{ID: 99}, Event: flow.Event{Source: &flow.Peer{Name: "newcomer"}}})
 	d.tick()
 	d.shows("newcomer")
@@ -236,7 +236,7 @@ func TestResizeRestsBeforeItCounts(t *testing.T) {
 }
 
 func TestFilterWhileTyping(t *testing.T) {
-	d := drive(t, fake.New(), 120, 40, on("flows"))
+	d := drive(t, fake.New(), 120, 40, on("connections"))
 	d.keys("/").typed("intr")
 	d.shows("/intr", "Nothing matches")
 	d.keys("esc")
@@ -258,7 +258,7 @@ func TestFilterWhileTyping(t *testing.T) {
 func TestTroubleAndChanges(t *testing.T) {
 	d := drive(t, fake.New(), 120, 40, on("flows"))
 	d.keys("ctrl+z")
-	d.shows("trouble only", "default/shell")
+	d.shows("trouble only", "default/deploy/shell")
 	d.hides("203.0.113.77")
 	d.keys("ctrl+z", "c")
 	d.shows("flows (changes)", "~ would deny", "denied →✓")
@@ -293,7 +293,7 @@ func TestCommands(t *testing.T) {
 func TestCrumbsAndBack(t *testing.T) {
 	d := drive(t, fake.New(), 120, 40, nil)
 	d.keys("enter")
-	d.shows("top by workload  › flows of shop/deploy/web")
+	d.shows("top by workload  › connections of shop/deploy/web")
 	d.keys("enter")
 	d.shows("› why", "CANDIDATE")
 	d.keys("esc", "-")
@@ -330,14 +330,14 @@ func TestSortingShowsAnArrow(t *testing.T) {
 
 func TestCopyAndExport(t *testing.T) {
 	dir := t.TempDir()
-	d := drive(t, fake.New(), 120, 40, func(o *Options) { o.StartPage, o.ExportDir = "flows", dir })
+	d := drive(t, fake.New(), 120, 40, func(o *Options) { o.StartPage, o.ExportDir = "connections", dir })
 	d.keys("down", "down", "y")
 	if len(d.clip) != 1 || !strings.Contains(d.clip[0], `"pod":"report-29384-x8v2l"`) {
 		t.Fatalf("clipboard %q", d.clip)
 	}
 	d.keys("x")
 	d.shows("Wrote 10 lines to")
-	files, err := filepath.Glob(filepath.Join(dir, "ebpol-flows-*.jsonl"))
+	files, err := filepath.Glob(filepath.Join(dir, "ebpol-connections-*.jsonl"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%q %v", files, err)
 	}
@@ -363,6 +363,26 @@ func TestMouse(t *testing.T) {
 	d.shows("DECIDED↓")
 }
 
+func TestFlowsSumUpAndOpen(t *testing.T) {
+	w := fake.Many(1000)
+	d := drive(t, w, 140, 40, on("flows"))
+	d.shows("deploy/shell", "sts/db", "CONNS")
+	d.keys("enter")
+	d.shows("flows  › connections of default/deploy/shell → shop/sts/db", "1/100")
+	d.keys("enter")
+	d.shows("› why", "isolated by shop/default-deny")
+	d.keys("esc", "esc", "b")
+	d.shows("1/1,000")
+}
+
+func TestTheTimelineLeavesOutWhatIsOrdinary(t *testing.T) {
+	d := drive(t, fake.New(), 140, 40, on("timeline"))
+	d.shows("would deny", "dropped", "samples lost", "stream was cut", "db-allow is in dry-run")
+	d.hides("closed", "first packet")
+	d.keys("a")
+	d.shows("timeline (all)", "closed", "first packet")
+}
+
 func TestLeavingWhileEnforcingAsksOnce(t *testing.T) {
 	w := fake.New()
 	d := drive(t, w, 120, 40, nil)
@@ -386,7 +406,7 @@ func TestLeavingWhileEnforcingAsksOnce(t *testing.T) {
 }
 
 func TestEmptyStatesSayWhatWillAppear(t *testing.T) {
-	d := drive(t, fake.Empty(), 120, 40, on("flows"))
+	d := drive(t, fake.Empty(), 120, 40, on("connections"))
 	d.shows("No probe is live yet: 0 of 2", "Key 5")
 	d.keys("4")
 	d.shows("0/2 nodes")

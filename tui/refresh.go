@@ -18,6 +18,8 @@ const (
 	steady = 200 * time.Millisecond // while things change
 	idle   = 250 * time.Millisecond // nothing changed lately, or a snapshot is dear
 
+	slowest = time.Second // however dear a snapshot is
+
 	hurryFor = 10                    // ticks at the hasty pace after a key
 	quietFor = 10                    // ticks without change until the pace is idle
 	dear     = 30 * time.Millisecond // a snapshot that takes longer slows the pace
@@ -36,6 +38,8 @@ func (m *Model) tick() tea.Cmd {
 	case m.quiet > quietFor || m.took > dear:
 		pace = idle
 	}
+	// Whatever a snapshot costs, taking them takes no more than a tenth of a core.
+	pace = max(pace, min(slowest, 9*m.took))
 	return m.after(pace, tickMsg{})
 }
 

@@ -27,8 +27,9 @@ type Options struct {
 	Snapshots Snapshots
 	Actions   Actions
 
-	// StartPage is a page's name: top (default), flows, drops, policies,
-	// nodes, timeline, matrix; or "changes": flows that the candidate changes.
+	// StartPage is a page's name: top (default), flows, connections, drops,
+	// policies, nodes, timeline, matrix; or "changes": flows that the
+	// candidate changes.
 	StartPage string
 	Filter    string // of the start page, as behind "/"
 	Sort      string // column that the start page is sorted by

@@ -13,7 +13,7 @@ type Map struct {
 	// going
 	Enter, Back, Next, Previous, Command, Help, Quit key.Binding
 	// narrowing
-	Filter, Trouble, Changed, Benign, Group key.Binding
+	Filter, Trouble, Changed, Benign, Group, Each key.Binding
 	// looking
 	Freeze, Wide, SortNext, SortPrevious, SortReverse key.Binding
 	// taking away
@@ -53,6 +53,7 @@ func Default() *Map {
 		Changed: bind("c", "changes only", "c"),
 		Benign:  bind("a", "all, also harmless", "a"),
 		Group:   bind("b", "group by", "b"),
+		Each:    bind("b", "each connection", "b"),
 
 		Freeze:       bind("space", "freeze", "space"),
 		Wide:         bind("w", "wide", "w"),

@@ -29,6 +29,14 @@ func centred(width, height int, sentences []string, th *style.Theme) []string {
 	return append(make([]string, max(0, (height-len(text))/3)), text...)
 }
 
+// noChanges says why no flow is listed that the candidate changes.
+func (e *Env) noChanges() []string {
+	if !e.Health.HasCandidate {
+		return []string{"No candidate to compare with", "Put a policy into dry-run (key 4, then d): flows whose verdict it changes appear here. c shows all flows."}
+	}
+	return []string{"The candidate changes nothing so far", "Flows whose verdict it would change appear here as they happen. Rare ones (batch jobs) may need hours. c shows all flows."}
+}
+
 // nothing says why a page is empty: it tries the reasons in the order in
 // which a person would rule them out.
 func (e *Env) nothing(filter string, quiet ...string) []string {

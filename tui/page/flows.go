@@ -32,7 +32,7 @@ func NewFlows(env *Env, about string, only func(*flow.Event) bool) *Flows {
 	p.table.Sorted = "verdict" // trouble first; within a verdict the newest
 	p.table.Columns = []part.Column{
 		{Key: "verdict", Title: "VERDICT", Letter: "V", Min: 12},
-		{Key: "direction", Title: "JUDGED", Min: 7, Rank: 8},
+		{Key: "direction", Title: "DIR", Min: 3, Rank: 5},
 		{Key: "source", Title: "SOURCE", Letter: "S", Min: 16, Soft: 24, Max: 44},
 		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 16, Soft: 24, Max: 44},
 		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
@@ -59,13 +59,13 @@ func (p *Flows) Changes(on bool) *Flows {
 }
 
 // Name implements [Page].
-func (p *Flows) Name() string { return "flows" }
+func (p *Flows) Name() string { return "connections" }
 
 // Crumb implements [Page].
 func (p *Flows) Crumb() string {
-	s := "flows"
+	s := "connections"
 	if p.about != "" {
-		s = "flows of " + part.Clean(p.about)
+		s = "connections of " + part.Clean(p.about)
 	}
 	if p.changes {
 		s += " (changes)"
@@ -126,7 +126,7 @@ func (p *Flows) cell(r *store.FlowRow, column string) part.Cell {
 		w := th.Of(e.Verdict, e.Candidate, e.Enforced)
 		return part.Cell{Text: w.String(), Paint: w.Paint}
 	case "direction":
-		return part.Cell{Text: e.Direction.String(), Paint: th.Dim}
+		return part.Cell{Text: map[flow.Direction]string{flow.Ingress: "in", flow.Egress: "out"}[e.Direction], Paint: th.Dim}
 	case "source":
 		return part.Cell{Text: p.env.peer(e.Source), Paint: p.shade(r)}
 	case "destination":
@@ -181,10 +181,7 @@ func (p *Flows) why(r *store.FlowRow, width int) []string {
 
 func (p *Flows) nothing() []string {
 	if p.changes && p.filter == "" && !p.env.Trouble {
-		if !p.env.Health.HasCandidate {
-			return []string{"No candidate to compare with", "Put a policy into dry-run on the page \"policies\" (key 4): flows whose verdict it changes appear here. c shows all flows."}
-		}
-		return []string{"The candidate changes nothing so far", "Flows whose verdict it would change appear here as they happen. Rare ones (batch jobs) may need hours. c shows all flows."}
+		return p.env.noChanges()
 	}
 	return p.env.nothing(p.filter, "No connection seen yet",
 		"A connection appears with its first packet; those that were open before appear as soon as they say something.")

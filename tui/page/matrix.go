@@ -24,7 +24,7 @@ type Matrix struct {
 	env           *Env
 	names         []string // rows and columns alike, sorted
 	cells         map[pair]*meeting
-	flows, total  int
+	pairs, total  int
 	x, y          int // cursor
 	left, top     int
 	filter        string
@@ -41,8 +41,8 @@ type meeting struct {
 	ports                                            []string
 }
 
-// matrixFlows is how many flows a matrix is made of.
-const matrixFlows = 20_000
+// matrixPairs is of how many pairs a matrix is made at most.
+const matrixPairs = 20_000
 
 var _ Page = (*Matrix)(nil)
 
@@ -62,20 +62,20 @@ func (p *Matrix) Rev() int { return p.rev }
 type grid struct {
 	names        []string
 	cells        map[pair]*meeting
-	flows, total int
+	pairs, total int
 }
 
 // Ask implements [Page].
 func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
-	q := store.Query{Flows: true, Limit: matrixFlows, Match: p.match, Trouble: p.env.Trouble}
+	q := store.Query{Pairs: true, Limit: matrixPairs, Match: p.match, Trouble: p.env.Trouble}
 	return q, func(s *store.Snapshot) any {
-		g := grid{cells: map[pair]*meeting{}, flows: len(s.Flows), total: s.FlowTotal}
+		g := grid{cells: map[pair]*meeting{}, pairs: len(s.Pairs), total: s.PairTotal}
 		seen := map[string]bool{}
-		for _, r := range s.Flows {
-			e := &r.Event
+		for _, r := range s.Pairs {
+			e := &r.Sample.Event
 			to := e.Destination
-			if r.Backend != nil {
-				to = r.Backend
+			if r.Sample.Backend != nil {
+				to = r.Sample.Backend
 			}
 			at := pair{peerGroup(e.Source), peerGroup(to)}
 			m := g.cells[at]
@@ -84,7 +84,7 @@ func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
 				g.cells[at] = m
 				seen[at.from], seen[at.to] = true, true
 			}
-			m.add(e)
+			m.add(e, r.Flows)
 		}
 		for n := range seen {
 			g.names = append(g.names, n)
@@ -94,22 +94,22 @@ func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 }
 
-func (m *meeting) add(e *flow.Event) {
+func (m *meeting) add(e *flow.Event, n int) {
 	switch {
 	case e.Enforced:
-		m.denied++
+		m.denied += n
 	case e.Verdict == flow.Deny && e.Candidate == flow.Allow:
-		m.opened++
+		m.opened += n
 	case e.Verdict == flow.Deny:
-		m.denied++
+		m.denied += n
 	case e.Verdict == flow.Allow && e.Candidate == flow.Deny:
-		m.would++
+		m.would += n
 	case e.Verdict == flow.Contested || e.Candidate == flow.Contested:
-		m.contested++
+		m.contested += n
 	case e.Verdict == flow.Allow:
-		m.allowed++
+		m.allowed += n
 	default:
-		m.other++
+		m.other += n
 	}
 	if s := port(e); len(m.ports) < 8 && !slices.Contains(m.ports, s) {
 		m.ports = append(m.ports, s)
@@ -155,7 +155,7 @@ func (p *Matrix) Set(digest any) {
 	if p.y < len(p.names) && p.x < len(p.names) {
 		row, column = p.names[p.y], p.names[p.x]
 	}
-	p.names, p.cells, p.flows, p.total = g.names, g.cells, g.flows, g.total
+	p.names, p.cells, p.pairs, p.total = g.names, g.cells, g.pairs, g.total
 	if row == "" {
 		p.worst()
 	}
@@ -386,8 +386,8 @@ func (p *Matrix) sentences() []string {
 	add(m.contested, "contested")
 	add(m.other, "not judged")
 	out := []string{s + strings.Join(facts, ", ") + "  (" + strings.Join(m.ports, " ") + ")"}
-	if p.total > p.flows {
-		out = append(out, "Made of the newest "+part.Count(uint64(p.flows))+" of "+part.Count(uint64(p.total))+" flows.")
+	if p.total > p.pairs {
+		out = append(out, "Made of "+part.Count(uint64(p.pairs))+" of "+part.Count(uint64(p.total))+" pairs, those with trouble first.")
 	}
 	return out
 }

@@ -195,7 +195,7 @@ func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 		s = append(s, "Samples lost: "+strings.Join(causes, ", ")+". Counters stay exact.")
 	}
 	for _, f := range r.Features {
-		if !f.Present {
+		if !f.Present && !strings.HasPrefix(f.Why, "not needed") {
 			s = append(s, "Without "+part.Clean(f.Name)+": "+part.Clean(f.Why))
 		}
 	}

@@ -20,6 +20,7 @@ import (
 // losses and gaps.
 type Timeline struct {
 	list[*flow.Event, momentID]
+	all bool // also what is ordinary
 }
 
 // momentID names an event: its time, kind and place among equal ones.
@@ -49,18 +50,31 @@ func NewTimeline(env *Env) *Timeline {
 func (p *Timeline) Name() string { return "timeline" }
 
 // Crumb implements [Page].
-func (p *Timeline) Crumb() string { return "timeline" }
+func (p *Timeline) Crumb() string {
+	if p.all {
+		return "timeline (all)"
+	}
+	return "timeline"
+}
+
+// ordinary is what a day has thousands of: connections that are allowed come
+// and go.
+func ordinary(e *flow.Event) bool {
+	return (e.Type == flow.FlowEvent || e.Type == flow.CloseEvent) && !e.Enforced && !e.WouldChange() && e.Verdict != flow.Deny && e.Verdict != flow.Contested
+}
 
 // Ask implements [Page].
 func (p *Timeline) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Timeline: true})
 	q.Offset, q.Limit = 0, 10_000
 	p.asked, _ = p.table.Window()
-	oldest := q.Order.Reverse
+	oldest, all := q.Order.Reverse, p.all
 	return q, func(s *store.Snapshot) any {
-		rows := make([]*flow.Event, len(s.Timeline))
+		rows := make([]*flow.Event, 0, len(s.Timeline))
 		for i := range s.Timeline {
-			rows[i] = &s.Timeline[i]
+			if e := &s.Timeline[i]; all || !ordinary(e) {
+				rows = append(rows, e)
+			}
 		}
 		slices.SortStableFunc(rows, func(a, b *flow.Event) int {
 			if oldest {
@@ -80,6 +94,11 @@ func (p *Timeline) Ask() (store.Query, func(*store.Snapshot) any) {
 
 // Key implements [Page].
 func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
+	if key.Matches(msg, p.env.Keys.Benign) {
+		p.all = !p.all
+		p.changed()
+		return Effect{}, true
+	}
 	if key.Matches(msg, p.env.Keys.Enter) {
 		if e, ok := p.Row(); ok {
 			return Effect{Push: NewWhyEvent(p.env, *e)}, true
@@ -91,7 +110,7 @@ func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
 
 // Sections implements [Page].
 func (p *Timeline) Sections() []keys.Section {
-	return append([]keys.Section{{Title: "Timeline", Bindings: []key.Binding{p.env.Keys.Enter}}}, p.list.Sections()...)
+	return append([]keys.Section{{Title: "Timeline", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Benign}}}, p.list.Sections()...)
 }
 
 // Footer implements [Page].
@@ -99,7 +118,11 @@ func (p *Timeline) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
 	enter.SetHelp("enter", "why")
-	return []key.Binding{enter, k.Filter, k.Trouble, k.Freeze}
+	all := k.Benign
+	if p.all {
+		all.SetHelp("a", "what matters only")
+	}
+	return []key.Binding{enter, k.Filter, all, k.Freeze}
 }
 
 func (p *Timeline) cell(e *flow.Event, column string) part.Cell {
@@ -117,7 +140,7 @@ func (p *Timeline) cell(e *flow.Event, column string) part.Cell {
 
 func (p *Timeline) nothing() []string {
 	return p.env.nothing(p.filter, "Nothing has happened yet",
-		"Verdict changes, drops, policy changes, losses and gaps of the stream are written down here as they happen.")
+		"Verdict changes, denials, drops, policy changes, losses and gaps are written down here as they happen. a also shows the connections of ordinary life.")
 }
 
 // Export gives the events as JSON Lines.

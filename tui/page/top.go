@@ -176,6 +176,9 @@ func (p *Top) Group(by string) bool {
 // belongs matches the flows of a row: those of which it is either end.
 func (p *Top) belongs(r *store.WorkloadRow) func(*flow.Event) bool {
 	ns, name, group := r.Namespace, r.Name, p.group
+	if ns == "" && group != "namespace" && group != "node" { // nobody of the cluster: a name or an address
+		return func(e *flow.Event) bool { return is(e.Source, name) || is(e.Destination, name) }
+	}
 	end := func(e *flow.Peer) bool {
 		if e == nil {
 			return false
@@ -204,7 +207,7 @@ func (p *Top) Sections() []keys.Section {
 func (p *Top) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
-	enter.SetHelp("enter", "its flows")
+	enter.SetHelp("enter", "connections")
 	return []key.Binding{enter, k.Filter, k.Group, k.Trouble, k.Freeze}
 }
 

@@ -228,21 +228,26 @@ func (t *Table[K]) place() []placed {
 			cols = append(cols[:i], cols[i+1:]...)
 		}
 	}
-	for spare := room - need(); spare > 0; {
-		grew := false
+	spare := room - need()
+	spare = t.grow(cols, spare, func(c Column) int { return c.Soft })
+	t.grow(cols, spare, func(c Column) int { return c.Max })
+	t.layout, t.laidOut = cols, k
+	return cols
+}
+
+// grow shares spare cells out among the columns, up to a limit each.
+func (t *Table[K]) grow(cols []placed, spare int, limit func(Column) int) int {
+	for grew := true; grew && spare > 0; {
+		grew = false
 		for i := range cols {
-			if spare > 0 && cols[i].width < t.Columns[cols[i].index].Max {
+			if spare > 0 && cols[i].width < limit(t.Columns[cols[i].index]) {
 				cols[i].width++
 				spare--
 				grew = true
 			}
 		}
-		if !grew {
-			break
-		}
 	}
-	t.layout, t.laidOut = cols, k
-	return cols
+	return spare
 }
 
 // View draws the title line and the visible rows; draw is called once for

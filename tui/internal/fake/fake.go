@@ -189,6 +189,9 @@ func (w *World) Snapshot(q store.Query) *store.Snapshot {
 			}
 		}
 	}
+	if q.Pairs {
+		w.pairs(q, s)
+	}
 	if q.Drops {
 		for _, r := range w.drops {
 			if (q.Benign || !r.Benign) && (q.Match == nil || q.Match(&r.Event)) {
@@ -217,6 +220,38 @@ func (w *World) Snapshot(q store.Query) *store.Snapshot {
 		}
 	}
 	return s
+}
+
+// pairs sums up like the store, in the order of the flows.
+func (w *World) pairs(q store.Query, s *store.Snapshot) {
+	have := map[store.PairID]*store.PairRow{}
+	for _, r := range w.flows {
+		e := &r.Event
+		if q.Match != nil && !q.Match(e) || q.Changed && !e.WouldChange() || q.Trouble && e.Verdict == flow.Allow && !e.WouldChange() && r.Drops == 0 {
+			continue
+		}
+		id := store.PairID{Protocol: e.Protocol, Direction: e.Direction, Verdict: e.Verdict, Candidate: e.Candidate, Enforced: e.Enforced}
+		if e.Source != nil {
+			id.Source = e.Source.Namespace + "/" + e.Source.Workload + e.Source.IP.String()
+		}
+		if e.Destination != nil {
+			id.Destination, id.Port = e.Destination.Namespace+"/"+e.Destination.Workload+e.Destination.IP.String(), e.Destination.Port
+		}
+		p := have[id]
+		if p == nil {
+			p = &store.PairRow{ID: id, Sample: r, First: r.First}
+			have[id] = p
+			if s.PairTotal++; s.PairTotal > q.Offset && len(s.Pairs) < q.Limit {
+				s.Pairs = append(s.Pairs, p)
+			}
+		}
+		p.Flows++
+		if !r.Closed {
+			p.Open++
+		}
+		p.Packets, p.Bytes = p.Packets+r.PacketsIn+r.PacketsOut, p.Bytes+r.BytesIn+r.BytesOut
+		p.Rate, p.Drops, p.Last = p.Rate+r.Rate, p.Drops+r.Drops, r.Last
+	}
 }
 
 // SetMode implements the screen's actions.
