@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,8 +109,8 @@ func (g *globals) openForPolicies(ctx context.Context, f *liveFlags, flags *poli
 			}
 			for _, p := range list {
 				if p.Namespace != "" && state.World.Namespaces[p.Namespace] == nil {
-					return nil, fmt.Errorf("%s %q: namespace %q doesn't exist in this cluster; did you mean one of %q?",
-						p.Kind, p.Name, p.Namespace, kube.Nearest(p.Namespace, keys(state.World.Namespaces), 3))
+					return nil, fmt.Errorf("%s %q: namespace %q doesn't exist in this cluster%s",
+						p.Kind, p.Name, p.Namespace, didYouMean(p.Namespace, slices.Collect(maps.Keys(state.World.Namespaces))))
 				}
 			}
 			match := affected(w, list, modes)
@@ -129,14 +131,6 @@ func errNobody(list []*policy.Policy, without []string) error {
 		name = without[0]
 	}
 	return fmt.Errorf("policy %q and the others given select no running pod: there is no traffic that they could change", name)
-}
-
-func keys[T any](m map[string]T) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	return out
 }
 
 // watched is how long enforce looks at the traffic before it says what it would cut.

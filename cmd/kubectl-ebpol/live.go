@@ -21,6 +21,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
+	"github.com/ebpol/kubectl-ebpol/pkg/version"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
 
@@ -145,7 +146,7 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 		probes[i] = s.probe(n)
 	}
 	s.Live, err = session.NewLive(ctx, session.Config{
-		Cluster: s.watcher, NewCompiler: newCompiler, Probes: probes, Session: name, Program: "kubectl-ebpol " + thisBuild().Version,
+		Cluster: s.watcher, NewCompiler: newCompiler, Probes: probes, Session: name, Program: "kubectl-ebpol " + version.String(),
 		ReadOnly: f.readOnly, Select: match, Candidates: want.candidates, Modes: want.modes,
 		Options: &wire.Options{Drops: !f.noDrops},
 	})
@@ -181,7 +182,7 @@ func (s *liveSession) probe(node string) session.Probe {
 	var pod *deploy.Probe
 	gone := func(err error) error {
 		if errors.Is(err, deploy.ErrGone) {
-			return fmt.Errorf("%w: %w", session.ErrGone, err)
+			return goneError{err}
 		}
 		return err
 	}
@@ -201,6 +202,13 @@ func (s *liveSession) probe(node string) session.Probe {
 		}),
 	}
 }
+
+// goneError is the deployer's word for a probe that won't come back, in the
+// session's terms.
+type goneError struct{ error }
+
+func (e goneError) Unwrap() error        { return e.error }
+func (e goneError) Is(target error) bool { return target == session.ErrGone }
 
 // report passes on how it goes with a node's pod.
 func (s *liveSession) report(p deploy.Progress) {

@@ -16,12 +16,14 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs name cloud providers' plugins
 	"k8s.io/klog/v2"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/deploy"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
 
 // run is main with its world passed in. It returns the exit code: 0 fine, 1 an
-// error that was printed.
+// error that was printed, others as the commands say.
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	// client-go's own log lines would land in the middle of the screen.
 	klog.LogToStderr(false)
@@ -42,8 +44,19 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 0 // the user ended it, and what was to be freed is freed
 	}
+	var code exitCode
+	if errors.As(err, &code) {
+		return int(code)
+	}
+	failed := coded{code: 1}
+	errors.As(err, &failed)
+	var rights *deploy.RightsError
+	if errors.As(err, &rights) {
+		fmt.Fprintf(errOut, "error: %s\n", printable(err.Error())) // with the role that grants it
+		return failed.code
+	}
 	fmt.Fprintf(errOut, "error: %s\n", oneLine(err))
-	return 1
+	return failed.code
 }
 
 // interruptible gives a context that the first Ctrl-C ends, so that everything

@@ -3,44 +3,29 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-
-	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 )
 
-// parsePolicies reads the policies of a file.
+// parsePolicies reads the policies of a file. A file that holds none, or
+// policies that aren't judged, is an error: whoever names it expects something
+// of it.
 func parsePolicies(file kube.File, namespace string) ([]*policy.Policy, error) {
-	var out []*policy.Policy
-	for i, doc := range bytes.Split(file.Data, []byte("\n---")) {
-		if len(bytes.TrimSpace(doc)) == 0 {
-			continue
-		}
-		var meta metav1.TypeMeta
-		if err := yaml.Unmarshal(doc, &meta); err != nil {
-			return nil, fmt.Errorf("%q, document %d: not YAML: %w", file.Name, i+1, err)
-		}
-		if meta.Kind != "NetworkPolicy" {
-			return nil, fmt.Errorf("%q, document %d: kind %q is no policy that is evaluated", file.Name, i+1, meta.Kind)
-		}
-		var np networkingv1.NetworkPolicy
-		if err := yaml.UnmarshalStrict(doc, &np); err != nil {
-			return nil, fmt.Errorf("%q, document %d: %w", file.Name, i+1, err)
-		}
-		if np.Namespace == "" {
-			np.Namespace = namespace
-		}
-		p, err := policy.FromNetworkPolicy(&np)
-		if err != nil {
-			return nil, fmt.Errorf("%q, document %d: %w", file.Name, i+1, err)
-		}
-		p.Source.File, p.Source.YAML = file.Name, string(doc)
-		out = append(out, p)
+	o := &policy.Objects{Namespace: namespace}
+	if err := o.Read(file.Data, file.Name); err != nil {
+		return nil, err
 	}
-	return out, nil
+	if len(o.NotEvaluated) > 0 {
+		n := o.NotEvaluated[0]
+		return nil, fmt.Errorf("%s:%d: %s %q: policies of this kind are not evaluated", file.Name, n.Source.Line, n.Kind, n.Name)
+	}
+	if len(o.Policies) == 0 && len(o.Skipped) > 0 {
+		return nil, fmt.Errorf("%s: no policy, but %s", file.Name, strings.Join(slices.Sorted(maps.Keys(o.Skipped)), ", "))
+	}
+	return o.Policies, nil
 }

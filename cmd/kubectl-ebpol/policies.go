@@ -14,6 +14,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
+	"github.com/ebpol/kubectl-ebpol/pkg/nearest"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 )
@@ -73,7 +74,11 @@ func (f *policyFlags) leaveOut(state *kube.State, namespace string) (map[session
 			kind, rest = k, n
 		}
 		for _, p := range state.Policies {
-			names = append(names, p.Key())
+			if p.Namespace == namespace {
+				names = append(names, p.Name)
+			} else {
+				names = append(names, p.Key())
+			}
 			fits := p.Key() == rest || p.Namespace == namespace && p.Name == rest
 			if fits && (kind == "" || p.Kind == kind) {
 				found = append(found, session.KeyOf(p))
@@ -81,17 +86,22 @@ func (f *policyFlags) leaveOut(state *kube.State, namespace string) (map[session
 		}
 		switch {
 		case len(found) == 0:
-			err := fmt.Errorf("the cluster has no policy %q", name)
-			if near := kube.Nearest(rest, names, 3); len(near) > 0 {
-				err = fmt.Errorf("%w; did you mean one of %q?", err, near)
-			}
-			return nil, err
+			return nil, fmt.Errorf("the cluster has no policy %q%s", name, didYouMean(rest, names))
 		case len(found) > 1:
 			return nil, fmt.Errorf("%q names policies of several kinds: say which, such as netpol/%s or cnp/%s", name, rest, rest)
 		}
 		modes[found[0]] = session.Off
 	}
 	return modes, nil
+}
+
+// didYouMean is the end of a sentence about a name that isn't there.
+func didYouMean(name string, names []string) string {
+	near := nearest.Of(name, names, 3)
+	if len(near) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", strings.Join(near, ", "))
 }
 
 // cutKind reads "netpol/x" and the like.

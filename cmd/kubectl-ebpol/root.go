@@ -40,6 +40,7 @@ func newRoot(argv0 string, streams genericiooptions.IOStreams) *cobra.Command {
 	g.config.AddFlags(root.PersistentFlags())
 	root.AddGroup(
 		&cobra.Group{ID: "live", Title: "Live traffic:"},
+		&cobra.Group{ID: "still", Title: "Answers without traffic:"},
 		&cobra.Group{ID: "other", Title: "Other commands:"},
 	)
 	root.SetHelpCommandGroupID("other")
@@ -55,6 +56,8 @@ var subcommands = []func(*globals) *cobra.Command{
 	newTrace,
 	newDryRun,
 	newEnforce,
+	newReplay,
+	newLint,
 	newCleanup,
 	newDemo,
 	newDemoPod,
@@ -75,13 +78,15 @@ func displayName(argv0 string) string {
 // oneLine folds an error into one line without control characters: parts of
 // it may come from a file or a cluster.
 func oneLine(err error) string {
+	return strings.Join(strings.Fields(printable(err.Error())), " ")
+}
+
+// printable takes control characters out of a text, except ends of lines.
+func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t':
-			return ' '
-		case r < 0x20, r >= 0x7f && r < 0xa0:
+		if r < 0x20 && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
 			return -1
 		}
 		return r
-	}, strings.TrimRight(err.Error(), "\n"))
+	}, strings.ToValidUTF8(s, "?"))
 }

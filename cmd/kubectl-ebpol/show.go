@@ -39,8 +39,8 @@ type view struct {
 	progress bool          // tell on stderr how it goes with the probes
 	readOnly bool
 	force    bool
-	propose  time.Duration // how long the screen proposes to enforce
-	store    *store.Store  // already fed to; nil: a new one
+	propose  time.Duration  // how long the screen proposes to enforce
+	control  session.Source // what the screen's actions go to, if it isn't the source itself
 	// ready, if set, runs once the first probe is live, before the screen
 	// opens and beside the lines. Its error ends the session.
 	ready func(ctx context.Context, st *store.Store) error
@@ -63,9 +63,9 @@ func (g *globals) runSession(ctx context.Context, src session.Source, v view) (e
 		ctx, cancel = context.WithTimeout(ctx, v.limit)
 		defer cancel()
 	}
-	st := v.store
-	if st == nil {
-		st = store.New(v.header)
+	st := store.New(v.header)
+	if v.control == nil {
+		v.control = src
 	}
 	p := &pump{g: g, src: src, st: st, v: v, live: make(chan struct{}), done: make(chan struct{})}
 	p.speak.Store(v.progress)
@@ -110,7 +110,7 @@ func (g *globals) screen(ctx context.Context, stop context.CancelFunc, p *pump) 
 		}
 	}()
 	return tui.Run(ctx, tui.Options{
-		Snapshots: p.st, Actions: &actions{source: p.src, store: p.st, readOnly: p.v.readOnly, force: p.v.force},
+		Snapshots: p.st, Actions: &actions{source: p.v.control, store: p.st, readOnly: p.v.readOnly, force: p.v.force},
 		StartPage: p.v.page, Title: p.v.title, EnforceFor: p.v.propose,
 		Parse: func(s string) (func(*flow.Event) bool, error) { return store.ParseFilter(s, p.st.Labels) },
 	})

@@ -9,10 +9,9 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
-)
 
-// version is set by the release build; otherwise the module's own is taken.
-var version = ""
+	"github.com/ebpol/kubectl-ebpol/pkg/version"
+)
 
 // build is what `version` prints.
 type build struct {
@@ -25,11 +24,8 @@ type build struct {
 }
 
 func thisBuild() build {
-	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: version.String(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		if b.Version == "" {
-			b.Version = info.Main.Version
-		}
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
@@ -40,9 +36,6 @@ func thisBuild() build {
 				b.Modified = s.Value == "true"
 			}
 		}
-	}
-	if b.Version == "" {
-		b.Version = "(devel)"
 	}
 	return b
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +22,9 @@ type Options struct {
 	// Namespace is where to fall back to if the whole cluster can't be seen.
 	Namespace string
 }
+
+// listWithin is how long a cluster may take to list what it has.
+const listWithin = 60 * time.Second
 
 // Watcher is the watch of one cluster.
 type Watcher struct {
@@ -70,6 +74,9 @@ func Watch(ctx context.Context, c *Client, o Options) (*Watcher, error) {
 	case <-ctx.Done():
 		w.Close()
 		return nil, fmt.Errorf("list what is in the cluster: %w", w.why(ctx.Err()))
+	case <-time.After(listWithin):
+		w.Close()
+		return nil, fmt.Errorf("list what is in the cluster: %w", w.why(fmt.Errorf("cluster %q has not answered within %s", c.host(), listWithin)))
 	}
 	return w, nil
 }

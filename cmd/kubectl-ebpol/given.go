@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/kube"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+)
+
+// givenFlags are those of commands that answer without traffic: from the API,
+// from files, or from files in the world of the API.
+type givenFlags struct {
+	policyFlags
+	offline bool
+	all     bool
+	cmd     *cobra.Command
+}
+
+func (f *givenFlags) add(cmd *cobra.Command) {
+	f.policyFlags.add(cmd)
+	f.cmd = cmd
+	fs := cmd.Flags()
+	fs.BoolVar(&f.offline, "offline", false, "ask no cluster: pods and namespaces are those of the files (so it is anyway if the files hold pods or workloads)")
+	fs.BoolVarP(&f.all, "all-namespaces", "A", false, "all namespaces")
+}
+
+// given is what such a command is asked about.
+type given struct {
+	world     *identity.World
+	current   []*policy.Policy // of the cluster; none offline
+	files     []*policy.Policy // of the files
+	faults    error            // policies of the files that could not be read
+	unjudged  []policy.NotEvaluated
+	offline   bool
+	namespace string   // that the command is about; empty: all
+	notes     []string // what the answer rests on, for people
+}
+
+// about are the policies that the command is about: those of the files if
+// there are any, else those of the cluster in the namespace.
+func (g *given) about() []*policy.Policy {
+	if len(g.files) > 0 || g.faults != nil {
+		return g.files
+	}
+	return slices.DeleteFunc(slices.Clone(g.current), func(p *policy.Policy) bool {
+		return g.namespace != "" && p.Namespace != "" && p.Namespace != g.namespace
+	})
+}
+
+// candidate is the set of policies with those of the files: one of a file
+// stands in the place of the cluster's of the same name.
+func (g *given) candidate() []*policy.Policy {
+	same := func(a, b *policy.Policy) bool { return a.Kind == b.Kind && a.Key() == b.Key() }
+	out := slices.Clone(g.files)
+	for _, c := range g.current {
+		if !slices.ContainsFunc(g.files, func(p *policy.Policy) bool { return same(p, c) }) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// gather reads the files and, unless they are all there is, the cluster.
+func (g *globals) gather(ctx context.Context, f *givenFlags) (*given, error) {
+	out := &given{}
+	namespace, _, err := g.config.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		namespace = "default" // no kubeconfig, or none that can be read: files may be all that is needed
+	}
+	if !f.all {
+		out.namespace = namespace
+	}
+	files, err := kube.ReadFiles(ctx, kube.FileOptions{Names: f.files, Recursive: f.recursive, Kustomize: f.kustomize, In: g.In})
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 && f.offline {
+		return nil, errors.New("--offline needs files: give some with -f or -k")
+	}
+	objects := &policy.Objects{Namespace: namespace}
+	for _, file := range files {
+		out.faults = errors.Join(out.faults, objects.Read(file.Data, file.Name))
+	}
+	out.files, out.unjudged = objects.Policies, objects.NotEvaluated
+	var local *kube.Offline
+	if len(files) > 0 {
+		if local, err = kube.ReadWorld(files); err != nil && out.faults == nil {
+			return nil, err
+		}
+	}
+	if local != nil {
+		out.offline = f.offline || len(local.World.Pods) > 0 && !f.cmd.Flags().Changed("offline")
+	}
+	if !out.offline {
+		err := g.ask(ctx, out)
+		switch {
+		case err == nil:
+		case local == nil || ctx.Err() != nil:
+			return nil, err
+		default: // files are there: they say enough for an answer
+			out.offline = true
+			out.notes = append(out.notes, fmt.Sprintf("no cluster can be asked (%s): the answer rests on the files alone", oneLine(err)))
+		}
+	}
+	if out.offline {
+		out.world = &identity.World{}
+		if local != nil {
+			out.world = local.World
+			out.notes = append(out.notes, local.Assumed...)
+		}
+		if len(files) > 0 {
+			out.namespace = "" // what the files hold is what is meant
+		}
+	}
+	return out, nil
+}
+
+// ask takes one look at the cluster.
+func (g *globals) ask(ctx context.Context, out *given) error {
+	_, watcher, err := g.watchCluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer watcher.Close()
+	state := watcher.State()
+	out.world, out.current = state.World, state.Policies
+	for _, n := range state.NotEvaluated {
+		out.unjudged = append(out.unjudged, policy.NotEvaluated{Kind: n.Kind, Namespace: n.Namespace, Name: n.Name})
+	}
+	out.notes = append(out.notes, state.Problems...)
+	if len(out.world.Scope) > 0 {
+		out.notes = append(out.notes, fmt.Sprintf("your rights end at namespace %q: what lies outside is not known, and counts as absent", out.world.Scope[0]))
+	}
+	return nil
+}
+
+// tell writes what an answer rests on beside it.
+func (g *globals) tell(notes []string) {
+	for i, n := range notes {
+		if i == 10 {
+			fmt.Fprintf(g.ErrOut, "note: and %d more of that kind\n", len(notes)-i)
+			return
+		}
+		fmt.Fprintf(g.ErrOut, "note: %s\n", oneLine(errors.New(n)))
+	}
+}
+
+// exitCode ends the program with a code, after everything was printed.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets scripts run this program under the names that it is called by.
+func TestMain(m *testing.M) {
+	main := func() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+	testscript.Main(m, map[string]func(){"kubectl-ebpol": main, "ebpol": main})
+}
+
+// TestScripts runs what a user would type, against a small API server of our
+// own whose kubeconfig is in KUBECONFIG.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			path := filepath.Join(env.WorkDir, "kubeconfig")
+			env.Setenv("KUBECONFIG", path)
+			env.Setenv("HOME", env.WorkDir)
+			return os.WriteFile(path, []byte(newFakeAPI(t).kubeconfig()), 0o600)
+		},
+	})
+}
