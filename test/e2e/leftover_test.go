@@ -24,13 +24,7 @@ import (
 func nothingLeft(t *testing.T, w *world) {
 	t.Helper()
 	probesGone(t, 10*time.Second)
-	jobs, err := env.client.BatchV1().Jobs("").List(t.Context(), metav1.ListOptions{LabelSelector: deploy.Selector})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, j := range jobs.Items {
-		t.Errorf("left behind: job %s/%s", j.Namespace, j.Name)
-	}
+	jobsGone(t, 10*time.Second)
 	if env.state == "" {
 		return
 	}
@@ -87,4 +81,35 @@ func probesGone(t *testing.T, limit time.Duration) {
 		}
 	}
 	t.Errorf("left behind after %s: pods %v", limit, left)
+}
+
+// jobsGone waits until the jobs that made them are gone too: the cluster
+// deletes them when their pods have ended.
+func jobsGone(t *testing.T, limit time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	jobs := env.client.BatchV1().Jobs("")
+	list, err := jobs.List(ctx, metav1.ListOptions{LabelSelector: deploy.Selector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list.Items) == 0 {
+		return
+	}
+	w, err := jobs.Watch(ctx, metav1.ListOptions{LabelSelector: deploy.Selector, ResourceVersion: list.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	left := len(list.Items)
+	for e := range w.ResultChan() {
+		if e.Type == watch.Deleted {
+			left--
+		}
+		if left == 0 {
+			return
+		}
+	}
+	t.Errorf("left behind after %s: %d jobs", limit, left)
 }
