@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lint
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+)
+
+// InvalidOf picks the faults of policies out of what policy.Parse answered.
+// rest is what is none: text that is no YAML, and the like.
+func InvalidOf(err error) (faults []Invalid, rest error) {
+	var others []error
+	var walk func(error)
+	walk = func(err error) {
+		if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the tree is walked by hand
+			for _, e := range many.Unwrap() {
+				walk(e)
+			}
+			return
+		}
+		var f *policy.Fault
+		switch {
+		case err == nil:
+		case errors.As(err, &f):
+			faults = append(faults, Invalid{f.Kind, f.Policy, f.File, f.Line, f.Field, f.Text})
+		default:
+			others = append(others, err)
+		}
+	}
+	walk(err)
+	return faults, errors.Join(others...)
+}
+
+// fixInvalid knows what to do about the faults that are made most.
+func fixInvalid(reason string) string {
+	switch {
+	case strings.Contains(reason, "endPort") && strings.Contains(reason, "not specified"):
+		return "write port, the first of the range, beside endPort"
+	case strings.Contains(reason, "endPort") && strings.Contains(reason, "non-numeric"):
+		return "give port as a number, or leave endPort out"
+	case strings.Contains(reason, "except"):
+		return "except must lie inside cidr, and be of the same family"
+	case strings.Contains(reason, "unknown field"):
+		return "correct the field's name or its indentation: the API server drops what it doesn't know, and the policy then means something else"
+	}
+	return "correct the field"
+}
