@@ -15,23 +15,24 @@ fail() {
 
 # What a careless demo would leave: anonymous namespaces show only by who is in them.
 belongings() {
-	ip -o link | cut -d: -f2 | sort
-	ls /run/netns 2>/dev/null || true
-	bpftool -j prog list | jq -r '.[].name // empty' | grep '^ebpol' || true
-	bpftool -j link list | jq -r '.[].id' | wc -l
-	nft list tables
-	pgrep -f "$plugin demo" || true
+	{
+		ip -o link | cut -d: -f2
+		ls /run/netns 2>/dev/null || true
+		bpftool -j prog list | jq -r '.[] | "program \(.id) \(.name // "")"' | grep ' ebpol' || true
+		bpftool -j link list | jq -r '.[] | "BPF link \(.id)"'
+		nft list tables
+		pgrep -f "$plugin demo" || true
+	} | sort
 }
 belongings >"$tmp/before"
 left_nothing() {
 	# BPF objects go when the kernel gets round to it.
-	for _ in $(seq 50); do
+	for _ in $(seq 100); do
 		belongings >"$tmp/after"
-		if cmp -s "$tmp/before" "$tmp/after"; then return; fi
+		if [ -z "$(comm -13 "$tmp/before" "$tmp/after")" ]; then return; fi
 		sleep 0.1
 	done
-	diff "$tmp/before" "$tmp/after" >&2 || true
-	fail "the demo left something behind ($1)"
+	fail "the demo left something behind ($1): $(comm -13 "$tmp/before" "$tmp/after")"
 }
 has() { # what, jq condition
 	jq -e -s "any(.[]; $2)" "$tmp/out" >/dev/null || fail "no line shows $1 ($2); see the first lines:$(head -n 5 "$tmp/out")"
@@ -47,16 +48,16 @@ has "DNS by its service" '.type == "flow" and .protocol == "UDP" and .destinatio
 has "the forgotten report" '.source.workload == "cronjob/report" and .verdict == "allow" and .candidate == "deny" and (.candidateIsolatedBy | length > 0)'
 has "the forgotten monitoring" '.source.workload == "sts/scraper" and .destination.port == 9090 and .candidate == "deny"'
 has "the candidate's rule" '.verdict == "allow" and .candidate == "allow" and .candidateRule.name == "web"'
-has "the intruder's denial" '.source.pod == "intruder" and .verdict == "deny"'
+has "what the CNI forgot to deny" '.source.pod == "intruder" and .verdict == "deny" and .isolatedBy[0].name == "db"'
 has "a firewall's drop" '.type == "drop" and (.reason | contains("NETFILTER_DROP"))'
 has "a drop at a closed port" '.type == "drop" and (.reason | contains("NO_SOCKET"))'
 left_nothing "headless"
 
 tmux -L "$socket" new-session -d -x 140 -y 40 "$plugin demo; echo ended with \$?; sleep 60"
 seen() {
-	for _ in $(seq 200); do
+	for _ in $(seq 300); do
 		tmux -L "$socket" capture-pane -p >"$tmp/screen"
-		if grep -q "$1" "$tmp/screen"; then return; fi
+		if grep -qi -- "$1" "$tmp/screen"; then return; fi
 		sleep 0.1
 	done
 	cat "$tmp/screen" >&2

@@ -75,7 +75,8 @@ type Service struct {
 }
 
 // Denial is a firewall rule on the node: it stands for a CNI that does what
-// the cluster's policies say.
+// the cluster's policies say, but for IPv4 only, as has been seen. What it
+// forgets arrives, and is shown as denied by the policy all the same.
 type Denial struct {
 	From, To string // keys of actors
 	Protocol flow.Protocol

@@ -4,7 +4,7 @@
 // on a Linux machine without a cluster: pods with names, labels and traffic,
 // services, a firewall that stands for a CNI, policies that the "cluster" has,
 // and stricter ones that their author thinks are complete. They forget a
-// nightly report and the monitoring; an intruder is dropped.
+// nightly report and the monitoring. An intruder is dropped, on IPv4 only.
 //
 // The cast is data ([Cast]) and the same everywhere; [Start] makes it real and
 // needs root on Linux. Each pod is a process of this very program inside the

@@ -54,6 +54,9 @@ func firewall(n *netbed.Namespace, c *Cast) error {
 	}, func(add func(...expr.Any)) {
 		for _, d := range c.Denials {
 			for i, from := range c.Actor(d.From).IPs {
+				if from.Is6() {
+					continue // see Denial
+				}
 				rule := append(matchAddr(from, true), matchAddr(c.Actor(d.To).IPs[i], false)...)
 				rule = append(rule, matchPort(d.Protocol, d.Port)...)
 				add(append(rule, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})...)
