@@ -6,5 +6,5 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 is_up || die "no cluster is running; boot one with 'make cluster-up'"
 for n in $nodes; do
-	for f in "$@"; do node_exec "$n" ctr -n k8s.io images import "$(realpath "$f")" >/dev/null; done
+	for f in "$@"; do said=$(node_exec "$n" ctr -n k8s.io images import "$(realpath "$f")" 2>&1) || die "image $f on node $n: $said"; done
 done
