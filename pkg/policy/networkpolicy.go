@@ -20,35 +20,14 @@ import (
 // what the API server would not have stored ([ValidateNetworkPolicy] says it
 // in the server's words).
 func FromNetworkPolicy(np *networkingv1.NetworkPolicy) (*Policy, error) {
-	p, err := fromNetworkPolicy(np, Source{})
-	if err == nil && p.Namespace == "" {
-		p.SetNamespace(metav1.NamespaceDefault)
-	}
-	return p, err
-}
-
-// SetNamespace puts a policy that has no namespace into one, as kubectl does
-// with files. It must be called before the policy is given to an engine, which
-// would take it for a policy of no pods. Cluster-scoped policies, and policies
-// that have a namespace, stay as they are.
-func (p *Policy) SetNamespace(namespace string) {
-	if p.Kind != flow.NetworkPolicy || p.Namespace != "" {
-		return
-	}
-	p.Namespace, p.Subject.Namespace = namespace, namespace
-	for _, rules := range [][]Rule{p.Ingress, p.Egress} {
-		for i := range rules {
-			for j := range rules[i].Peers {
-				if peer := &rules[i].Peers[j]; peer.Kind == PodPeer && peer.Namespaces.None() {
-					peer.Namespace = namespace
-				}
-			}
-		}
-	}
+	return fromNetworkPolicy(np, Source{})
 }
 
 func fromNetworkPolicy(np *networkingv1.NetworkPolicy, src Source) (*Policy, error) {
 	p := &Policy{Kind: flow.NetworkPolicy, Namespace: np.Namespace, Name: np.Name, Tier: Network, Source: src}
+	if p.Namespace == "" {
+		p.Namespace = metav1.NamespaceDefault
+	}
 	pods, err := NewSelector(&np.Spec.PodSelector)
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: spec.podSelector: %w", p.Kind, p.Key(), err)

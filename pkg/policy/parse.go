@@ -25,8 +25,6 @@ import (
 // "file:line: kind "name": field: what" for each fault, in the API server's
 // words. What could be read is returned with the error. Objects of other kinds
 // are counted, and named if they are policies too.
-//
-// A NetworkPolicy without a namespace has none yet: see [Policy.SetNamespace].
 func Parse(data []byte, file string) (*Objects, error) {
 	o := &Objects{}
 	return o, o.Read(data, file)

@@ -144,7 +144,6 @@ items:
 	if len(o.NotEvaluated) != 1 || o.NotEvaluated[0].Kind != "CiliumNetworkPolicy.cilium.io" || o.NotEvaluated[0].Source.Line != 7 {
 		t.Errorf("not evaluated: %+v", o.NotEvaluated)
 	}
-	o.Policies[0].SetNamespace("default")
 	if len(o.Policies) != 2 || o.Policies[0].Key() != "default/two" || o.Policies[0].Ingress[0].Line != 13 || o.Policies[1].Key() != "shop/one" || o.Policies[1].Kind != flow.NetworkPolicy {
 		t.Errorf("policies: %+v", o.Policies)
 	}
