@@ -370,7 +370,7 @@ func TestFlowsSumUpAndOpen(t *testing.T) {
 	d.keys("enter")
 	d.shows("flows  › connections of default/deploy/shell → shop/sts/db", "1/100")
 	d.keys("enter")
-	d.shows("› why", "isolated by shop/default-deny")
+	d.shows("› why", "• NetworkPolicy shop/default-deny")
 	d.keys("esc", "esc", "b")
 	d.shows("1/1,000")
 }

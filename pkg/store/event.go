@@ -76,7 +76,7 @@ func (s *Store) flowRow(r *row) *FlowRow {
 	f := &FlowRow{
 		ID: r.id, Event: s.event(r, typ, at), First: r.first, Last: r.last,
 		PacketsIn: r.packetsIn, PacketsOut: r.packetsOut, BytesIn: r.bytesIn, BytesOut: r.bytesOut,
-		Rate: s.rateOf(r), Drops: r.drops + r.enforcedPackets, Closed: r.done, Preexisting: r.preex,
+		Rate: s.rateOf(r), Drops: r.drops + r.enforcedPackets, Faults: r.faults + r.enforcedPackets, Closed: r.done, Preexisting: r.preex,
 		Backend: nil, TCPFlags: r.flags, Guessed: r.guessed, Altered: r.altered,
 	}
 	f.Backend = f.Event.Backend

@@ -32,7 +32,7 @@ type PairRow struct {
 
 	Packets, Bytes uint64
 	Rate           float64 // bytes per second
-	Drops          uint64
+	Faults         uint64  // packets dropped, but what is part of ordinary life
 	First, Last    time.Time
 }
 
@@ -133,7 +133,7 @@ func (p *pair) add(r *row, rate float64) {
 	p.Packets += r.packetsIn + r.packetsOut
 	p.Bytes += r.bytesIn + r.bytesOut
 	p.Rate += rate
-	p.Drops += r.drops + r.enforcedPackets
+	p.Faults += r.faults + r.enforcedPackets
 	if r.first.Before(p.First) {
 		p.First = r.first
 	}
@@ -154,7 +154,7 @@ func (s *Store) pairOrder(by string) func(a, b *pair) int {
 	case "packets":
 		c = func(a, b *pair) int { return cmp.Compare(b.Packets, a.Packets) }
 	case "drops":
-		c = func(a, b *pair) int { return cmp.Compare(b.Drops, a.Drops) }
+		c = func(a, b *pair) int { return cmp.Compare(b.Faults, a.Faults) }
 	case "flows":
 		c = func(a, b *pair) int { return cmp.Compare(b.Flows, a.Flows) }
 	case "last":

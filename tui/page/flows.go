@@ -139,7 +139,7 @@ func (p *Flows) cell(r *store.FlowRow, column string) part.Cell {
 	case "rule":
 		return part.Cell{Text: p.env.short(decider(e)), Paint: th.Dim}
 	case "drops":
-		return part.Cell{Text: part.Nought(r.Drops), Paint: th.Denied}
+		return part.Cell{Text: part.Nought(r.Faults), Paint: th.Denied}
 	case "rate":
 		if r.Closed {
 			return part.Cell{Text: "closed", Paint: th.Dim}

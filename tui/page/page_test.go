@@ -137,7 +137,7 @@ func TestTheStoryNamesTheReasonInWords(t *testing.T) {
 		{e(func(e *flow.Event) { e.Enforced, e.Candidate, e.CandidateIsolatedBy = true, flow.Deny, deny[:1] }), nil, "Cut by this session's lease, denied: shop/a isolates shop/sts/db for ingress, and no rule lets shop/deploy/web in on tcp."},
 		{e(func(e *flow.Event) { e.Verdict, e.Reason = flow.Contested, "ipBlock matches a pod" }), nil, "Contested: the specification lets implementations differ here: ipBlock matches a pod."},
 		{e(func(e *flow.Event) { e.Verdict = flow.NotJudged }), nil, "Not judged: policies don't cover this traffic."},
-		{e(func(*flow.Event) {}), &store.FlowRow{Drops: 3}, "Allowed: no policy isolates shop/sts/db for ingress. Policies allow it, yet the kernel dropped 3 of its packets: see drops for who did."},
+		{e(func(*flow.Event) {}), &store.FlowRow{Faults: 3}, "Allowed: no policy isolates shop/sts/db for ingress. Policies allow it, yet the kernel dropped 3 of its packets: page 3, drops, says who did."},
 	} {
 		if got := strings.Join(story(&c.event, c.row), " "); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)

@@ -168,7 +168,7 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 	case "open":
 		return part.Cell{Text: part.Nought(uint64(max(0, r.Open))), Paint: shade}
 	case "drops":
-		return part.Cell{Text: part.Nought(r.Drops), Paint: th.Denied}
+		return part.Cell{Text: part.Nought(r.Faults), Paint: th.Denied}
 	case "rate":
 		if r.Rate < 0.5 {
 			return part.Cell{Text: part.Rate(0), Paint: th.Dim}

@@ -58,9 +58,16 @@ func (p *Timeline) Crumb() string {
 }
 
 // ordinary is what a day has thousands of: connections that are allowed come
-// and go.
+// and go, and the kernel frees what nobody waits for any more.
 func ordinary(e *flow.Event) bool {
-	return (e.Type == flow.FlowEvent || e.Type == flow.CloseEvent) && !e.Enforced && !e.WouldChange() && e.Verdict != flow.Deny && e.Verdict != flow.Contested
+	if e.Type == flow.DropEvent {
+		c := store.Cause{Reason: e.Reason, Location: e.Location, Device: e.Device, Stack: e.Stack, Enforced: e.Enforced}
+		return c.Explain().Benign
+	}
+	if e.Type == flow.CloseEvent {
+		return true
+	}
+	return e.Type == flow.FlowEvent && !e.Enforced && !e.WouldChange() && e.Verdict != flow.Deny && e.Verdict != flow.Contested
 }
 
 // Ask implements [Page].

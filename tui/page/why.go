@@ -380,8 +380,11 @@ func (p *Why) traffic(add func(...string)) {
 		seen += "; found in mid-stream, so who opened it is a guess"
 	}
 	add(p.field("SEEN", seen))
-	if r.Drops > 0 {
-		add(p.field("DROPS", th.Denied.S(part.Count(r.Drops)+" packets")))
+	if r.Faults > 0 {
+		add(p.field("DROPS", th.Denied.S(part.Count(r.Faults)+" packets")))
+	}
+	if r.Drops > r.Faults {
+		add(p.field("", th.Dim.S(part.Count(r.Drops-r.Faults)+" more dropped harmlessly: ordinary life")))
 	}
 	if flags := tcpFlags(r.TCPFlags); flags != "" && p.event.Protocol == flow.TCP {
 		add(p.field("TCP", flags))

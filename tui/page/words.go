@@ -40,7 +40,7 @@ func (e *Env) short(name string) string {
 		return name
 	}
 	ns := part.Clean(e.Health.Scope[0]) + "/"
-	for _, lead := range []string{"", "svc ", "isolated by "} {
+	for _, lead := range []string{"", "svc ", "no rule in "} {
 		if rest, ok := strings.CutPrefix(name, lead+ns); ok {
 			return lead + rest
 		}
@@ -98,7 +98,7 @@ func ruleShort(r flow.Rule) string { return part.Clean(r.String()) }
 func cause(rule *flow.Rule, isolating []flow.Rule, v flow.Verdict) string {
 	switch {
 	case len(isolating) > 0:
-		s := "isolated by " + ruleShort(isolating[0])
+		s := "no rule in " + ruleShort(isolating[0])
 		if n := len(isolating) - 1; n > 0 {
 			s += " +" + strconv.Itoa(n)
 		}
@@ -195,8 +195,8 @@ func story(e *flow.Event, row *store.FlowRow) []string {
 			out = append(out, "The candidate changes nothing here.")
 		}
 	}
-	if row != nil && row.Drops > 0 && e.Verdict == flow.Allow && !e.Enforced {
-		out = append(out, "Policies allow it, yet the kernel dropped "+part.Count(row.Drops)+" of its packets: see drops for who did.")
+	if row != nil && row.Faults > 0 && e.Verdict == flow.Allow && !e.Enforced {
+		out = append(out, "Policies allow it, yet the kernel dropped "+part.Count(row.Faults)+" of its packets: page 3, drops, says who did.")
 	}
 	return out
 }

@@ -231,11 +231,9 @@ func (w *World) pairs(q store.Query, s *store.Snapshot) {
 			continue
 		}
 		id := store.PairID{Protocol: e.Protocol, Direction: e.Direction, Verdict: e.Verdict, Candidate: e.Candidate, Enforced: e.Enforced}
-		if e.Source != nil {
-			id.Source = e.Source.Namespace + "/" + e.Source.Workload + e.Source.IP.String()
-		}
+		id.Source, id.Destination = group(e.Source), group(e.Destination)
 		if e.Destination != nil {
-			id.Destination, id.Port = e.Destination.Namespace+"/"+e.Destination.Workload+e.Destination.IP.String(), e.Destination.Port
+			id.Port = e.Destination.Port
 		}
 		p := have[id]
 		if p == nil {
@@ -250,8 +248,22 @@ func (w *World) pairs(q store.Query, s *store.Snapshot) {
 			p.Open++
 		}
 		p.Packets, p.Bytes = p.Packets+r.PacketsIn+r.PacketsOut, p.Bytes+r.BytesIn+r.BytesOut
-		p.Rate, p.Drops, p.Last = p.Rate+r.Rate, p.Drops+r.Drops, r.Last
+		p.Rate, p.Faults, p.Last = p.Rate+r.Rate, p.Faults+r.Faults, r.Last
 	}
+}
+
+func group(p *flow.Peer) string {
+	switch {
+	case p == nil:
+		return ""
+	case p.Workload != "":
+		return p.Namespace + "/" + p.Workload
+	case p.Service != "":
+		return p.Service
+	case p.Name != "":
+		return p.Name
+	}
+	return p.IP.String()
 }
 
 // SetMode implements the screen's actions.

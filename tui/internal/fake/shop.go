@@ -63,7 +63,7 @@ func shopFlows() []*store.FlowRow {
 		}
 	}
 	denied := row(1, flow.Event{Direction: flow.Ingress, Protocol: flow.TCP, Source: intruder(50122), Destination: db(5432), Verdict: flow.Deny, Candidate: flow.Deny, IsolatedBy: isolated, CandidateIsolatedBy: isolated}, 41*time.Second, 0, 240, 0)
-	denied.Drops = 7
+	denied.Drops, denied.Faults = 7, 7
 	report := row(2, flow.Event{Direction: flow.Ingress, Protocol: flow.TCP, Source: batch(41904), Destination: db(5432), Verdict: flow.Allow, Candidate: flow.Deny, CandidateIsolatedBy: isolated[:1]}, 3*time.Minute, 81_300, 920_110, 12_443_190)
 	svc := row(3, flow.Event{Direction: flow.Egress, Protocol: flow.TCP, Source: cart(39218), Destination: service("shop/db", "10.96.0.31", 5432), Verdict: flow.Allow, Candidate: flow.Allow, Rule: rule("cart-egress", 0), CandidateRule: rule("cart-egress", 0)}, 14*time.Minute, 24_700, 3_201_000, 18_990_400)
 	svc.Backend = db(5432)
@@ -71,9 +71,9 @@ func shopFlows() []*store.FlowRow {
 	dns := row(4, flow.Event{Direction: flow.Egress, Protocol: flow.UDP, Source: orders(53311), Destination: service("kube-system/kube-dns", "10.96.0.10", 53), Verdict: flow.Allow, Candidate: flow.Deny, CandidateIsolatedBy: []flow.Rule{*rule("orders-egress", -1)}}, 12*time.Second, 310, 1_260, 2_110)
 	contested := row(5, flow.Event{Direction: flow.Ingress, Protocol: flow.ICMP, Source: web(0), Destination: cart(0), Verdict: flow.Contested, Candidate: flow.Contested, Reason: "ICMP is not covered by NetworkPolicy v1; some engines drop it (case 36)"}, 9*time.Minute, 98, 50_400, 50_400)
 	opened := row(6, flow.Event{Direction: flow.Ingress, Protocol: flow.TCP, Source: orders(44120), Destination: cart(8080), Verdict: flow.Deny, Candidate: flow.Allow, IsolatedBy: []flow.Rule{*rule("default-deny", -1)}, CandidateRule: rule("cart-allow", 1)}, 70*time.Second, 0, 480, 0)
-	opened.Drops = 12
+	opened.Drops, opened.Faults = 12, 12
 	lost := row(7, flow.Event{Direction: flow.Ingress, Protocol: flow.TCP, Source: web(40112), Destination: orders(8080), Verdict: flow.Allow, Candidate: flow.Allow, Rule: rule("orders-allow", 0), CandidateRule: rule("orders-allow", 0)}, 26*time.Minute, 1_510_000, 88_120_900, 301_112_004)
-	lost.Drops = 3
+	lost.Drops, lost.Faults = 3, 3
 	front := row(8, flow.Event{
 		Direction: flow.Ingress, Protocol: flow.TCP,
 		Source: &flow.Peer{IP: netip.MustParseAddr("203.0.113.77"), Port: 51200}, Destination: web(443), Verdict: flow.Allow, Candidate: flow.Allow,
