@@ -72,9 +72,9 @@ func dial(ctx context.Context, path string, within time.Duration) (*net.UnixConn
 	defer cancel()
 	var d net.Dialer
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		c, err := d.DialContext(ctx, "unix", path)
+		c, err := d.DialUnix(ctx, "unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 		if err == nil {
-			return c.(*net.UnixConn), nil
+			return c, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, err

@@ -84,13 +84,13 @@ func TestRunAndConnect(t *testing.T) {
 	}
 	// The plugin ends its side: connect ends well, the probe stays.
 	first.in.Close()
-	go io.Copy(io.Discard, first.out) //nolint:errcheck // only drains
+	go io.Copy(io.Discard, first.out)
 	if code := <-first.code; code != exitOK {
 		t.Errorf("connect after the plugin's end: exit %d, %s", code, first.errOut)
 	}
 	second := start(nil, "connect", "--socket", socket)
 	second.hello(t)
-	go io.Copy(io.Discard, second.out) //nolint:errcheck // only drains
+	go io.Copy(io.Discard, second.out)
 	if err := wire.NewWriter(second.in).Write(&wire.Frame{Body: &wire.Frame_Bye{Bye: &wire.Bye{}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestRunReplacesADeadSocket(t *testing.T) {
 	run := start(servetest.New(), "run", "--socket", socket)
 	c := start(nil, "connect", "--socket", socket)
 	c.hello(t)
-	go io.Copy(io.Discard, c.out) //nolint:errcheck // only drains
+	go io.Copy(io.Discard, c.out)
 	if err := wire.NewWriter(c.in).Write(&wire.Frame{Body: &wire.Frame_Bye{Bye: &wire.Bye{}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestStdio(t *testing.T) {
 	if f := run.hello(t); f.GetHello().GetNode() != "here" {
 		t.Errorf("hello: %v", f)
 	}
-	go io.Copy(io.Discard, run.out) //nolint:errcheck // only drains
+	go io.Copy(io.Discard, run.out)
 	run.in.Close()
 	if code := <-run.code; code != exitOK || fake.Closed() != 1 {
 		t.Errorf("exit %d, %s; closed %d times", code, run.errOut, fake.Closed())
@@ -155,7 +155,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"connect", "--within", "1ms", "--socket", "/nonexistent/x"}, exitNone, "no probe listens"},
 	} {
 		s := start(nil, c.args...)
-		go io.Copy(io.Discard, s.out) //nolint:errcheck // only drains
+		go io.Copy(io.Discard, s.out)
 		if code := <-s.code; code != c.code || !strings.Contains(s.errOut.String(), c.says) {
 			t.Errorf("%q: exit %d, %q; want %d and %q", c.args, code, s.errOut, c.code, c.says)
 		}

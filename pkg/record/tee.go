@@ -282,8 +282,7 @@ func (w *writer) next(now time.Time) error {
 func (w *writer) frame(f *wire.Frame) error {
 	out, err := wire.Append(w.buf[:0], f)
 	if err != nil {
-		var large *wire.TooLargeError
-		if errors.As(err, &large) {
+		if _, large := errors.AsType[*wire.TooLargeError](err); large {
 			return nil // one frame less is better than no recording
 		}
 		return err

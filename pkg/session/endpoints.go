@@ -19,7 +19,6 @@ import (
 type endpoints struct {
 	last  ruleset.EndpointID
 	known map[string]ruleset.EndpointID // by life
-	pods  map[*identity.Pod]ruleset.EndpointID
 }
 
 // assigned are the endpoints of one generation.

@@ -385,11 +385,12 @@ func (l *Live) Close(ctx context.Context) error {
 			late = fmt.Errorf("end the session: %w", ctx.Err())
 		}
 	}
-	errs := make([]error, len(nodes))
+	errs := make([]error, len(nodes)+1)
 	var wg sync.WaitGroup
 	for i, n := range nodes {
 		wg.Go(func() { errs[i] = n.cleanup(ctx) })
 	}
 	wg.Wait()
-	return errors.Join(append(errs, late)...)
+	errs[len(nodes)] = late
+	return errors.Join(errs...)
 }

@@ -107,12 +107,6 @@ func (c *toyCluster) Watch(ctx context.Context, fn func(State)) error {
 	}
 }
 
-// cord is a stream that a test can cut.
-type cord struct {
-	net.Conn
-	once sync.Once
-}
-
 // toyProbe runs a real server over pipes.
 type toyProbe struct {
 	fake  *servetest.Fake
@@ -120,7 +114,7 @@ type toyProbe struct {
 	conns chan net.Conn
 	shut  chan struct{}
 	done  chan error
-	last  *cord
+	last  net.Conn
 	dials int
 	down  bool // dialling fails
 }
@@ -161,14 +155,14 @@ func (p *toyProbe) Dial(ctx context.Context) (io.ReadWriteCloser, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last = &cord{Conn: here}
+	p.last = here
 	return p.last, nil
 }
 
 func (p *toyProbe) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last.Conn.Close()
+	p.last.Close()
 }
 
 func (p *toyProbe) setDown(down bool) {

@@ -109,7 +109,7 @@ func (n *node) run(ctx context.Context) error {
 	n.mu.Unlock()
 	n.l.stepped()
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end of the session is a good end
 	}
 	phase := phaseFailed
 	if errors.Is(err, ErrGone) {

@@ -5,6 +5,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -181,9 +182,7 @@ func TestWorldRoundTripAndChanges(t *testing.T) {
 	// One pod is gone, one has a new identity, one new label.
 	next := world(0)
 	next.Namespaces, next.Services, next.Nodes = w.Namespaces, w.Services, w.Nodes
-	for k, p := range w.Pods {
-		next.Pods[k] = p
-	}
+	maps.Copy(next.Pods, w.Pods)
 	delete(next.Pods, "shop/web-0")
 	next.Pods["shop/web-5"] = &identity.Pod{Namespace: "shop", Name: "web-5", Done: true}
 	ids["shop/web-1"] = 3

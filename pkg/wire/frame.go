@@ -118,7 +118,7 @@ func Decode(b []byte) (*Frame, error) {
 	}
 	f := new(Frame)
 	if err := proto.Unmarshal(b, f); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return f, nil
 }
@@ -130,11 +130,11 @@ func countMessages(b []byte, md protoreflect.MessageDescriptor, n int) (int, err
 	for len(b) > 0 && n <= MaxItems {
 		num, typ, tagLen := protowire.ConsumeTag(b)
 		if tagLen < 0 {
-			return n, fmt.Errorf("%w: %v", ErrMalformed, protowire.ParseError(tagLen))
+			return n, fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(tagLen))
 		}
 		valLen := protowire.ConsumeFieldValue(num, typ, b[tagLen:])
 		if valLen < 0 {
-			return n, fmt.Errorf("%w: %v", ErrMalformed, protowire.ParseError(valLen))
+			return n, fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(valLen))
 		}
 		if fd := fields.ByNumber(num); typ == protowire.BytesType && fd != nil && fd.Message() != nil {
 			inner, _ := protowire.ConsumeBytes(b[tagLen:])
