@@ -108,7 +108,7 @@ func (c *demoCommand) run(ctx context.Context) error {
 
 func (c *demoCommand) view(header store.Options) view {
 	return view{
-		page: "top", title: "demo", screen: c.screen, lines: eachEvent{lines.New(c.Out, c.format)},
+		page: "top", title: "demo", screen: c.screen, lines: eachEvent{Printer: lines.New(c.Out, c.format)},
 		limit: c.flags.limit, progress: !c.screen, readOnly: c.flags.readOnly, header: header,
 	}
 }

@@ -144,18 +144,30 @@ func (c *enforceCommand) start(ctx context.Context, s *liveSession, st *store.St
 
 const cutsShown = 20
 
+// showCuts lists them by who talks to whom: a client that connects each second
+// is one line.
 func (c *enforceCommand) showCuts(rows []*store.FlowRow) {
 	if len(rows) == 0 {
 		fmt.Fprintln(c.ErrOut, "no live connection would be cut")
 		return
 	}
-	fmt.Fprintf(c.ErrOut, "%d live connections would be cut:\n", len(rows))
-	for _, r := range rows[:min(cutsShown, len(rows))] {
-		e := &r.Event
-		fmt.Fprintf(c.ErrOut, "  %s %s %s -> %s  %s\n", e.Direction, e.Protocol, lines.Name(e.Source), lines.Name(e.Destination), lines.Why(e))
+	count := map[string]int{}
+	var order []string
+	for _, r := range rows {
+		e := r.Event
+		from := *e.Source
+		from.Port = 0 // the client's own
+		text := fmt.Sprintf("%s %s %s -> %s  %s", e.Direction, e.Protocol, lines.Name(&from), lines.Name(e.Destination), lines.Why(&e))
+		if count[text]++; count[text] == 1 {
+			order = append(order, text)
+		}
 	}
-	if n := len(rows) - cutsShown; n > 0 {
-		fmt.Fprintf(c.ErrOut, "  and %d more\n", n)
+	fmt.Fprintf(c.ErrOut, "%d live connections would be cut:\n", len(rows))
+	for _, text := range order[:min(cutsShown, len(order))] {
+		fmt.Fprintf(c.ErrOut, "  %d x %s\n", count[text], text)
+	}
+	if n := len(order) - cutsShown; n > 0 {
+		fmt.Fprintf(c.ErrOut, "  and %d kinds more\n", n)
 	}
 }
 
@@ -167,6 +179,8 @@ var _ liner = enforced{}
 // Event implements [liner].
 func (l enforced) Event(e *flow.Event) error {
 	switch {
+	case e.Benign:
+		return nil
 	case e.Enforced, e.WouldChange(), e.Type == flow.LossEvent, e.Type == flow.GapEvent, e.Type == flow.DropEvent:
 		return l.Print(e)
 	}

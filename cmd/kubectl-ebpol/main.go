@@ -41,6 +41,8 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, syscall.EPIPE):
+		return 0 // who read the lines has seen enough
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 0 // the user ended it, and what was to be freed is freed
 	}
@@ -64,6 +66,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 // probe pod's deadline and the lease then do the cleaning up.
 func interruptible() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
+	// A pipe that nobody reads any more shall be an error, not a sudden death
+	// that leaves probes behind.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {

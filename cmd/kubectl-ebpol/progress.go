@@ -47,6 +47,9 @@ func (p *progress) tell(node string, st *wire.ProbeState) {
 	if why != "" {
 		what += ": " + why
 	}
+	if why == "" && (st.GetPhase() == "starting" || st.GetPhase() == "connecting") {
+		return
+	}
 	last := p.last[node]
 	p.last[node] = what
 	// What has been said is not said again in other words by the next phase.

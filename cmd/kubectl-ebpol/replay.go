@@ -29,6 +29,7 @@ type replayCommand struct {
 	speed  float64
 	format lines.Format
 	screen bool
+	noise  bool
 }
 
 func newReplay(g *globals) *cobra.Command {
@@ -48,6 +49,7 @@ func newReplay(g *globals) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&c.output, "output", "o", "", "lines instead of the screen: wide or json")
+	cmd.Flags().BoolVar(&c.noise, "noise", false, "also print drops that are part of ordinary life")
 	cmd.Flags().StringVar(&c.page, "page", "top", "page to begin with: top, flows, drops, policies, nodes or timeline")
 	cmd.Flags().Float64Var(&c.speed, "speed", 1, "1: as it was, 2: twice as fast, 0: at once; lines come at once unless it is given")
 	return cmd
@@ -73,7 +75,7 @@ func (c *replayCommand) run(ctx context.Context) error {
 		return err
 	}
 	return c.runSession(ctx, p, view{
-		page: c.page, screen: c.screen, lines: eachEvent{lines.New(c.Out, c.format)},
+		page: c.page, screen: c.screen, lines: eachEvent{lines.New(c.Out, c.format), c.noise},
 		header: store.Options{Source: "recording " + filepath.Base(c.file), Replay: true},
 	})
 }

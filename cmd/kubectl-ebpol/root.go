@@ -58,6 +58,8 @@ var subcommands = []func(*globals) *cobra.Command{
 	newEnforce,
 	newReplay,
 	newLint,
+	newWeigh,
+	newExplain,
 	newCleanup,
 	newDemo,
 	newDemoPod,

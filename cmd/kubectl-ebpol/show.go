@@ -187,12 +187,26 @@ func (p *pump) end(printing bool) {
 	}
 }
 
-// eachEvent prints every event as it comes.
-type eachEvent struct{ *lines.Printer }
+// eachEvent prints every event as it comes, but drops that are no fault only
+// if asked for.
+type eachEvent struct {
+	*lines.Printer
+	noise bool
+}
 
-func (l eachEvent) Event(e *flow.Event) error { return l.Print(e) }
-func (eachEvent) Tick(*store.Store) error     { return nil }
-func (eachEvent) End(*store.Store) error      { return nil }
+// Event implements [liner].
+func (l eachEvent) Event(e *flow.Event) error {
+	if e.Benign && !l.noise {
+		return nil
+	}
+	return l.Print(e)
+}
+
+// Tick implements [liner].
+func (eachEvent) Tick(*store.Store) error { return nil }
+
+// End implements [liner].
+func (eachEvent) End(*store.Store) error { return nil }
 
 var _ liner = eachEvent{}
 

@@ -37,6 +37,7 @@ type traceCommand struct {
 	target kube.Target
 	format lines.Format
 	screen bool
+	noise  bool
 }
 
 func newTrace(g *globals) *cobra.Command {
@@ -56,6 +57,7 @@ func newTrace(g *globals) *cobra.Command {
 		},
 	}
 	c.flags.add(cmd)
+	cmd.Flags().BoolVar(&c.noise, "noise", false, "also print drops that are part of ordinary life")
 	cmd.Flags().DurationVar(&c.flags.limit, "for", 0, "end after so long; 0: when you end it")
 	return cmd
 }
@@ -80,7 +82,7 @@ func (c *traceCommand) run(ctx context.Context) error {
 		return err
 	}
 	return c.runRecorded(ctx, s, &c.flags, view{
-		page: "flows", title: c.target.String(), screen: c.screen, lines: eachEvent{lines.New(c.Out, c.format)},
+		page: "flows", title: c.target.String(), screen: c.screen, lines: eachEvent{lines.New(c.Out, c.format), c.noise},
 		limit: c.flags.limit, progress: true, readOnly: c.flags.readOnly, header: store.Options{Source: c.sourceName()},
 	})
 }

@@ -87,7 +87,7 @@ func Remove(ctx context.Context, client kubernetes.Interface, found []Leftover) 
 		}
 	}
 	for _, l := range found {
-		if l.Kind == "pod" && len(errs) == 0 {
+		if l.Kind == "pod" && errors.Join(errs...) == nil {
 			errs = append(errs, untilGone(ctx, client, l))
 		}
 	}

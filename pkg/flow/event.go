@@ -99,6 +99,8 @@ type Event struct {
 	Stack    []string `json:"stack,omitempty"`    // callers of Location, nearest first
 	Device   string   `json:"device,omitempty"`   // network interface where it was dropped
 
+	Benign bool `json:"benign,omitempty"` // drop: not a fault but part of ordinary life; printed only if asked for
+
 	Packets uint64 `json:"packets,omitempty"` // both directions, exact, since the connection was first seen
 	Bytes   uint64 `json:"bytes,omitempty"`   // likewise; IP header and all, without the link header
 

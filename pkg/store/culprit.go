@@ -72,8 +72,9 @@ func (k *culprit) fits(reason string) bool {
 // at: the symbol, or one of the callers if the location itself is only the
 // function that frees, starts with prefix.
 func (c Cause) at(symbol, prefix string) bool {
-	if strings.HasPrefix(symbol, prefix) {
-		return true
+	prefix, itself := strings.CutPrefix(prefix, "=")
+	if strings.HasPrefix(symbol, prefix) || itself {
+		return strings.HasPrefix(symbol, prefix)
 	}
 	for _, f := range c.Stack {
 		if strings.HasPrefix(f, prefix) {

@@ -26,6 +26,8 @@ func TestCulprits(t *testing.T) {
 		{Cause{Reason: "OTHERHOST"}, "not for this host", true},
 		{Cause{Location: "ipt_do_table+0x4"}, "netfilter (iptables)", false},
 		{Cause{Reason: "SOMETHING_NEW", Location: "foo+1"}, "kernel", false},
+		{Cause{Reason: "NOT_SPECIFIED", Location: "tcp_v4_rcv+0x9"}, "TCP housekeeping", true},
+		{Cause{Reason: "NOT_SPECIFIED", Location: "foo+0x9", Stack: []string{"tcp_v4_rcv+1"}}, "kernel", false},
 		{Cause{}, "kernel", false},
 	} {
 		got := c.cause.Explain()

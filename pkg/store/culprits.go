@@ -5,7 +5,7 @@ package store
 // culprit is one line of the table: the first that fits a drop explains it.
 type culprit struct {
 	reason string // without SKB_DROP_REASON_; a star at the end stands for anything; empty: the kernel gave none
-	symbol string // beginning of the location's or a caller's name; empty: any
+	symbol string // beginning of the location's or a caller's name; after =: of the location's; empty: any
 	Explanation
 }
 
@@ -110,6 +110,8 @@ var culprits = []culprit{
 	{"VXLAN_*", "", Explanation{Culprit: "VXLAN", Sentence: "The tunnel refused it: wrong VNI, no remote, or an entry not learned."}},
 	{"LOCAL_MAC", "", Explanation{Culprit: "tunnel", Sentence: "Its source MAC is the tunnel's own."}},
 	{"ARP_PVLAN_DISABLE", "", benignNoise},
+	{"", "=tcp_v4_rcv", benignTCP}, // the last packets of a connection that is in TIME-WAIT
+	{"", "=tcp_v6_rcv", benignTCP},
 	{"*", "unix_", benignNoise},
 	{"*", "netlink_", benignNoise},
 	{"*", "packet_rcv", benignNoise},

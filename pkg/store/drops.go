@@ -99,7 +99,7 @@ func (a *applying) drop(d *wire.Drop) {
 	}
 	e.Stack = cause.Stack
 	why := cause.Explain()
-	e.Note = why.Sentence
+	e.Note, e.Benign = why.Sentence, why.Benign
 	source, destination := &who{}, &who{}
 	if t, ok := d.Tuple(); ok {
 		source, destination = s.names.of(t.Source.Addr(), e.Time), s.names.of(t.Destination.Addr(), e.Time)
