@@ -6,7 +6,8 @@
 //	<!-- end -->
 //
 // from the code, so that they can't be wrong: "flags COMMAND" (the command's
-// own flags), "commands", "keys", "schema" (the JSON that -o json prints).
+// own flags), "commands", "keys", "role", "schema" (the JSON that -o json
+// prints), "truth" (verdicts and what becomes of packets).
 package main
 
 import (
@@ -44,6 +45,7 @@ var generators = map[string]func(string) (string, error){
 	"commands": commands,
 	"flags":    flags,
 	"keys":     keyTables,
+	"role":     role,
 	"schema":   schema,
 	"truth":    truth,
 }
