@@ -100,6 +100,20 @@ func TestProbeKilled(t *testing.T) {
 	}
 }
 
+// A plugin that was killed leaves its probe for a minute; cleanup ends it at
+// once, in the kernel too, and says what it removed.
+func TestCleanup(t *testing.T) {
+	w := newWorld(t)
+	r := plugin(t, "trace", "pod", "db", "-n", w.ns, "-o", "json")
+	r.await(30*time.Second, "a flow", both(typed("flow"), between("web", "db", 0)))
+	probe := newestProbe(t, env.nodes[0])
+	r.kill()
+	if out := once(t, "cleanup"); !strings.Contains(out, probe.Name) {
+		t.Errorf("cleanup says %q and not %q", out, probe.Name)
+	}
+	nothingLeft(t, w)
+}
+
 func newestProbe(t *testing.T, node string) corev1.Pod {
 	t.Helper()
 	list, err := env.client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{LabelSelector: deploy.Selector, FieldSelector: "spec.nodeName=" + node})

@@ -23,8 +23,8 @@ import (
 // table on the nodes.
 func nothingLeft(t *testing.T, w *world) {
 	t.Helper()
-	probesGone(t, 10*time.Second)
-	jobsGone(t, 10*time.Second)
+	w.probesGone(10 * time.Second)
+	w.jobsGone(10 * time.Second)
 	if env.state == "" {
 		return
 	}
@@ -50,13 +50,28 @@ const attached = `for n in $(ip netns list | cut -d' ' -f1); do
 	for d in eth0; do for h in ingress egress; do tc -n $n filter show dev $d $h; done; done
 done; true`
 
-// probesGone waits until no probe is left in the cluster.
-func probesGone(t *testing.T, limit time.Duration) {
+// others selects the probes of sessions that don't run now: those of the tests.
+func others(t *testing.T) string {
+	t.Helper()
+	list, err := env.client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{LabelSelector: deploy.Selector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	selector := deploy.Selector
+	for _, p := range list.Items {
+		selector += "," + deploy.LabelSession + "!=" + p.Labels[deploy.LabelSession]
+	}
+	return selector
+}
+
+// probesGone waits until no probe of the test is left in the cluster.
+func (w *world) probesGone(limit time.Duration) {
+	t := w.t
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	pods := env.client.CoreV1().Pods("")
-	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: deploy.Selector})
+	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: w.others})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +82,12 @@ func probesGone(t *testing.T, limit time.Duration) {
 	if len(left) == 0 {
 		return
 	}
-	w, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: deploy.Selector, ResourceVersion: list.ResourceVersion})
+	events, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: w.others, ResourceVersion: list.ResourceVersion})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Stop()
-	for e := range w.ResultChan() {
+	defer events.Stop()
+	for e := range events.ResultChan() {
 		if p, ok := e.Object.(*corev1.Pod); ok && e.Type == watch.Deleted {
 			delete(left, p.Namespace+"/"+p.Name)
 		}
@@ -85,25 +100,26 @@ func probesGone(t *testing.T, limit time.Duration) {
 
 // jobsGone waits until the jobs that made them are gone too: the cluster
 // deletes them when their pods have ended.
-func jobsGone(t *testing.T, limit time.Duration) {
+func (w *world) jobsGone(limit time.Duration) {
+	t := w.t
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	jobs := env.client.BatchV1().Jobs("")
-	list, err := jobs.List(ctx, metav1.ListOptions{LabelSelector: deploy.Selector})
+	list, err := jobs.List(ctx, metav1.ListOptions{LabelSelector: w.others})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(list.Items) == 0 {
 		return
 	}
-	w, err := jobs.Watch(ctx, metav1.ListOptions{LabelSelector: deploy.Selector, ResourceVersion: list.ResourceVersion})
+	events, err := jobs.Watch(ctx, metav1.ListOptions{LabelSelector: w.others, ResourceVersion: list.ResourceVersion})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Stop()
+	defer events.Stop()
 	left := len(list.Items)
-	for e := range w.ResultChan() {
+	for e := range events.ResultChan() {
 		if e.Type == watch.Deleted {
 			left--
 		}

@@ -158,7 +158,7 @@ func TestEnforce(t *testing.T) {
 		t.Errorf("free only %s after kill -9; the lease is 10 s", took)
 	}
 	start := time.Now()
-	probesGone(t, 2*time.Minute)
+	w.probesGone(2 * time.Minute)
 	t.Logf("pods gone by themselves another %s later", time.Since(start).Round(time.Second))
 	nothingLeft(t, w)
 }

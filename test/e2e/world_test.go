@@ -29,13 +29,15 @@ type world struct {
 	t   *testing.T
 	ns  string
 	ips map[string][]string // of pods, by name: IPv4 and IPv6
+
+	others string // label selector that leaves out other people's sessions
 }
 
 const dbPort = 8080
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, ns: "e2e-" + random(), ips: map[string][]string{}}
+	w := &world{t: t, ns: "e2e-" + random(), ips: map[string][]string{}, others: others(t)}
 	ctx := t.Context()
 	if _, err := env.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
