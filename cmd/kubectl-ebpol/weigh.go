@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
-	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
 	"github.com/ebpol/kubectl-ebpol/pkg/weight"
 )
