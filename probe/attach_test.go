@@ -204,9 +204,6 @@ func TestPodIsFoundByItsAddress(t *testing.T) {
 	defer func() { _ = cmd.Wait() }()
 	defer func() { _ = cmd.Process.Kill() }()
 	s.await(t, "attachment", func() bool { return s.states[7].GetAttached() && s.states[7].GetDevice() == "eth0" })
-	if after := time.Duration(s.states[7].GetAfterNs()); after > time.Second {
-		t.Logf("took %s", after)
-	}
 	bed.Echo(pod, at(pod, 0, 8080))
 	if err := bed.Try(pod, "tcp", at(pod, 0, 8080), patience); err != nil { // to itself: by loopback, not seen
 		t.Fatal(err)

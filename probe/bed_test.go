@@ -130,10 +130,9 @@ func start(t *testing.T, o probe.Options) (*probe.Probe, *sink, *testkit.Bed, [2
 
 func open(t *testing.T, o probe.Options) (*probe.Probe, *sink) {
 	t.Helper()
+	testkit.NeedsRoot(t)
 	p, err := probe.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.SkipIfNotSupported(t, err)
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			t.Error(err)

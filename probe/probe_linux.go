@@ -311,7 +311,11 @@ func detect(hook string) ([]*wire.Feature, string, error) {
 		if tcx != nil {
 			hook = hookClsact
 		}
-	case hookTCX, hookClsact:
+	case hookClsact:
+	case hookTCX:
+		if tcx != nil {
+			return nil, "", fmt.Errorf("TCX links: %w: use clsact: %w", errors.ErrUnsupported, tcx)
+		}
 	default:
 		return nil, "", fmt.Errorf("hook %q: use tcx or clsact", hook)
 	}

@@ -171,7 +171,8 @@ static __always_inline __u32 port_class(const struct set *set, __u32 id, __u8 pr
 
 static __always_inline const struct peer *peer_of(const struct tuple *t)
 {
-	const struct peer *peer = bpf_map_lookup_elem(&peers, &t->peer);
+	struct addr exact = t->peer; /* before 6.2 a key must be on the stack */
+	const struct peer *peer = bpf_map_lookup_elem(&peers, &exact);
 
 	if (peer)
 		return peer;

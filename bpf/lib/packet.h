@@ -166,8 +166,6 @@ static __always_inline __u8 tcp_opener(__u8 flags)
 __noinline int related(struct __sk_buff *skb, __u32 at, __u32 family, __u32 egress)
 {
 	struct cursor c = { .skb = skb, .at = at };
-	struct conn6_key k6 = {};
-	struct conn4_key k4 = {};
 	struct ports p = {};
 	struct ip ip = {};
 	bool found;
@@ -189,19 +187,21 @@ __noinline int related(struct __sk_buff *skb, __u32 at, __u32 family, __u32 egre
 	}
 	/* One that comes in is about a packet that went out, and the reverse. */
 	if (family == 4) {
-		k4.local = egress ? ip.dest.word[3] : ip.source.word[3];
-		k4.peer = egress ? ip.source.word[3] : ip.dest.word[3];
-		k4.local_port = egress ? p.dest : p.source;
-		k4.peer_port = egress ? p.source : p.dest;
-		k4.protocol = ip.protocol;
-		found = bpf_map_lookup_elem(&conns4, &k4);
+		struct conn4_key k = { .protocol = ip.protocol };
+
+		k.local = egress ? ip.dest.word[3] : ip.source.word[3];
+		k.peer = egress ? ip.source.word[3] : ip.dest.word[3];
+		k.local_port = egress ? p.dest : p.source;
+		k.peer_port = egress ? p.source : p.dest;
+		found = bpf_map_lookup_elem(&conns4, &k);
 	} else {
-		k6.local = egress ? ip.dest : ip.source;
-		k6.peer = egress ? ip.source : ip.dest;
-		k6.local_port = egress ? p.dest : p.source;
-		k6.peer_port = egress ? p.source : p.dest;
-		k6.protocol = ip.protocol;
-		found = bpf_map_lookup_elem(&conns6, &k6);
+		struct conn6_key k = { .protocol = ip.protocol };
+
+		k.local = egress ? ip.dest : ip.source;
+		k.peer = egress ? ip.source : ip.dest;
+		k.local_port = egress ? p.dest : p.source;
+		k.peer_port = egress ? p.source : p.dest;
+		found = bpf_map_lookup_elem(&conns6, &k);
 	}
 	return found ? PASS_RELATED : PASS_UNRELATED;
 }

@@ -49,10 +49,8 @@ static __noinline struct conn *find(const struct tuple *t)
 	}
 }
 
-__noinline int insert(const struct tuple *t, const struct conn *conn)
+static __noinline int insert(const struct tuple *t, const struct conn *conn)
 {
-	if (!t || !conn)
-		return -1;
 	if (t->family == 4) {
 		struct conn4_key k;
 
@@ -229,47 +227,50 @@ __noinline int reopened(struct conn *conn, const struct tuple *t, const struct e
 	return 0;
 }
 
+/* first: the connection as its first packet leaves it, unjudged. */
+static __always_inline void first(struct conn *conn, struct __sk_buff *skb, const struct tuple *t, const struct endpoint *local)
+{
+	__u64 bytes, packets = volume(skb, t->headers, &bytes);
+
+	if (t->egress) {
+		conn->packets[1] = packets;
+		conn->bytes[1] = bytes;
+		conn->tcp_flags[1] = t->tcp_flags;
+	} else {
+		conn->packets[0] = packets;
+		conn->bytes[0] = bytes;
+		conn->tcp_flags[0] = t->tcp_flags;
+	}
+	conn->last_ns = conn->first_ns = conn->judged_ns = bpf_ktime_get_ns();
+	conn->endpoint = local->id;
+	conn->id = number();
+	conn->epoch = epoch; /* before the look-ups: a change meanwhile makes it stale */
+	direct(conn, t);
+}
+
+/* opened: its frame is part of the deepest stack, so it keeps nothing twice. */
 __noinline int opened(struct __sk_buff *skb, const struct tuple *t, const struct endpoint *local)
 {
-	__u64 now = bpf_ktime_get_ns(), bytes, packets;
 	struct conn conn = {}, *there;
-	__u32 egress;
 
 	if (!t || !local)
 		return NEXT;
-	egress = t->egress & 1;
-	packets = volume(skb, t->headers, &bytes);
-	conn.packets[0] = egress ? 0 : packets;
-	conn.packets[1] = egress ? packets : 0;
-	conn.bytes[0] = egress ? 0 : bytes;
-	conn.bytes[1] = egress ? bytes : 0;
-	conn.tcp_flags[0] = egress ? 0 : t->tcp_flags;
-	conn.tcp_flags[1] = egress ? t->tcp_flags : 0;
-	conn.last_ns = conn.first_ns = conn.judged_ns = now;
-	conn.endpoint = local->id;
-	conn.id = number();
-	conn.epoch = epoch; /* before the look-ups: a change meanwhile makes it stale */
-	direct(&conn, t);
+	first(&conn, skb, t, local);
 	judge_as(t, local, &conn, &conn.judgement);
 	conn.drop = conn.judgement.drop;
-	/* counted before anyone reads the entry, so that a connection of a single
-	 * packet is known to be cut as well */
-	if (conn.drop && bpf_ktime_get_boot_ns() < lease_until)
-		conn.dropped = 1;
-	if (emit(t, &conn, EVENT_NEW, now, 0))
+	if (emit(t, &conn, EVENT_NEW, conn.first_ns, 0))
 		conn.flags |= CONN_ANNOUNCED;
-
 	if (insert(t, &conn)) {
 		there = find(t);
 		if (there) { /* another processor was first */
-			account(skb, there, egress, t->tcp_flags, t->headers);
+			account(skb, there, t->egress, t->tcp_flags, t->headers);
 			return there->drop ? enforce(skb, there, t) : NEXT;
 		}
 		COUNT(table_full, 1);
-		COUNT(untracked_packets, packets);
-		COUNT(untracked_bytes, bytes);
+		COUNT(untracked_packets, conn.packets[0] + conn.packets[1]);
+		COUNT(untracked_bytes, conn.bytes[0] + conn.bytes[1]);
 	}
-	return conn.dropped ? dropped(skb, &conn, t, true) : NEXT;
+	return conn.drop ? enforce(skb, &conn, t) : NEXT;
 }
 
 /* track: everything but the established packet of the fast path. */

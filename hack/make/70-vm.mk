@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+##@ Other kernels
+
+VM_KERNELS ?= 6.1 6.12
+VM_MODULES = veth,cls_bpf,sch_ingress,nf_tables,nf_conntrack,nf_conntrack_netlink,tcp_diag
+
+.PHONY: vmtest
+vmtest: ## the kernel side's tests on older kernels, in a virtual machine (slow; qemu-system-x86)
+	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	CGO_ENABLED=0 $(GO) test -c -o "$$out/kernel.test" ./probe/kernel; \
+	CGO_ENABLED=0 $(GO) test -c -o "$$out/probe.test" ./probe; \
+	for k in $(VM_KERNELS); do \
+		echo "== $$k probe/kernel"; $(ROOT)/hack/vmtest.sh -k $$k -t 300 "$$out/kernel.test" -rapid.checks=20 -rapid.nofailfile; \
+		echo "== $$k probe"; $(ROOT)/hack/vmtest.sh -k $$k -t 600 -m $(VM_MODULES) "$$out/probe.test"; \
+	done
