@@ -101,13 +101,18 @@ func (k *known) flow(at flowAt, fl *wire.Flow) {
 	case old == nil && (fl.GetEndpoint() == 0 || len(k.open) >= maxOpen):
 		return
 	}
-	now := proto.CloneOf(fl)
-	now.Kind = wire.Flow_COUNTERS
-	if now.Endpoint == 0 {
-		now.Endpoint, now.Direction, now.Protocol = old.Endpoint, old.Direction, old.Protocol
-		now.LocalIp, now.PeerIp, now.LocalPort, now.PeerPort = old.LocalIp, old.PeerIp, old.LocalPort, old.PeerPort
+	if old == nil || fl.GetEndpoint() != 0 {
+		k.open[at] = proto.CloneOf(fl)
+		k.open[at].Kind = wire.Flow_COUNTERS
+		return
 	}
-	k.open[at] = now
+	// By far the most are totals of a known connection: no copy is made of them.
+	old.Set, old.Verdict, old.Bit, old.Alt = fl.Set, fl.Verdict, fl.Bit, fl.Alt
+	old.Candidate, old.CandidateBit, old.Enforced, old.EnforcedPackets = fl.Candidate, fl.CandidateBit, fl.Enforced, fl.EnforcedPackets
+	old.PacketsIn, old.PacketsOut, old.BytesIn, old.BytesOut = fl.PacketsIn, fl.PacketsOut, fl.BytesIn, fl.BytesOut
+	old.FirstNs, old.LastNs, old.TcpFlags, old.Service = fl.FirstNs, fl.LastNs, fl.TcpFlags, fl.Service
+	old.BackendIp, old.BackendPort = fl.BackendIp, fl.BackendPort
+	old.Preexisting, old.OpenerUnknown = fl.Preexisting, fl.OpenerUnknown
 }
 
 // tell writes all of it.

@@ -206,8 +206,19 @@ func (l *Live) follow() {
 				break burst
 			}
 		}
+		l.calm()
 		_, _ = l.compile() // has been told
 	}
+}
+
+// calm waits a moment for nodes that are still being brought to the generation
+// before. A compiler keeps the sets of one generation alive in the next, so that
+// whoever still points at them is judged rightly meanwhile; a node that skips
+// one would not have that. Whoever is slow or stuck doesn't hold up the others.
+func (l *Live) calm() {
+	ctx, cancel := context.WithTimeout(l.ctx, patience)
+	defer cancel()
+	_ = l.await(ctx, func(n *node) (bool, error) { return n.inFlight == nil && n.done >= n.targetName, nil })
 }
 
 // compile makes a generation of what is known now and hands it to the nodes.

@@ -140,6 +140,9 @@ func (f *Fake) Options() *wire.Options {
 	return f.options
 }
 
+// OptionsLocked is Options for a condition of Await.
+func (f *Fake) OptionsLocked() *wire.Options { return f.options }
+
 // Closed says how often Close was called.
 func (f *Fake) Closed() int {
 	f.mu.Lock()
