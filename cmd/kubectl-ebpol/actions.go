@@ -5,9 +5,12 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui"
@@ -19,9 +22,60 @@ type actions struct {
 	store    *store.Store
 	readOnly bool
 	force    bool
+
+	record func(file string) error
+
+	mu     sync.Mutex
+	drafts []*policy.Policy // candidates: those that the session began with, and edits
 }
 
-var _ tui.Actions = (*actions)(nil)
+var (
+	_ tui.Actions  = (*actions)(nil)
+	_ tui.Drafter  = (*actions)(nil)
+	_ tui.Recorder = (*actions)(nil)
+)
+
+// Record implements [tui.Recorder].
+func (a *actions) Record(_ context.Context, file string) error {
+	if why := a.Can("record"); why != "" {
+		return errors.New(why)
+	}
+	return a.record(file)
+}
+
+// Draft implements [tui.Drafter]: the edited policies take the place of those
+// with the same names and are dry-run.
+func (a *actions) Draft(ctx context.Context, yaml []byte) error {
+	c, ok := a.source.(interface {
+		SetCandidates(ctx context.Context, list []*policy.Policy) error
+		SetMode(ctx context.Context, modes map[session.PolicyKey]session.Mode) error
+	})
+	if !ok {
+		return errors.New(a.Can("mode"))
+	}
+	o, err := policy.Parse(yaml, "edited")
+	if err != nil {
+		return err
+	}
+	if len(o.Policies) == 0 {
+		return errors.New("the text holds no policy that is evaluated")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	modes := map[session.PolicyKey]session.Mode{}
+	list := slices.Clone(a.drafts)
+	for _, p := range o.Policies {
+		key := session.KeyOf(p)
+		modes[key] = session.DryRun
+		list = slices.DeleteFunc(list, func(old *policy.Policy) bool { return session.KeyOf(old) == key })
+		list = append(list, p)
+	}
+	if err := c.SetCandidates(ctx, list); err != nil {
+		return err
+	}
+	a.drafts = list
+	return c.SetMode(ctx, modes)
+}
 
 // previewer is a session that can say beforehand what enforcement would cut.
 type previewer interface {
@@ -116,7 +170,12 @@ func (a *actions) Can(what string) string {
 			return session.ErrReadOnly.Error()
 		}
 	case "record":
-		return "start with --record FILE to keep a recording"
+		switch {
+		case !live:
+			return "this is a recording already"
+		case a.record == nil:
+			return "it is being recorded already, as --record asked"
+		}
 	}
 	return ""
 }

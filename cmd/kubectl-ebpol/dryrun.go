@@ -89,7 +89,7 @@ func (c *dryRunCommand) run(ctx context.Context) error {
 	}
 	return c.runRecorded(ctx, s, &c.flags, view{
 		page: "changes", title: "dry-run", screen: c.screen, lines: newChanges(c.Out, c.ErrOut, c.format), limit: c.flags.limit,
-		progress: true, readOnly: c.flags.readOnly, header: store.Options{Source: c.sourceName()},
+		progress: true, readOnly: c.flags.readOnly, candidates: c.list, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
 	})
 }
 

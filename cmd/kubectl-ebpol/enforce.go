@@ -79,6 +79,7 @@ func (c *enforceCommand) complete(ctx context.Context) (err error) {
 	case !c.onTerminal() && !c.flags.yes:
 		return errors.New("enforce asks before it cuts anything, and nobody can be asked without a terminal; add --yes if you mean it")
 	}
+	c.flags.limit = c.total
 	if c.namespace, _, err = c.config.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (c *enforceCommand) run(ctx context.Context) error {
 	}
 	return c.runRecorded(ctx, s, &c.flags, view{
 		page: "flows", title: "enforce", screen: c.screen, lines: enforced{lines.New(c.Out, c.format)},
-		progress: true, force: c.force, propose: c.total, header: store.Options{Source: c.sourceName()},
+		progress: true, force: c.force, propose: c.total, candidates: c.list, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
 		ready: func(ctx context.Context, st *store.Store) error { return c.start(ctx, s, st) },
 		limit: c.total + watched + time.Hour, // the lease ends it; this only bounds a forgotten question
 	})

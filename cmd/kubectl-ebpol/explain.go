@@ -64,7 +64,7 @@ func newExplain(g *globals) *cobra.Command {
 	c := &explainCommand{globals: g}
 	cmd := &cobra.Command{
 		Use:     "explain FROM TO[:PORT][/PROTOCOL] | --queries FILE",
-		GroupID: "other",
+		GroupID: "still",
 		Short:   "Say whether policies let a connection through, and why",
 		Long:    explainLong,
 		Example: explainExample,

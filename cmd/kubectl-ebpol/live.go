@@ -41,6 +41,8 @@ type liveFlags struct {
 	readOnly  bool
 	noDrops   bool
 	yes       bool
+	powerful  bool
+	secrets   []string
 	limit     time.Duration
 }
 
@@ -50,6 +52,8 @@ func (f *liveFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.record, "record", "", "also write the session to this file, for replay")
 	fs.StringVar(&f.image, "probe-image", probeImage, "image of the probe")
 	fs.StringVar(&f.namespace, "probe-namespace", deploy.DefaultNamespace, "namespace that the probe's pods run in")
+	fs.StringSliceVar(&f.secrets, "probe-pull-secret", nil, "secret in the probe's namespace to pull its image with")
+	fs.BoolVar(&f.powerful, "probe-privileged", false, "run the probe privileged instead of with six capabilities, where a cluster insists")
 	fs.BoolVar(&f.readOnly, "read-only", false, "make enforcement impossible in this session")
 	fs.BoolVar(&f.noDrops, "no-drops", false, "don't trace the kernel's drops")
 	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask")
@@ -134,6 +138,7 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 	name := strings.ToLower(rand.Text()[:10])
 	s.deployer, err = deploy.New(s.client.Typed, s.client.Config, deploy.Options{
 		Namespace: f.namespace, Image: f.image, Session: name, Progress: s.report,
+		PullSecrets: f.secrets, Privileged: f.powerful, Deadline: deadline(f.limit),
 	})
 	if err != nil {
 		return nil, err
@@ -156,6 +161,12 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 	s.wait.Go(func() { s.follow(ctx, g, match, nodes) })
 	opened = true
 	return s, nil
+}
+
+// deadline is when the cluster ends the pods whatever happens: some time after
+// the session means to.
+func deadline(limit time.Duration) time.Duration {
+	return max(deploy.DefaultDeadline, limit+10*time.Minute)
 }
 
 // askForMany asks before a session spreads over a large cluster.

@@ -12,19 +12,24 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/version"
 )
 
-// runRecorded is runSession, with the frames also written to --record.
+// runRecorded is runSession, with the frames also written to --record, or from
+// any later moment that the user chooses on the screen.
 func (g *globals) runRecorded(ctx context.Context, src session.Source, f *liveFlags, v view) error {
+	tee := record.Wrap(src)
 	v.control = src
-	if f.record == "" {
-		return g.runSession(ctx, src, v)
+	v.record = func(file string) error {
+		return tee.Start(file, record.Options{Source: v.header.Source, Program: "kubectl-ebpol " + version.String()})
 	}
-	tee, err := record.Create(f.record, src, record.Options{Source: v.header.Source, Program: "kubectl-ebpol " + version.String()})
-	if err != nil {
+	if f.record == "" {
+		return g.runSession(ctx, tee, v)
+	}
+	if err := v.record(f.record); err != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 		defer cancel()
-		return errors.Join(err, src.Close(end))
+		return errors.Join(err, tee.Close(end))
 	}
-	err = g.runSession(ctx, tee, v)
+	v.record = nil // one at a time
+	err := g.runSession(ctx, tee, v)
 	if err == nil {
 		fmt.Fprintf(g.ErrOut, "recorded in %s; see it again with: replay %s\n", f.record, f.record)
 	}

@@ -59,6 +59,7 @@ var subcommands = []func(*globals) *cobra.Command{
 	newReplay,
 	newLint,
 	newWeigh,
+	newMatrix,
 	newExplain,
 	newCleanup,
 	newDemo,

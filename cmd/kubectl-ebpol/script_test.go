@@ -25,6 +25,9 @@ func TestScripts(t *testing.T) {
 			path := filepath.Join(env.WorkDir, "kubeconfig")
 			env.Setenv("KUBECONFIG", path)
 			env.Setenv("HOME", env.WorkDir)
+			if err := writeRecording(filepath.Join(env.WorkDir, "shop.ebpol")); err != nil {
+				return err
+			}
 			return os.WriteFile(path, []byte(newFakeAPI(t).kubeconfig()), 0o600)
 		},
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui"
@@ -34,13 +35,15 @@ type view struct {
 	screen bool // else lines
 	header store.Options
 
-	limit    time.Duration // end after so long; 0: when the user ends it
-	every    time.Duration // between ticks; 0: a second
-	progress bool          // tell on stderr how it goes with the probes
-	readOnly bool
-	force    bool
-	propose  time.Duration  // how long the screen proposes to enforce
-	control  session.Source // what the screen's actions go to, if it isn't the source itself
+	limit      time.Duration // end after so long; 0: when the user ends it
+	every      time.Duration // between ticks; 0: a second
+	progress   bool          // tell on stderr how it goes with the probes
+	readOnly   bool
+	force      bool
+	propose    time.Duration           // how long the screen proposes to enforce
+	control    session.Source          // what the screen's actions go to, if it isn't the source itself
+	record     func(file string) error // starts a recording; nil: it can't
+	candidates []*policy.Policy        // what the session began with, for edits
 	// ready, if set, runs once the first probe is live, before the screen
 	// opens and beside the lines. Its error ends the session.
 	ready func(ctx context.Context, st *store.Store) error
@@ -110,7 +113,7 @@ func (g *globals) screen(ctx context.Context, stop context.CancelFunc, p *pump) 
 		}
 	}()
 	return tui.Run(ctx, tui.Options{
-		Snapshots: p.st, Actions: &actions{source: p.v.control, store: p.st, readOnly: p.v.readOnly, force: p.v.force},
+		Snapshots: p.st, Actions: &actions{source: p.v.control, store: p.st, readOnly: p.v.readOnly, force: p.v.force, drafts: p.v.candidates, record: p.v.record},
 		StartPage: p.v.page, Title: p.v.title, EnforceFor: p.v.propose,
 		Parse: func(s string) (func(*flow.Event) bool, error) { return store.ParseFilter(s, p.st.Labels) },
 	})

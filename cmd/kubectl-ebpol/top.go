@@ -86,7 +86,7 @@ func (c *topCommand) run(ctx context.Context) error {
 	}
 	return c.runRecorded(ctx, s, &c.flags, view{
 		page: "top", title: c.target.String(), screen: c.screen, lines: &table{out: lines.New(c.Out, c.format), w: c.Out, format: c.format, by: c.by},
-		limit: c.flags.limit, every: c.interval, progress: true, readOnly: c.flags.readOnly, header: store.Options{Source: c.sourceName()},
+		limit: c.flags.limit, every: c.interval, progress: true, readOnly: c.flags.readOnly, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
 	})
 }
 

@@ -83,6 +83,6 @@ func (c *traceCommand) run(ctx context.Context) error {
 	}
 	return c.runRecorded(ctx, s, &c.flags, view{
 		page: "flows", title: c.target.String(), screen: c.screen, lines: eachEvent{lines.New(c.Out, c.format), c.noise},
-		limit: c.flags.limit, progress: true, readOnly: c.flags.readOnly, header: store.Options{Source: c.sourceName()},
+		limit: c.flags.limit, progress: true, readOnly: c.flags.readOnly, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
 	})
 }

@@ -288,6 +288,9 @@ func (s *Store) health() Health {
 	if w := s.names.ledger.World(); w != nil {
 		h.Scope = w.Scope
 	}
+	if s.opt.Requests != nil {
+		h.Requests = s.opt.Requests()
+	}
 	for _, n := range s.nodes {
 		if n.row.Phase == "live" {
 			h.NodesLive++

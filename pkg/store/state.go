@@ -18,6 +18,8 @@ type Options struct {
 	Limits
 	Source string // "cluster CONTEXT", "this machine", "recording FILE"
 	Replay bool
+	// Requests says how many requests the session has sent to the API server; nil: it has none.
+	Requests func() uint64
 }
 
 const (

@@ -196,6 +196,7 @@ type Health struct {
 	Replay                bool
 	Scope                 []string // namespaces seen, if not all
 	NotEvaluated          int      // policies of kinds that aren't judged
+	Requests              uint64   // sent to the API server so far
 }
 
 // Limits bound memory. The zero value means the defaults in brackets.
