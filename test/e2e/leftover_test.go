@@ -45,10 +45,10 @@ func nothingLeft(t *testing.T, w *world) {
 // attached lists the programs and filters in the network namespace that has
 // an address.
 const attached = `for n in $(ip netns list | cut -d' ' -f1); do
-	ip -n $n addr | grep -qF ' %s/' || continue
-	ip netns exec $n bpftool net show | grep -E 'tcx|clsact|tc/'
-	for d in eth0; do for h in ingress egress; do tc -n $n filter show dev $d $h; done; done
-done; true`
+	ip -n $n addr 2>/dev/null | grep -qF ' %s/' || continue
+	ip netns exec $n bpftool net show 2>/dev/null | grep -E 'tcx|clsact|tc/'
+	for d in eth0; do for h in ingress egress; do tc -n $n filter show dev $d $h 2>/dev/null; done; done
+done; true` // other tests' namespaces may go while it looks
 
 // others selects the probes of sessions that don't run now: those of the tests.
 func others(t *testing.T) string {
