@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package matrix
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+)
+
+// manyPorts bounds the columns of one destination.
+const manyPorts = 24
+
+// ports are those that a workload is known by: of its containers, of services
+// that lead to it, and of rules that are about it. None: one that no rule
+// names, which stands for any.
+func (b *builder) ports(e End) []Port {
+	if len(b.in.Ports) > 0 {
+		return b.in.Ports
+	}
+	var out []Port
+	add := func(p Port) {
+		i := slices.IndexFunc(out, func(o Port) bool { return o.Protocol == p.Protocol && o.Number == p.Number })
+		switch {
+		case i < 0 && len(out) < manyPorts:
+			out = append(out, p)
+		case i >= 0 && out[i].Name == "":
+			out[i].Name = p.Name
+		}
+	}
+	for _, pod := range e.pods {
+		for _, p := range pod.Ports {
+			add(Port{p.Protocol, p.Number, p.Name})
+		}
+		for _, p := range pod.Probes {
+			add(Port{p.Protocol, p.Number, p.Name})
+		}
+	}
+	b.servicePorts(e, add)
+	b.rulePorts(e, add)
+	if len(out) == 0 {
+		out = append(out, Port{flow.TCP, 80, ""})
+	}
+	slices.SortFunc(out, func(a, b Port) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Number, b.Number))
+	})
+	return out
+}
+
+func (b *builder) servicePorts(e End, add func(Port)) {
+	for _, s := range b.in.World.Services {
+		if s.Namespace != e.Namespace {
+			continue
+		}
+		for i := range s.Ports {
+			for _, backend := range s.Ports[i].Backends {
+				if slices.ContainsFunc(e.pods, func(p *identity.Pod) bool { return slices.Contains(p.IPs, backend.IP) }) {
+					add(Port{s.Ports[i].Protocol, backend.Port, ""})
+				}
+			}
+		}
+	}
+}
+
+// rulePorts are those that ingress rules for the workload, and egress rules
+// to it, name by number; of a range the first.
+func (b *builder) rulePorts(e End, add func(Port)) {
+	pick := func(r *policy.Rule) {
+		for _, p := range r.Ports {
+			if p.Name == "" && !p.All() {
+				add(Port{p.Protocol, p.From, ""})
+			}
+		}
+	}
+	pod := e.pods[0]
+	for _, p := range slices.Concat(b.in.Current, b.in.Candidate) {
+		if b.view.Selects(&p.Subject, pod) {
+			for i := range p.Ingress {
+				pick(&p.Ingress[i])
+			}
+		}
+		for i := range p.Egress {
+			r := &p.Egress[i]
+			if slices.ContainsFunc(r.Peers, func(peer policy.Peer) bool { return peer.Kind == policy.PodPeer && b.view.SelectsPeer(&peer, pod) }) {
+				pick(r)
+			}
+		}
+	}
+}
+
+// outsidePort is what is asked of the world outside.
+func (b *builder) outsidePort() Port {
+	if len(b.in.Ports) > 0 {
+		return b.in.Ports[0]
+	}
+	return Port{flow.TCP, 443, ""}
+}
