@@ -337,8 +337,11 @@ func TestGone(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for _, o := range []Options{
-		{Image: "x", Session: "ab"}, {Image: "", Session: "abcd"}, {Image: "a b", Session: "abcd"},
-		{Image: "x", Session: "abcd", Namespace: "Kube System"}, {Image: "x", Session: "abcd", Deadline: time.Second},
+		{Image: "x", Session: "ab"},
+		{Image: "", Session: "abcd"},
+		{Image: "a b", Session: "abcd"},
+		{Image: "x", Session: "abcd", Namespace: "Kube System"},
+		{Image: "x", Session: "abcd", Deadline: time.Second},
 	} {
 		if _, err := New(nil, nil, o); err == nil {
 			t.Errorf("%+v was taken", o)

@@ -36,7 +36,7 @@ func (p *Probe) Node() string { return p.node }
 func (p *Probe) Err() error {
 	pod, _, err := p.d.current(p.node)
 	if err != nil {
-		return nil // not told any more
+		return nil //nolint:nilerr // not told any more
 	}
 	if pod == nil || pod.UID != p.pod.UID {
 		return &goneError{p.node, "its pod was deleted"}

@@ -90,7 +90,7 @@ func TestProbeKilled(t *testing.T) {
 	probe := newestProbe(t, env.nodes[0])
 	onNode(t, env.nodes[0], "sh", "-c", fmt.Sprintf(`for p in /proc/[0-9]*; do
 		grep -q %s $p/cgroup 2>/dev/null && grep -q ebpol-probe $p/cmdline && kill -9 ${p#/proc/}; done; true`, probe.UID))
-	err, text := r.wait(30 * time.Second)
+	text, err := r.wait(30 * time.Second)
 	if err == nil || !strings.Contains(text, "gone") {
 		t.Errorf("error %v, stderr:\n%s", err, text)
 	}

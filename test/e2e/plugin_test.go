@@ -165,7 +165,7 @@ func (r *run) all(fits func(line) bool) []line {
 }
 
 // wait returns how the plugin ended, and what it said on stderr.
-func (r *run) wait(limit time.Duration) (error, string) {
+func (r *run) wait(limit time.Duration) (stderr string, err error) {
 	r.t.Helper()
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
@@ -174,7 +174,7 @@ func (r *run) wait(limit time.Duration) (error, string) {
 		ended, err, more, text := r.ended, r.err, r.more, r.stderr.String()
 		r.mu.Unlock()
 		if ended {
-			return err, text
+			return text, err
 		}
 		select {
 		case <-more:
@@ -188,10 +188,10 @@ func (r *run) wait(limit time.Duration) (error, string) {
 func (r *run) interrupt() {
 	r.t.Helper()
 	if err := r.cmd.Process.Signal(syscall.SIGINT); errors.Is(err, os.ErrProcessDone) {
-		r.wait(time.Second)
+		_, _ = r.wait(time.Second)
 		return
 	}
-	r.wait(20 * time.Second)
+	_, _ = r.wait(20 * time.Second)
 }
 
 // kill is kill -9.
@@ -200,7 +200,7 @@ func (r *run) kill() {
 	if err := r.cmd.Process.Kill(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.wait(10 * time.Second)
+	_, _ = r.wait(10 * time.Second)
 }
 
 // locked is stderr, readable while it is written.
@@ -216,7 +216,7 @@ func (l *locked) Write(b []byte) (int, error) {
 func refused(t *testing.T, limit time.Duration, args []string, words ...string) time.Duration {
 	t.Helper()
 	r := plugin(t, args...)
-	err, text := r.wait(slack * limit)
+	text, err := r.wait(slack * limit)
 	took := time.Since(r.start)
 	if err == nil {
 		t.Errorf("%v ended well", args)
