@@ -28,7 +28,6 @@ type drops struct {
 	maps    bpf.DropMaps
 	vars    bpf.DropVariables
 	trace   *ebpf.Program
-	symbol  *ebpf.Program // nil: addresses stay numbers, unless kallsyms can be read
 	link    link.Link
 	ring    *ringbuf.Reader
 	reasons map[uint32]string

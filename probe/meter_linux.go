@@ -96,9 +96,9 @@ func (m *meter) stats() []*wire.ProgramStats {
 
 // Stats implements [serve.Probe].
 func (p *Probe) Stats() *wire.Stats {
-	fill, open := p.kernel.RingFill(), 0
+	fill := p.kernel.RingFill()
 	p.mu.Lock()
-	open = p.kernel.Open()
+	open := p.kernel.Open()
 	p.mu.Unlock()
 	return &wire.Stats{
 		RssBytes: rss(), MapBytes: p.kernel.MapBytes() + p.drops.mapBytes(), Programs: p.meter.stats(),

@@ -90,7 +90,7 @@ func (c *changes) End(s *store.Store) error {
 	}
 	w := c.errOut
 	fmt.Fprintf(w, "\nwatched %d pods on %d nodes for %s: %d flows judged, %d would be denied, %d would be allowed\n",
-		sum.Pods, sum.Nodes, (time.Duration(sum.Seconds * float64(time.Second))).Round(time.Second), sum.Flows, sum.WouldDeny, sum.WouldAllow)
+		sum.Pods, sum.Nodes, time.Duration(sum.Seconds*float64(time.Second)).Round(time.Second), sum.Flows, sum.WouldDeny, sum.WouldAllow)
 	for _, p := range sum.Policies {
 		name := p.Name
 		if p.Namespace != "" {

@@ -32,6 +32,8 @@ type Running struct {
 	notes   []string
 }
 
+var errEnded = errors.New("its process is gone")
+
 // process is a pod's process.
 type process struct {
 	cmd    *exec.Cmd
@@ -124,8 +126,7 @@ func (r *Running) startPod(self string, a *Actor, s *script) (<-chan error, erro
 		if err == nil && line == "ready\n" {
 			ready <- nil
 		}
-		err = cmd.Wait()
-		ready <- fmt.Errorf("pod %q of the demo ended early: %v: %s", a.Key(), err, p.stderr)
+		ready <- fmt.Errorf("pod %q of the demo ended early: %w: %s", a.Key(), errors.Join(errEnded, cmd.Wait()), p.stderr)
 	}()
 	if err := json.NewEncoder(p.stdin).Encode(s); err != nil {
 		return nil, fmt.Errorf("pod %q: %w: %s", a.Key(), err, p.stderr)

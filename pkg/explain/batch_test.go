@@ -80,11 +80,15 @@ func shopWorld(t testing.TB) (*identity.World, []*policy.Policy) {
 func TestLines(t *testing.T) {
 	w, policies := shopWorld(t)
 	for _, c := range []struct{ query, want string }{
-		{`{"id":"1","from":"shop/cart","to":"shop/db","protocol":"TCP","port":5432}`,
-			`{"id":"1","verdict":"allow","ingress":{"verdict":"allow","rule":{"kind":"NetworkPolicy","namespace":"shop","name":"db","index":0}},"egress":{"verdict":"allow"}}`},
+		{
+			`{"id":"1","from":"shop/cart","to":"shop/db","protocol":"TCP","port":5432}`,
+			`{"id":"1","verdict":"allow","ingress":{"verdict":"allow","rule":{"kind":"NetworkPolicy","namespace":"shop","name":"db","index":0}},"egress":{"verdict":"allow"}}`,
+		},
 		{`{"id":{"n":2},"from":"shop/web","to":"10.0.1.3","port":"pg"}`, `"error":"port \"pg\": \"10.0.1.3\" has no port of that name and protocol TCP"`},
-		{`{"id":3,"from":"shop/web","to":"shop/db","port":"pg"}`,
-			`{"id":3,"verdict":"deny","ingress":{"verdict":"deny","isolatedBy":[{"kind":"NetworkPolicy","namespace":"shop","name":"db"}]},"egress":{"verdict":"allow"}}`},
+		{
+			`{"id":3,"from":"shop/web","to":"shop/db","port":"pg"}`,
+			`{"id":3,"verdict":"deny","ingress":{"verdict":"deny","isolatedBy":[{"kind":"NetworkPolicy","namespace":"shop","name":"db"}]},"egress":{"verdict":"allow"}}`,
+		},
 		{`{"id":4,"from":"8.8.8.8","to":"shop/db","protocol":"udp","port":53}`, `"egress":{"verdict":"allow","reason":"no pod of this cluster"}`},
 		{`{"id":5,"from":"shop/carts","to":"shop/db","port":80}`, `did you mean one of`},
 		{`{"id":6,"from":"shop/cart","to":"shop/db","port":70000}`, `must be between 0 and 65535`},

@@ -70,8 +70,10 @@ func (b *Batch) patch(p policy.Packet, end *policy.End, misses []policy.Miss) *P
 		}
 	}
 	peer, written := b.peerFor(target, peerIP)
-	rule := policy.Rule{Index: len(target.Rules(end.Direction)), Action: policy.Accept, Peers: []policy.Peer{peer},
-		Ports: []policy.Port{{Protocol: p.Protocol, From: port, To: port}}}
+	rule := policy.Rule{
+		Index: len(target.Rules(end.Direction)), Action: policy.Accept, Peers: []policy.Peer{peer},
+		Ports: []policy.Port{{Protocol: p.Protocol, From: port, To: port}},
+	}
 	if !b.works(p, end.Direction, target, rule) {
 		return nil
 	}

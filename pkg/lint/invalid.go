@@ -15,7 +15,7 @@ func InvalidOf(err error) (faults []Invalid, rest error) {
 	var others []error
 	var walk func(error)
 	walk = func(err error) {
-		if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the tree is walked by hand
+		if many, ok := err.(interface{ Unwrap() []error }); ok { // the tree is walked by hand
 			for _, e := range many.Unwrap() {
 				walk(e)
 			}

@@ -93,8 +93,10 @@ func newLinter(in Input) *linter {
 	if in.World == nil {
 		in.World = &identity.World{}
 	}
-	l := &linter{in: in, view: policy.NewView(in.World), inside: map[string][]*identity.Pod{}, policies: slices.Clone(in.Policies),
-		network: map[string][]*policy.Policy{}, anybody: map[string]bool{}, mute: map[*identity.Pod][]flow.Protocol{}, told: map[flow.RuleKind]bool{}}
+	l := &linter{
+		in: in, view: policy.NewView(in.World), inside: map[string][]*identity.Pod{}, policies: slices.Clone(in.Policies),
+		network: map[string][]*policy.Policy{}, anybody: map[string]bool{}, mute: map[*identity.Pod][]flow.Protocol{}, told: map[flow.RuleKind]bool{},
+	}
 	slices.SortStableFunc(l.policies, policy.Compare)
 	for _, p := range l.policies {
 		if p.Tier == policy.Network {

@@ -90,7 +90,7 @@ func (s Set) lasting() Set {
 
 func diff[T comparable](old, new []T, compare func(a, b T) int) (put, del []T) {
 	for len(old) > 0 || len(new) > 0 {
-		order := 0
+		var order int
 		switch {
 		case len(old) == 0:
 			order = 1

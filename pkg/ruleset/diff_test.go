@@ -42,12 +42,12 @@ func drawRuleset(t *rapid.T, generation uint64) *Ruleset {
 			n := uint8(small("bits", 16))
 			r.PortRanges = append(r.PortRanges, PortRange{Set: id, Protocol: 6, Bits: n, Class: PortClass(small("class", 3))})
 		}
-		for port := uint16(0); port < 3; port++ {
+		for port := range uint16(3) {
 			if rapid.Bool().Draw(t, "has port") {
 				r.Ports = append(r.Ports, Port{Set: id, Protocol: 6, Port: port, Class: PortClass(small("class", 3))})
 			}
 		}
-		for c := ClassID(0); c < 3; c++ {
+		for c := range ClassID(3) {
 			if rapid.Bool().Draw(t, "has match") {
 				m := Match{Set: id, Peer: c, Ports: PortClass(small("class", 3))}
 				m.Bits.Add(small("bit", Bits-1))

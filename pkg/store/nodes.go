@@ -101,8 +101,10 @@ func (l Loss) since(old Loss) string {
 		name string
 		grew bool
 	}{
-		{"ring buffer full", l.Ring > old.Ring}, {"thinned to the stream's budget", l.Thinned > old.Thinned},
-		{"connection table full", l.Table > old.Table}, {"resend buffer overrun", l.Resent > old.Resent},
+		{"ring buffer full", l.Ring > old.Ring},
+		{"thinned to the stream's budget", l.Thinned > old.Thinned},
+		{"connection table full", l.Table > old.Table},
+		{"resend buffer overrun", l.Resent > old.Resent},
 	} {
 		if c.grew {
 			parts = append(parts, c.name)

@@ -358,7 +358,9 @@ func TestPolicyHits(t *testing.T) {
 func TestHostileFramesAreBounded(t *testing.T) {
 	s := newSession(Limits{})
 	for _, f := range []*wire.Flow{
-		{}, {Id: 1, Kind: wire.Flow_CLOSE}, {Id: 2, Endpoint: 9, Direction: 9, LocalIp: []byte{1}, PeerIp: nil},
+		{},
+		{Id: 1, Kind: wire.Flow_CLOSE},
+		{Id: 2, Endpoint: 9, Direction: 9, LocalIp: []byte{1}, PeerIp: nil},
 		toDB(3, func(f *wire.Flow) { f.Set, f.Bit, f.Verdict = 999, 4_000_000_000, 77 }),
 		toDB(4, func(f *wire.Flow) { f.Bit = 200 }),
 	} {

@@ -173,7 +173,7 @@ func (k *Kernel) bump() error {
 // kernel can't, their next packet does.
 func (k *Kernel) judgeAgain() error {
 	if k.noAgain != nil {
-		return nil
+		return nil //nolint:nilerr // see above: their next packet does
 	}
 	_, err := k.objects.EbpolJudgeAgain.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
 	return err

@@ -174,7 +174,7 @@ var blocks = []string{
 // Packet draws a packet between addresses that mean something, mostly.
 func Packet(t *rapid.T, w *identity.World) policy.Packet {
 	v4 := rapid.IntRange(0, 2).Draw(t, "family") != 0
-	var ips, ports = addresses(w, v4)
+	ips, ports := addresses(w, v4)
 	p := policy.Packet{
 		Source:      rapid.SampledFrom(ips).Draw(t, "source"),
 		Destination: rapid.SampledFrom(ips).Draw(t, "destination"),
