@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/kube"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
@@ -23,10 +25,15 @@ probe dies, traffic is free again within ten seconds, with nobody's help.
 
 First it watches the traffic for a moment and shows which live connections
 would be cut; then it asks. What would cut off kube-system, DNS or the API
-server is refused, unless you say --force.`
+server is refused, unless you say --force.
+
+With --cluster-policies it enforces every policy that the cluster has, and
+those that it gets meanwhile, on all nodes: on a network that enforces none,
+this shows what a policy engine would do.`
 
 const enforceExample = `  kubectl ebpol enforce -f deny.yaml --for 10m
-  kubectl ebpol enforce -f deny.yaml --for 1m --yes -o json   # in a script`
+  kubectl ebpol enforce -f deny.yaml --for 1m --yes -o json   # in a script
+  kubectl ebpol enforce --cluster-policies --for 1h           # be the policy engine`
 
 type enforceCommand struct {
 	*globals
@@ -36,6 +43,7 @@ type enforceCommand struct {
 	list      []*policy.Policy
 	total     time.Duration
 	force     bool
+	engine    bool
 	format    lines.Format
 	screen    bool
 }
@@ -43,7 +51,7 @@ type enforceCommand struct {
 func newEnforce(g *globals) *cobra.Command {
 	c := &enforceCommand{globals: g}
 	cmd := &cobra.Command{
-		Use:     "enforce -f FILE | -k FOLDER --for 10m",
+		Use:     "enforce -f FILE | -k FOLDER | --cluster-policies --for 10m",
 		GroupID: "live",
 		Short:   "Drop what policies deny, under a lease",
 		Long:    enforceLong,
@@ -59,6 +67,7 @@ func newEnforce(g *globals) *cobra.Command {
 	c.flags.add(cmd)
 	c.policies.add(cmd)
 	cmd.Flags().DurationVar(&c.total, "for", 0, "how long in all; required")
+	cmd.Flags().BoolVar(&c.engine, "cluster-policies", false, "all policies of the cluster, on all nodes")
 	cmd.Flags().BoolVar(&c.force, "force", false, "even if it cuts off kube-system, DNS or the API server")
 	return cmd
 }
@@ -74,8 +83,8 @@ func (c *enforceCommand) complete(ctx context.Context) (err error) {
 		return errors.New("say how long with --for, such as --for 10m")
 	case c.total > session.MaxEnforce:
 		return fmt.Errorf("--for %s: at most %s; what shall last is applied to the cluster, not enforced from here", c.total, session.MaxEnforce)
-	case len(c.policies.files) == 0 && c.policies.kustomize == "":
-		return errors.New("no policy given: use -f FILE or -k FOLDER")
+	case c.engine == (len(c.policies.files) != 0 || c.policies.kustomize != ""):
+		return errors.New("say which policies: either -f FILE or -k FOLDER, or --cluster-policies")
 	case !c.onTerminal() && !c.flags.yes:
 		return errors.New("enforce asks before it cuts anything, and nobody can be asked without a terminal; add --yes if you mean it")
 	}
@@ -83,12 +92,27 @@ func (c *enforceCommand) complete(ctx context.Context) (err error) {
 	if c.namespace, _, err = c.config.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return err
 	}
-	c.list, err = c.policies.read(ctx, c.globals, c.namespace)
+	if !c.engine {
+		c.list, err = c.policies.read(ctx, c.globals, c.namespace)
+	}
 	return err
 }
 
+func (c *enforceCommand) open(ctx context.Context) (*liveSession, error) {
+	if !c.engine {
+		s, _, err := c.openForPolicies(ctx, &c.flags, &c.policies, c.list, c.namespace)
+		return s, err
+	}
+	return c.openLive(ctx, &c.flags, wanted{
+		everywhere: true, unchosen: session.Enforced,
+		pods: func(*kube.Watcher) (func(*identity.Pod) bool, error) {
+			return func(p *identity.Pod) bool { return !p.HostNetwork }, nil
+		},
+	})
+}
+
 func (c *enforceCommand) run(ctx context.Context) error {
-	s, _, err := c.openForPolicies(ctx, &c.flags, &c.policies, c.list, c.namespace)
+	s, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,6 +130,10 @@ func (c *enforceCommand) start(ctx context.Context, s *liveSession, st *store.St
 	for _, p := range c.list {
 		modes[session.KeyOf(p)] = session.Enforced
 	}
+	what := fmt.Sprintf("%d policies", len(c.list))
+	if c.engine {
+		what = "all policies of the cluster"
+	}
 	fmt.Fprintf(c.ErrOut, "watching the traffic for %s\n", watched)
 	select {
 	case <-ctx.Done():
@@ -119,7 +147,7 @@ func (c *enforceCommand) start(ctx context.Context, s *liveSession, st *store.St
 	}
 	c.showCuts(rows)
 	if !c.flags.yes {
-		if err := c.confirm(fmt.Sprintf("%d policies will be enforced for %s", len(c.list), c.total), "enforce"); err != nil {
+		if err := c.confirm(fmt.Sprintf("%s will be enforced for %s", what, c.total), "enforce"); err != nil {
 			return err
 		}
 	}

@@ -64,6 +64,8 @@ type wanted struct {
 	target     kube.Target
 	candidates []*policy.Policy
 	modes      map[session.PolicyKey]session.Mode
+	unchosen   session.Mode // of the cluster's policies that modes doesn't name; zero: dry-run
+	everywhere bool         // a probe on each node from the start, also where no pod is yet
 	// pods, if set, replaces the target's choice.
 	pods func(w *kube.Watcher) (func(*identity.Pod) bool, error)
 }
@@ -129,6 +131,9 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 		fmt.Fprintf(g.ErrOut, "warning: %s\n", oneLine(errors.New(problem)))
 	}
 	nodes := nodesOf(s.watcher.State().World, match)
+	if want.everywhere {
+		nodes = slices.Sorted(maps.Keys(s.watcher.State().World.Nodes))
+	}
 	if len(nodes) == 0 {
 		return nil, fmt.Errorf("%s: none of the pods runs on a node yet; see kubectl get pods -o wide", &want.target)
 	}
@@ -152,7 +157,7 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 	}
 	s.Live, err = session.NewLive(ctx, session.Config{
 		Cluster: s.watcher, NewCompiler: newCompiler, Probes: probes, Session: name, Program: "kubectl-ebpol " + version.String(),
-		ReadOnly: f.readOnly, Select: match, Candidates: want.candidates, Modes: want.modes,
+		ReadOnly: f.readOnly, Select: match, Candidates: want.candidates, Modes: want.modes, Unchosen: want.unchosen,
 		Options: &wire.Options{Drops: !f.noDrops},
 	})
 	if err != nil {

@@ -116,6 +116,10 @@ type Config struct {
 	// policy takes it out of the candidate set, for a file's leaves the
 	// cluster as it is.
 	Modes map[PolicyKey]Mode
+	// Unchosen is the mode of the cluster's policies that Modes doesn't name,
+	// those that come later too. The zero value means DryRun; Enforced makes
+	// the session the cluster's policy engine for as long as the lease runs.
+	Unchosen Mode
 
 	Options *wire.Options
 	Lease   time.Duration // 0: DefaultLease; renewed each second

@@ -89,6 +89,9 @@ func NewLive(ctx context.Context, cfg Config) (*Live, error) {
 	if cfg.Lease <= 0 {
 		cfg.Lease = DefaultLease
 	}
+	if cfg.Unchosen == Off {
+		cfg.Unchosen = DryRun
+	}
 	if cfg.Options == nil {
 		cfg.Options = &wire.Options{Drops: true}
 	}
@@ -232,7 +235,7 @@ func (l *Live) compile() (uint64, error) {
 		return 0, nil
 	}
 	state, nodes := l.state, maps.Clone(l.nodes)
-	list := choices(state.Policies, l.candidates, l.modes)
+	list := choices(state.Policies, l.candidates, l.modes, l.cfg.Unchosen)
 	l.mu.Unlock()
 
 	l.generation++

@@ -25,29 +25,32 @@ type choice struct {
 }
 
 // choices joins the cluster's policies with the candidates, in order of key.
-func choices(cluster, own []*policy.Policy, modes map[PolicyKey]Mode) []choice {
+// Those of the cluster that nobody chose a mode for have the given one.
+func choices(cluster, own []*policy.Policy, modes map[PolicyKey]Mode, unchosen Mode) []choice {
 	byKey := make(map[PolicyKey]*choice, len(cluster)+len(own))
 	at := func(p *policy.Policy) *choice {
 		k := KeyOf(p)
 		c := byKey[k]
 		if c == nil {
 			c = &choice{key: k, mode: DryRun}
-			if m, set := modes[k]; set {
-				c.mode = m
-			}
 			byKey[k] = c
 		}
 		return c
 	}
 	for _, p := range cluster {
-		at(p).cluster = p
+		c := at(p)
+		c.cluster, c.mode = p, unchosen
 	}
 	for _, p := range own {
 		at(p).own = p
 	}
 	out := make([]choice, 0, len(byKey))
 	for _, k := range slices.SortedFunc(maps.Keys(byKey), compareKeys) {
-		out = append(out, *byKey[k])
+		c := byKey[k]
+		if m, set := modes[k]; set {
+			c.mode = m
+		}
+		out = append(out, *c)
 	}
 	return out
 }
