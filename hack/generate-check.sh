@@ -20,4 +20,8 @@ if ! diff -rq "$copy.before" "$copy" -x .git -x bin -x .cache; then
 	echo "generated files in $root are out of date: run \"make generate\" and commit" >&2
 	exit 1
 fi
+if ! go mod tidy -diff; then
+	echo 'go.mod is not tidy: run "go mod tidy" and commit' >&2
+	exit 1
+fi
 echo "generated files are up to date"
