@@ -292,7 +292,7 @@ func (e *Env) policySentence(r *store.PolicyRow) string {
 	case r.Current:
 		return "In the cluster, but left out of the candidate: rows marked show what would change without it. d puts it back."
 	case r.Candidate && r.WouldDeny > 0:
-		return "Only tried: selects " + pods + ", would have denied " + part.Count(r.WouldDeny) + " flows so far, cut none. enter shows by which rule; e enforces under a lease, after listing what that would cut."
+		return "Only tried: selects " + pods + ", would have denied " + part.Count(r.WouldDeny) + " flows so far, cut none. e enforces under a lease, after listing what that would cut."
 	case r.Candidate:
 		return "Only tried: selects " + pods + ", would have denied nothing so far. Traffic that is rare (batch jobs) may not have happened yet."
 	}

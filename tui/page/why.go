@@ -393,7 +393,7 @@ func (p *Why) traffic(add func(...string)) {
 
 func (p *Why) span(first, last time.Time) string {
 	s := clock(first) + " UTC"
-	if !last.Equal(first) {
+	if clock(first) != clock(last) {
 		s = clock(first) + " to " + clock(last) + " UTC"
 	}
 	return s + " (" + part.Age(p.env.Now.Sub(last)) + " ago)"
