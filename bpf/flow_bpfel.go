@@ -245,6 +245,7 @@ const (
 	FlowVarForGo            = "for_go"
 	FlowVarLeaseUntil       = "lease_until"
 	FlowVarNoLinkHeader     = "no_link_header"
+	FlowVarServiceFilter    = "service_filter"
 	FlowVarWakeAbove        = "wake_above"
 )
 
@@ -319,11 +320,12 @@ type FlowMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowVariableSpecs struct {
-	Epoch        *ebpf.VariableSpec `ebpf:"epoch"`
-	ForGo        *ebpf.VariableSpec `ebpf:"for_go"`
-	LeaseUntil   *ebpf.VariableSpec `ebpf:"lease_until"`
-	NoLinkHeader *ebpf.VariableSpec `ebpf:"no_link_header"`
-	WakeAbove    *ebpf.VariableSpec `ebpf:"wake_above"`
+	Epoch         *ebpf.VariableSpec `ebpf:"epoch"`
+	ForGo         *ebpf.VariableSpec `ebpf:"for_go"`
+	LeaseUntil    *ebpf.VariableSpec `ebpf:"lease_until"`
+	NoLinkHeader  *ebpf.VariableSpec `ebpf:"no_link_header"`
+	ServiceFilter *ebpf.VariableSpec `ebpf:"service_filter"`
+	WakeAbove     *ebpf.VariableSpec `ebpf:"wake_above"`
 }
 
 // FlowObjects contains all objects after they have been loaded into the kernel.
@@ -385,11 +387,12 @@ func (m *FlowMaps) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowVariables struct {
-	Epoch        *ebpf.Variable `ebpf:"epoch"`
-	ForGo        *ebpf.Variable `ebpf:"for_go"`
-	LeaseUntil   *ebpf.Variable `ebpf:"lease_until"`
-	NoLinkHeader *ebpf.Variable `ebpf:"no_link_header"`
-	WakeAbove    *ebpf.Variable `ebpf:"wake_above"`
+	Epoch         *ebpf.Variable `ebpf:"epoch"`
+	ForGo         *ebpf.Variable `ebpf:"for_go"`
+	LeaseUntil    *ebpf.Variable `ebpf:"lease_until"`
+	NoLinkHeader  *ebpf.Variable `ebpf:"no_link_header"`
+	ServiceFilter *ebpf.Variable `ebpf:"service_filter"`
+	WakeAbove     *ebpf.Variable `ebpf:"wake_above"`
 }
 
 // FlowPrograms contains all programs after they have been loaded into the kernel.

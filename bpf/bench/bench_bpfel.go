@@ -40,6 +40,7 @@ const (
 	BenchVarForGo            = "for_go"
 	BenchVarLeaseUntil       = "lease_until"
 	BenchVarNoLinkHeader     = "no_link_header"
+	BenchVarServiceFilter    = "service_filter"
 	BenchVarWakeAbove        = "wake_above"
 )
 
@@ -117,11 +118,12 @@ type BenchMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchVariableSpecs struct {
-	Epoch        *ebpf.VariableSpec `ebpf:"epoch"`
-	ForGo        *ebpf.VariableSpec `ebpf:"for_go"`
-	LeaseUntil   *ebpf.VariableSpec `ebpf:"lease_until"`
-	NoLinkHeader *ebpf.VariableSpec `ebpf:"no_link_header"`
-	WakeAbove    *ebpf.VariableSpec `ebpf:"wake_above"`
+	Epoch         *ebpf.VariableSpec `ebpf:"epoch"`
+	ForGo         *ebpf.VariableSpec `ebpf:"for_go"`
+	LeaseUntil    *ebpf.VariableSpec `ebpf:"lease_until"`
+	NoLinkHeader  *ebpf.VariableSpec `ebpf:"no_link_header"`
+	ServiceFilter *ebpf.VariableSpec `ebpf:"service_filter"`
+	WakeAbove     *ebpf.VariableSpec `ebpf:"wake_above"`
 }
 
 // BenchObjects contains all objects after they have been loaded into the kernel.
@@ -183,11 +185,12 @@ func (m *BenchMaps) Close() error {
 //
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchVariables struct {
-	Epoch        *ebpf.Variable `ebpf:"epoch"`
-	ForGo        *ebpf.Variable `ebpf:"for_go"`
-	LeaseUntil   *ebpf.Variable `ebpf:"lease_until"`
-	NoLinkHeader *ebpf.Variable `ebpf:"no_link_header"`
-	WakeAbove    *ebpf.Variable `ebpf:"wake_above"`
+	Epoch         *ebpf.Variable `ebpf:"epoch"`
+	ForGo         *ebpf.Variable `ebpf:"for_go"`
+	LeaseUntil    *ebpf.Variable `ebpf:"lease_until"`
+	NoLinkHeader  *ebpf.Variable `ebpf:"no_link_header"`
+	ServiceFilter *ebpf.Variable `ebpf:"service_filter"`
+	WakeAbove     *ebpf.Variable `ebpf:"wake_above"`
 }
 
 // BenchPrograms contains all programs after they have been loaded into the kernel.

@@ -187,6 +187,13 @@ static __always_inline const struct peer *peer_of(const struct tuple *t)
 	}
 }
 
+static __always_inline bool maybe_service(const struct addr *a)
+{
+	__u32 bit = ((a->word[3] ^ a->word[2] ^ a->word[1]) * 0x9e3779b1U) >> 20;
+
+	return service_filter[bit / 64 & (SERVICE_FILTER_WORDS - 1)] & (1ULL << (bit & 63));
+}
+
 /* judge: direction is who opened the connection, not where the packet goes. */
 __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 direction, struct judgement *j)
 {
@@ -218,7 +225,7 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 	port = q.has_ports ? (egress ? t->peer_port : t->local_port) : 0;
 	key.set = id;
 	service = NULL;
-	if (egress) {
+	if (egress && maybe_service(&t->peer)) {
 		struct service_key sk = { .addr = t->peer, .port = bpf_ntohs(port), .protocol = t->protocol };
 
 		service = bpf_map_lookup_elem(&services, &sk);

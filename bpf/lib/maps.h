@@ -125,6 +125,10 @@ volatile __u32 epoch = 1;
 /* Boottime nanoseconds until which enforcement bites. 0: it doesn't. */
 volatile __u64 lease_until;
 
+/* Which addresses may be a service's, as bits of a hash: most packets to pods
+ * are spared a look-up in services. Bits are only ever added while it lives. */
+volatile __u64 service_filter[SERVICE_FILTER_WORDS];
+
 /* How full the ring may be before user space is woken, in bytes. */
 const volatile __u32 wake_above = 1 << 18;
 

@@ -33,6 +33,9 @@ enum peer_flags {
 /* pkg/ruleset.ServicePorts */
 #define SERVICE_PORTS 0xffff
 
+/* Size of the filter in maps.h; its bit for an address is service_bit. */
+#define SERVICE_FILTER_WORDS 64
+
 /* pkg/ruleset.Words */
 #define WORDS 4
 

@@ -73,7 +73,7 @@ func Open(o Options) (*Kernel, error) {
 	if err := k.load(); err != nil {
 		return nil, explain(err)
 	}
-	k.tables = tables{maps: &k.objects.FlowMaps, used: make(map[*ebpf.Map]uint32), local: make(map[netip.Addr]*local)}
+	k.tables = tables{maps: &k.objects.FlowMaps, used: make(map[*ebpf.Map]uint32), local: make(map[netip.Addr]*local), setFilter: k.objects.ServiceFilter.Set}
 	k.scanner.init(&k.objects.FlowMaps)
 	return k, nil
 }

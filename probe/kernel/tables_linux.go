@@ -24,6 +24,8 @@ type tables struct {
 	generation uint64
 	used       map[*ebpf.Map]uint32
 	local      map[netip.Addr]*local
+	filter     [64]uint64 // of service addresses, as the programs have it
+	setFilter  func(any) error
 }
 
 // local is an address that is watched, judged, or both.
@@ -143,7 +145,25 @@ func lookup(e entry) error {
 	return err
 }
 
+// filterServices lets the programs look for these services: before they are
+// there. Bits stay when services go, until a ruleset comes whole.
+func (t *tables) filterServices(list []ruleset.Service) error {
+	old := t.filter
+	for _, s := range list {
+		w := addr(s.IP).Word
+		bit := ((w[3] ^ w[2] ^ w[1]) * 0x9e3779b1) >> 20
+		t.filter[bit/64] |= 1 << (bit % 64)
+	}
+	if t.filter == old {
+		return nil
+	}
+	return t.setFilter(t.filter[:])
+}
+
 func (t *tables) write(d *ruleset.Delta, puts []entry) error {
+	if err := t.filterServices(d.PutServices); err != nil {
+		return err
+	}
 	for _, e := range puts {
 		if e.m == t.maps.Sets {
 			e.value = t.keepOther(e)
@@ -281,7 +301,8 @@ func (t *tables) sweep(d *ruleset.Delta, puts []entry) error {
 			return err
 		}
 	}
-	return nil
+	t.filter = [64]uint64{} // the services of before are gone
+	return t.filterServices(d.PutServices)
 }
 
 // keepOther is the set's value with the classes of other ports as they are.
