@@ -202,10 +202,7 @@ func Why(e *flow.Event) string {
 	if d := decided(e.Rule, e.IsolatedBy); d != "" {
 		return strings.TrimPrefix(by(d), " ")
 	}
-	if e.Type == flow.CloseEvent && e.Note != "" {
-		return text(e.Note)
-	}
-	return ""
+	return text(e.Note)
 }
 
 func by(who string) string {

@@ -19,8 +19,12 @@ func (s *Store) event(r *row, typ flow.EventType, at time.Time) flow.Event {
 	if typ == flow.CloseEvent {
 		e.Note = r.closeReason
 	}
-	if r.preex && typ == flow.FlowEvent {
+	switch {
+	case typ != flow.FlowEvent:
+	case r.preex:
 		e.Note = "open before the session began"
+	case r.direction == flow.Ingress && r.peerWho.name != "" && r.peerWho.name == r.localWho.node:
+		e.Note = "from the pod's own node, as kubelet's probes are: no policy can deny it"
 	}
 	return e
 }
