@@ -23,7 +23,7 @@ var plugin = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(scratch, "kubectl-ebpol")
-	if out, err := exec.Command("go", "build", "-o", path, "./cmd/kubectl-ebpol").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/kubectl-ebpol").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
