@@ -118,7 +118,11 @@ func (l *linter) matchesAnybody(peer *policy.Peer) bool {
 	key := peer.Namespace + "|" + peer.Namespaces.String() + "|" + peer.Pods.String()
 	known, ok := l.anybody[key]
 	if !ok {
-		known = slices.ContainsFunc(l.pods, func(pod *identity.Pod) bool { return l.view.SelectsPeer(peer, pod) })
+		candidates := l.pods
+		if peer.Namespace != "" {
+			candidates = l.inside[peer.Namespace]
+		}
+		known = slices.ContainsFunc(candidates, func(pod *identity.Pod) bool { return l.view.SelectsPeer(peer, pod) })
 		l.anybody[key] = known
 	}
 	return known
@@ -149,7 +153,7 @@ func (l *linter) nearNamespace(name string) string {
 	for n := range l.inside {
 		names = append(names, n)
 	}
-	if near := nearest.Of(name, slices.DeleteFunc(names, func(n string) bool { return n == name }), 1); len(near) > 0 {
+	if near := nearest.Of(name, slices.DeleteFunc(names, func(n string) bool { return n == name }), 1); len(near) > 0 && !numbered(near[0], name) {
 		return near[0]
 	}
 	return ""
@@ -174,18 +178,32 @@ func correct(s policy.Selector, objects []map[string]string) (was, is string) {
 		}
 		m := misses[0]
 		if !m.Lacks {
-			if near := nearest.Of(m.Has, m.Want, 1); len(near) > 0 {
+			if near := nearest.Of(m.Has, m.Want, 1); len(near) > 0 && !numbered(near[0], m.Has) {
 				return m.Key + "=" + near[0], m.Key + "=" + m.Has
 			}
 			continue
 		}
 		for _, key := range nearest.Of(m.Key, sorted(labels), 3) {
-			if slices.Contains(m.Want, labels[key]) {
+			if slices.Contains(m.Want, labels[key]) && !numbered(m.Key, key) {
 				return m.Key + "=" + labels[key], key + "=" + labels[key]
 			}
 		}
 	}
 	return "", ""
+}
+
+// numbered says whether two names differ in their numbers alone, such as db-1
+// and db-2: those are two things, not one and a slip.
+func numbered(a, b string) bool {
+	strip := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return -1
+			}
+			return r
+		}, s)
+	}
+	return a != b && strip(a) == strip(b)
 }
 
 // isolation asks what a policy isolates without saying so.

@@ -127,17 +127,18 @@ func Build(in Input) (*Matrix, error) {
 	if len(m.Rows) == 0 {
 		return nil, fmt.Errorf("there are no pods to ask about%s", inside(in.Namespace))
 	}
+	b.indexRules()
 	for _, e := range m.Rows {
 		for _, p := range b.ports(e) {
 			m.Columns = append(m.Columns, Column{e, p})
+		}
+		if err := tooMany(len(m.Rows), len(m.Columns)); err != nil {
+			return nil, err
 		}
 	}
 	out := End{IP: outside[0]}
 	m.Rows = append(m.Rows, out)
 	m.Columns = append(m.Columns, Column{out, b.outsidePort()})
-	if n := len(m.Rows) * len(m.Columns); n > most {
-		return nil, fmt.Errorf("%d workloads and %d ports are %d questions, more than %d: choose a namespace with -n, or ports with --port", len(m.Rows)-1, len(m.Columns)-1, n, most)
-	}
 	for _, from := range m.Rows {
 		row := make([]Cell, len(m.Columns))
 		for j, to := range m.Columns {
@@ -146,6 +147,13 @@ func Build(in Input) (*Matrix, error) {
 		m.Cells = append(m.Cells, row)
 	}
 	return m, nil
+}
+
+func tooMany(rows, columns int) error {
+	if rows*columns <= most {
+		return nil
+	}
+	return fmt.Errorf("%d workloads with %d ports or more are more than %d questions: choose a namespace with -n, or one port with --port", rows, columns, most)
 }
 
 func inside(namespace string) string {
@@ -159,6 +167,9 @@ type builder struct {
 	in                 Input
 	view               *policy.View
 	current, candidate *policy.Evaluator
+
+	ingress map[string][]*policy.Policy // that name ports, by namespace; "" is for those of the whole cluster
+	egress  map[string][]*policy.Rule   // that name ports, by the namespace of their peers; "" if that is not one
 }
 
 // kinds bounds how many kinds of pods of one workload are asked for.

@@ -65,6 +65,33 @@ func (b *builder) servicePorts(e End, add func(Port)) {
 	}
 }
 
+// indexRules sorts the rules that name ports by the namespaces they are about.
+func (b *builder) indexRules() {
+	b.ingress, b.egress = map[string][]*policy.Policy{}, map[string][]*policy.Rule{}
+	for _, p := range slices.Concat(b.in.Current, b.in.Candidate) {
+		if slices.ContainsFunc(p.Ingress, namesPorts) {
+			b.ingress[p.Subject.Namespace] = append(b.ingress[p.Subject.Namespace], p)
+		}
+		for i := range p.Egress {
+			r := &p.Egress[i]
+			if !namesPorts(*r) {
+				continue
+			}
+			var at []string
+			for _, peer := range r.Peers {
+				if peer.Kind == policy.PodPeer && !slices.Contains(at, peer.Namespace) {
+					at = append(at, peer.Namespace)
+					b.egress[peer.Namespace] = append(b.egress[peer.Namespace], r)
+				}
+			}
+		}
+	}
+}
+
+func namesPorts(r policy.Rule) bool {
+	return slices.ContainsFunc(r.Ports, func(p policy.Port) bool { return p.Name == "" && !p.All() })
+}
+
 // rulePorts are those that ingress rules for the workload, and egress rules
 // to it, name by number; of a range the first.
 func (b *builder) rulePorts(e End, add func(Port)) {
@@ -76,17 +103,16 @@ func (b *builder) rulePorts(e End, add func(Port)) {
 		}
 	}
 	pod := e.pods[0]
-	for _, p := range slices.Concat(b.in.Current, b.in.Candidate) {
+	for _, p := range slices.Concat(b.ingress[e.Namespace], b.ingress[""]) {
 		if b.view.Selects(&p.Subject, pod) {
 			for i := range p.Ingress {
 				pick(&p.Ingress[i])
 			}
 		}
-		for i := range p.Egress {
-			r := &p.Egress[i]
-			if slices.ContainsFunc(r.Peers, func(peer policy.Peer) bool { return peer.Kind == policy.PodPeer && b.view.SelectsPeer(&peer, pod) }) {
-				pick(r)
-			}
+	}
+	for _, r := range slices.Concat(b.egress[e.Namespace], b.egress[""]) {
+		if slices.ContainsFunc(r.Peers, func(peer policy.Peer) bool { return peer.Kind == policy.PodPeer && b.view.SelectsPeer(&peer, pod) }) {
+			pick(r)
 		}
 	}
 }
