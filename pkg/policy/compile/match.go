@@ -94,6 +94,105 @@ func (s *set) bitsOf(rules []int) (b ruleset.Bitmap) {
 	return b
 }
 
+// quick holds what makes matches of most sets a matter of a few words: each
+// rule has a bit of its own and its ports don't depend on the peer.
+type quick struct {
+	anyPeer ruleset.Bitmap
+	network ruleset.Bitmap            // rules of the NetworkPolicy tier
+	atoms   map[atomID]ruleset.Bitmap // rules by peer
+	ports   []ruleset.Bitmap          // rules by port class
+}
+
+// newQuick is nil for sets that need the long way: shared bits, contested
+// orders, port names that the peer's pod resolves.
+func (s *set) newQuick() *quick {
+	if s.parts.merge != mergeNothing || s.parts.tied || s.parts.direction == flow.Egress && len(s.parts.named) > 0 {
+		return nil
+	}
+	q := &quick{atoms: map[atomID]ruleset.Bitmap{}, ports: make([]ruleset.Bitmap, len(s.ports.classes))}
+	for i := range s.rules {
+		r := &s.rules[i]
+		if r.anyPeer {
+			q.anyPeer.Add(r.bit)
+		}
+		if r.tier == policy.Network {
+			q.network.Add(r.bit)
+		}
+		for _, list := range [][]atomID{r.pods, r.address} {
+			for _, a := range list {
+				b := q.atoms[a]
+				b.Add(r.bit)
+				q.atoms[a] = b
+			}
+		}
+		for k := range s.ports.classes {
+			if portMatches(&r.rule, &s.ports.classes[k], s.subject) {
+				q.ports[k].Add(r.bit)
+			}
+		}
+	}
+	return q
+}
+
+func (q *quick) asksAny(list []atomID) bool {
+	return slices.ContainsFunc(list, func(a atomID) bool { _, asked := q.atoms[a]; return asked })
+}
+
+// peers are the rules that a class's peers match, in the wide and the narrow
+// reading.
+func (q *quick) peers(k *class, atoms []atom) (wide, narrow ruleset.Bitmap) {
+	wide, narrow = q.anyPeer, q.anyPeer
+	for _, a := range k.address {
+		b := q.atoms[a]
+		or(&wide, b)
+		if !k.owned || atoms[a].peer.Internal || atoms[a].peer.Kind != policy.CIDRPeer {
+			or(&narrow, b)
+		}
+	}
+	for _, a := range k.self.atoms {
+		b := q.atoms[a]
+		or(&wide, b)
+		or(&narrow, b)
+	}
+	for i := range k.hosts {
+		for _, a := range k.hosts[i].atoms {
+			b := q.atoms[a]
+			and(&b, q.network)
+			or(&wide, b)
+		}
+	}
+	return wide, narrow
+}
+
+func or(b *ruleset.Bitmap, c ruleset.Bitmap) {
+	for w := range b {
+		b[w] |= c[w]
+	}
+}
+
+func and(b *ruleset.Bitmap, c ruleset.Bitmap) {
+	for w := range b {
+		b[w] &= c[w]
+	}
+}
+
+// appendMatches adds the entries of a class that aren't those of class 0.
+func (s *set) appendMatches(out []ruleset.Match, k *class, atoms []atom) []ruleset.Match {
+	if s.quick == nil {
+		return append(out, s.matches(k)...)
+	}
+	wide, narrow := s.quick.peers(k, atoms)
+	for i, ports := range s.quick.ports {
+		m := ruleset.Match{Set: s.ID, Peer: k.id, Ports: ruleset.PortClass(i), Bits: wide, Alt: narrow}
+		and(&m.Bits, ports)
+		and(&m.Alt, ports)
+		if m.Bits != s.base[i].Bits || m.Alt != s.base[i].Alt {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 // matches gives the entries of a class that aren't those of class 0.
 func (s *set) matches(k *class) []ruleset.Match {
 	var out []ruleset.Match

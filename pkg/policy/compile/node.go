@@ -17,12 +17,6 @@ type nodeState struct {
 	generation uint64
 	live       map[ruleset.SetID]bool
 	rows       map[ruleset.SetID]ruleset.Set // as they were written
-	matches    map[pair][]ruleset.Match
-}
-
-type pair struct {
-	set   ruleset.SetID
-	class ruleset.ClassID
 }
 
 // nodeBuild makes one node's ruleset.
@@ -53,7 +47,7 @@ func (o *Output) Node(name string) *ruleset.Ruleset {
 		Output: o, name: name, before: o.c.nodes[name],
 		state: &nodeState{
 			generation: o.in.Generation, live: map[ruleset.SetID]bool{},
-			rows: map[ruleset.SetID]ruleset.Set{}, matches: map[pair][]ruleset.Match{},
+			rows: map[ruleset.SetID]ruleset.Set{},
 		},
 		backers: map[*set]map[*identity.Pod]bool{}, used: map[atomID]bool{}, names: map[portAsk]bool{},
 		people: map[*identity.Pod]*class{}, seen: map[ruleset.ClassID]*class{0: {}},
@@ -222,65 +216,53 @@ func (b *nodeBuild) filtered(p *person) person {
 // addMatches writes the entries of each set with each class that one of its
 // rules names; the others are those of class 0.
 func (b *nodeBuild) addMatches() {
-	atomSets := map[atomID][]*set{}
-	nameSets := map[portAsk][]*set{}
+	byAtom := map[atomID][]*class{}
+	byName := map[portAsk][]*class{}
+	for _, k := range b.seen {
+		for _, a := range k.address {
+			byAtom[a] = append(byAtom[a], k)
+		}
+		for _, a := range k.self.atoms {
+			byAtom[a] = append(byAtom[a], k)
+		}
+		for _, n := range k.self.names {
+			byName[portAsk{n.name, n.asked}] = append(byName[portAsk{n.name, n.asked}], k)
+		}
+		for _, h := range k.hosts {
+			for _, a := range h.atoms {
+				byAtom[a] = append(byAtom[a], k)
+			}
+			for _, n := range h.names {
+				byName[portAsk{n.name, n.asked}] = append(byName[portAsk{n.name, n.asked}], k)
+			}
+		}
+	}
 	for _, s := range b.sets {
 		for _, m := range s.base {
 			m.Set = s.ID
 			b.match(m)
 		}
+		done := map[ruleset.ClassID]bool{}
+		add := func(list []*class) {
+			for _, k := range list {
+				if !done[k.id] {
+					done[k.id] = true
+					b.r.Matches = s.appendMatches(b.r.Matches, k, b.c.atoms)
+				}
+			}
+		}
 		for a := range s.podAt {
-			atomSets[a] = append(atomSets[a], s)
+			add(byAtom[a])
 		}
 		for a := range s.addrAt {
-			atomSets[a] = append(atomSets[a], s)
+			add(byAtom[a])
 		}
 		if s.parts.direction == flow.Egress {
 			for _, n := range s.parts.named {
-				nameSets[portAsk{n.name, n.protocol}] = append(nameSets[portAsk{n.name, n.protocol}], s)
+				add(byName[portAsk{n.name, n.protocol}])
 			}
 		}
 	}
-	for _, k := range b.seen {
-		if k.id == 0 {
-			continue
-		}
-		asking := map[*set]bool{}
-		add := func(list []*set) {
-			for _, s := range list {
-				asking[s] = true
-			}
-		}
-		for _, a := range k.address {
-			add(atomSets[a])
-		}
-		for _, p := range append([]person{k.self}, k.hosts...) {
-			for _, a := range p.atoms {
-				add(atomSets[a])
-			}
-			for _, n := range p.names {
-				add(nameSets[portAsk{n.name, n.asked}])
-			}
-		}
-		for s := range asking {
-			for _, m := range b.matchesOf(s, k) {
-				b.match(m)
-			}
-		}
-	}
-}
-
-// matchesOf is set.matches, kept from one generation to the next.
-func (b *nodeBuild) matchesOf(s *set, k *class) []ruleset.Match {
-	key := pair{s.ID, k.id}
-	out, known := b.state.matches[key]
-	if !known {
-		if out, known = b.before.matches[key]; !known {
-			out = s.matches(k)
-		}
-		b.state.matches[key] = out
-	}
-	return out
 }
 
 func (b *nodeBuild) match(m ruleset.Match) {

@@ -76,10 +76,12 @@ func (b *nodeBuild) serviceClass(at policy.ServiceAddress, service policy.Servic
 	var key []byte
 	var matches []ruleset.Match
 	for _, s := range b.egress {
-		readings := s.serviceReadings(at, address, ways, b.selves(s, service))
 		m := ruleset.Match{Set: s.ID, Ports: ruleset.ServicePorts}
-		var ok bool
-		m.Bits, m.Alt, ok = s.settle(readings)
+		selves := b.selves(s, service)
+		ok := b.quickService(&m, s, at, address, ways, selves)
+		if !ok {
+			m.Bits, m.Alt, ok = s.settle(s.serviceReadings(at, address, ways, selves))
+		}
 		row.Depends = row.Depends || !ok
 		if m.Bits == (ruleset.Bitmap{}) && m.Alt == (ruleset.Bitmap{}) {
 			continue
@@ -105,6 +107,33 @@ func (b *nodeBuild) serviceClass(at policy.ServiceAddress, service policy.Servic
 		}
 	}
 	return row
+}
+
+// quickService settles the common case: all backends look alike to the set,
+// no block of it covers any of them or the service's own address, and no pod
+// of the set backs it. Not ok: it is no such case.
+func (b *nodeBuild) quickService(m *ruleset.Match, s *set, at policy.ServiceAddress, address *class, ways []backend, selves map[*identity.Pod]bool) bool {
+	if s.quick == nil || len(selves) > 0 || s.quick.asksAny(address.address) {
+		return false
+	}
+	for i, w := range ways {
+		if s.quick.asksAny(w.class.address) {
+			return false
+		}
+		if i > 0 && w.class == ways[0].class && w.port == ways[0].port {
+			continue
+		}
+		wide, narrow := s.quick.peers(w.class, b.c.atoms)
+		ports := s.quick.ports[s.portClassOf(at.Protocol, w.port)]
+		and(&wide, ports)
+		and(&narrow, ports)
+		if i > 0 && (wide != m.Bits || narrow != m.Alt) {
+			return false
+		}
+		m.Bits, m.Alt = wide, narrow
+	}
+	// Two readings that aren't equal are only settled if one holds the other.
+	return m.Bits == m.Alt || s.onlyAllows(m.Bits, m.Alt)
 }
 
 // selves are the pods of a set that may reach themselves through a service.

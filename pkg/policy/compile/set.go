@@ -108,6 +108,7 @@ type set struct {
 	subject []portName      // ingress: the subject's named ports
 	base    []ruleset.Match // matches of class 0, by port class
 	hasAddr bool
+	quick   *quick // nil: matches take the long way
 }
 
 // setRule is a rule within a set.
@@ -365,4 +366,5 @@ func (s *set) index() {
 	}
 	s.Ranges = len(s.ports.ranges) > 0
 	s.base = s.matches(&class{})
+	s.quick = s.newQuick()
 }
