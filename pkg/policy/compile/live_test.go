@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile_test
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy/corpus/gen"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// change draws the next generation: a pod, a label, a policy, a mode.
+func change(t *rapid.T, g generation) generation {
+	w := *g.world
+	w.Pods, w.Namespaces = maps.Clone(w.Pods), maps.Clone(w.Namespaces)
+	out := generation{world: &w, modes: slices.Clone(g.modes)}
+	keys := slices.Sorted(maps.Keys(w.Pods))
+	key := rapid.SampledFrom(keys).Draw(t, "pod")
+	switch rapid.IntRange(0, 5).Draw(t, "change") {
+	case 0:
+		p := *w.Pods[key]
+		p.Labels = gen.Labels(t)
+		w.Pods[key] = &p
+	case 1:
+		delete(w.Pods, key)
+		if len(w.Pods) == 0 {
+			return g
+		}
+	case 2:
+		p := gen.Pod(t, rapid.IntRange(0, 9).Draw(t, "number"), len(w.Nodes))
+		for k, old := range w.Pods { // the address is taken over
+			if len(p.IPs) > 0 && slices.ContainsFunc(old.IPs, func(ip netip.Addr) bool { return slices.Contains(p.IPs, ip) }) && !old.HostNetwork {
+				delete(w.Pods, k)
+			}
+		}
+		w.Pods[p.Key()] = p
+	case 3:
+		name := rapid.SampledFrom(slices.Sorted(maps.Keys(w.Namespaces))).Draw(t, "namespace")
+		l := gen.Labels(t)
+		l["kubernetes.io/metadata.name"] = name
+		w.Namespaces[name] = &identity.Namespace{Name: name, Labels: l}
+	case 4:
+		m := compile.PolicyMode{Policy: gen.Policy(t, rapid.IntRange(0, 7).Draw(t, "policy")), Candidate: true, Current: rapid.Bool().Draw(t, "current")}
+		out.modes = slices.DeleteFunc(out.modes, func(o compile.PolicyMode) bool {
+			return o.Policy.Name == m.Policy.Name && o.Policy.Namespace == m.Policy.Namespace
+		})
+		out.modes = append(out.modes, m)
+	default:
+		if len(out.modes) > 0 {
+			i := rapid.IntRange(0, len(out.modes)-1).Draw(t, "toggled")
+			out.modes[i].Candidate = !out.modes[i].Candidate
+			out.modes[i].Enforced = out.modes[i].Candidate && rapid.Bool().Draw(t, "enforced")
+		}
+	}
+	return out
+}
+
+// While a delta is applied, step by step, a packet is judged as before the
+// change or as after it, and each set keeps its meaning.
+func TestLiveChanges(t *testing.T) {
+	check(t, cases(t)/200, func(t *rapid.T) {
+		g := draw(t)
+		c := compile.New()
+		before := compiled(t, c, 1, g)
+		rulesets := map[string]*ruleset.Ruleset{}
+		for name := range g.world.Nodes {
+			rulesets[name] = before.out.Node(name)
+		}
+		for n := range uint64(4) {
+			g = change(t, g)
+			after := compiled(t, c, n+2, g)
+			var packets []policy.Packet
+			for range 6 {
+				packets = append(packets, gen.Packet(t, g.world))
+			}
+			for _, p := range packets {
+				after.agree(t, p)
+			}
+			for name, old := range rulesets {
+				r := after.out.Node(name)
+				d, err := ruleset.Diff(old, r)
+				if err != nil {
+					t.Fatalf("node %s: %v", name, err)
+				}
+				between(t, name, old, r, d, packets)
+				rulesets[name] = r
+			}
+		}
+	})
+}
+
+// between applies the delta's steps to a copy of old and asks in between. A
+// change of several addresses at once may show part of them moved: what is
+// asked about has one peer, one endpoint and one service, so each look-up is
+// of before or of after.
+func between(t *rapid.T, node string, old, new *ruleset.Ruleset, d *ruleset.Delta, packets []policy.Packet) {
+	first, last := ruleset.NewTable(old), ruleset.NewTable(new)
+	state := *old
+	for step := 1; step <= 3; step++ {
+		switch step {
+		case 1:
+			state.Sets = put(state.Sets, d.PutSets, func(s ruleset.Set) any { return s.ID })
+			state.Ports = put(state.Ports, d.PutPorts, func(p ruleset.Port) any { return [3]any{p.Set, p.Protocol, p.Port} })
+			state.PortRanges = put(state.PortRanges, d.PutPortRanges, func(p ruleset.PortRange) any { return [4]any{p.Set, p.Protocol, p.Port, p.Bits} })
+			state.Matches = put(state.Matches, d.PutMatches, func(m ruleset.Match) any { return [3]any{m.Set, m.Peer, m.Ports} })
+		case 2:
+			state.Peers = put(state.Peers, d.PutPeers, func(p ruleset.Peer) any { return p.Prefix })
+			state.Services = put(state.Services, d.PutServices, func(s ruleset.Service) any { return [3]any{s.IP, s.Protocol, s.Port} })
+		case 3:
+			state.Endpoints = put(state.Endpoints, d.PutEndpoints, func(e ruleset.Endpoint) any { return e.IP })
+		}
+		table := ruleset.NewTable(&state)
+		for _, p := range packets {
+			for _, q := range []ruleset.Packet{
+				{Direction: flow.Egress, Protocol: p.Protocol, Local: p.Source, Peer: p.Destination, Port: p.Port},
+				{Direction: flow.Ingress, Protocol: p.Protocol, Local: p.Destination, Peer: p.Source, Port: p.Port},
+			} {
+				a, b, now := first.Judge(q), last.Judge(q), table.Judge(q)
+				if a.Set == 0 || b.Set == 0 || a.Service != b.Service {
+					continue // an endpoint or service that is new, or goes
+				}
+				if now.Drop && !a.Drop && !b.Drop || !now.Drop && a.Drop && b.Drop {
+					t.Fatalf("node %s, step %d, %+v: before %+v, after %+v, in between %+v", node, step, q, a, b, now)
+				}
+			}
+		}
+	}
+}
+
+func put[T any](list, puts []T, key func(T) any) []T {
+	at := map[any]int{}
+	out := slices.Clone(list)
+	for i, v := range out {
+		at[key(v)] = i
+	}
+	for _, v := range puts {
+		if i, there := at[key(v)]; there {
+			out[i] = v
+		} else {
+			out = append(out, v)
+		}
+	}
+	return out
+}
