@@ -151,15 +151,15 @@ func (d *drops) watch(inodes []uint64) error {
 }
 
 // follow tells samples until the trace is closed.
-func (d *drops) follow(sink serve.Sink) {
+func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 	const pause = 50 * time.Millisecond
 	var rec ringbuf.Record
 	for {
 		var list []*wire.Drop
-		d.ring.SetDeadline(time.Now().Add(pause))
+		ring.SetDeadline(time.Now().Add(pause))
 		skew := kernel.Skew()
 		for {
-			err := d.ring.ReadInto(&rec)
+			err := ring.ReadInto(&rec)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
 			}
@@ -268,7 +268,8 @@ func (d *drops) mapBytes() uint64 {
 	return sum
 }
 
-func (d *drops) close() error {
+// stop ends the trace and follow; what was counted can still be read.
+func (d *drops) stop() error {
 	if d == nil {
 		return nil
 	}
@@ -279,7 +280,15 @@ func (d *drops) close() error {
 	if d.ring != nil {
 		errs = append(errs, d.ring.Close())
 	}
-	return errors.Join(append(errs, d.trace.Close(), d.symbols.close(), d.maps.Close())...)
+	d.link, d.ring = nil, nil
+	return errors.Join(errs...)
+}
+
+func (d *drops) close() error {
+	if d == nil {
+		return nil
+	}
+	return errors.Join(d.stop(), d.trace.Close(), d.symbols.close(), d.maps.Close())
 }
 
 // dropFeatures says what the trace can do here.

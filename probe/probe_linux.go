@@ -43,10 +43,12 @@ type Probe struct {
 	stop chan struct{}
 	wake chan struct{}
 	wg   sync.WaitGroup
-	tick time.Duration
+
+	life sync.RWMutex // held to read while the kernel's objects are asked from outside, to write when they go
 
 	mu        sync.Mutex // guards what follows and the tables of kernel
 	endpoints map[uint32]*endpoint
+	tick      time.Duration
 	closed    bool
 }
 
@@ -112,7 +114,8 @@ func (p *Probe) Start(sink serve.Sink) error {
 	p.wg.Go(p.follow)
 	p.wg.Go(p.work)
 	if p.drops != nil {
-		p.wg.Go(func() { p.drops.follow(sink) })
+		ring := p.drops.ring
+		p.wg.Go(func() { p.drops.follow(sink, ring) })
 	}
 	return nil
 }
@@ -149,7 +152,9 @@ func (p *Probe) follow() {
 // work is the probe's clock: it looks for pods, reads counters, notices what
 // has gone.
 func (p *Probe) work() {
+	p.mu.Lock()
 	tick := time.NewTicker(p.tick)
+	p.mu.Unlock()
 	defer tick.Stop()
 	links := watchLinks(p.stop)
 	search := time.NewTimer(time.Hour)
@@ -228,6 +233,8 @@ func (p *Probe) Generation() uint64 {
 
 // SetLease implements [serve.Probe].
 func (p *Probe) SetLease(d time.Duration) error {
+	p.life.RLock()
+	defer p.life.RUnlock()
 	return p.kernel.SetLease(d)
 }
 
@@ -258,20 +265,24 @@ func (p *Probe) Resend() {
 
 // Loss implements [serve.Probe].
 func (p *Probe) Loss() *wire.Loss {
-	c, err := p.kernel.Counts()
-	if err != nil {
-		return &wire.Loss{}
-	}
+	c := p.counts()
+	p.life.RLock()
+	defer p.life.RUnlock()
 	return &wire.Loss{Ring: c.RingFull + p.drops.lost(), Table: c.TableFull, UntrackedPackets: c.UntrackedPackets, UntrackedBytes: c.UntrackedBytes}
 }
 
 // EnforcedPackets implements [serve.Probe].
-func (p *Probe) EnforcedPackets() uint64 {
+func (p *Probe) EnforcedPackets() uint64 { return p.counts().EnforcedPackets }
+
+// counts is all zero once the probe is closed.
+func (p *Probe) counts() kernel.Counts {
+	p.life.RLock()
+	defer p.life.RUnlock()
 	c, err := p.kernel.Counts()
 	if err != nil {
-		return 0
+		return kernel.Counts{}
 	}
-	return c.EnforcedPackets
+	return c
 }
 
 // Close implements [serve.Probe].
@@ -284,14 +295,16 @@ func (p *Probe) Close() error {
 	p.closed = true
 	close(p.stop)
 	p.mu.Unlock()
-	err := errors.Join(p.kernel.SetLease(0), p.events.Close(), p.drops.close())
+	err := errors.Join(p.kernel.SetLease(0), p.events.Close(), p.drops.stop())
 	p.wg.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.life.Lock()
+	defer p.life.Unlock()
 	for _, e := range p.endpoints {
 		err = errors.Join(err, e.detach())
 	}
-	return errors.Join(err, p.kernel.Close())
+	return errors.Join(err, p.drops.close(), p.kernel.Close())
 }
 
 func release() string {

@@ -162,3 +162,43 @@ func TestPodThatGoesIsClosed(t *testing.T) {
 		s.await(t, "close", func() bool { return s.find(2, flow.Ingress, flow.TCP, 8080).GetCloseReason() == "pod gone" })
 	})
 }
+
+func TestDeviceThatGoesIsNoticed(t *testing.T) {
+	eachHook(t, func(t *testing.T, o probe.Options) {
+		_, s, bed, pods := start(t, o)
+		bed.Echo(pods[1], at(pods[1], 0, 8080))
+		bed.Dial(pods[0], "tcp", at(pods[1], 0, 8080))
+		s.await(t, "connection", func() bool { return s.find(2, flow.Ingress, flow.TCP, 8080) != nil })
+		l, err := pods[1].Netlink().LinkByIndex(pods[1].Index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := pods[1].Netlink().LinkDel(l); err != nil {
+			t.Fatal(err)
+		}
+		s.await(t, "word of it", func() bool { return !s.states[2].GetAttached() && s.states[2].GetError() != "" })
+		s.await(t, "close", func() bool { return s.find(2, flow.Ingress, flow.TCP, 8080).GetCloseReason() == "pod gone" })
+	})
+}
+
+func TestResendTellsEverything(t *testing.T) {
+	p, s, bed, pods := start(t, probe.Options{})
+	bed.Echo(pods[1], at(pods[1], 0, 8080))
+	bed.Dial(pods[0], "tcp", at(pods[1], 0, 8080))
+	s.await(t, "connection", func() bool {
+		return s.find(1, flow.Egress, flow.TCP, 8080) != nil && s.find(2, flow.Ingress, flow.TCP, 8080) != nil
+	})
+	s.mu.Lock()
+	clear(s.flows)
+	clear(s.states)
+	s.mu.Unlock()
+	p.Resend()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.find(1, flow.Egress, flow.TCP, 8080) == nil || s.find(2, flow.Ingress, flow.TCP, 8080) == nil || len(s.states) != 2 {
+		t.Errorf("flows %v, states %v", s.flows, s.states)
+	}
+	if st := p.Stats(); st.GetMapBytes() == 0 || st.GetRssBytes() == 0 || st.GetConnections() < 2 {
+		t.Errorf("stats %v", st)
+	}
+}
