@@ -5,6 +5,7 @@ package store
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,11 +68,11 @@ func ParseFilter(text string, lookup Labels) (func(*flow.Event) bool, error) {
 	}
 	if len(rest) > 0 {
 		pattern, inverse := strings.CutPrefix(strings.Join(rest, " "), "!")
-		re, err := regexp.Compile("(?i)" + pattern)
+		match, err := matcher(pattern)
 		if err != nil {
 			return nil, fmt.Errorf("filter %q: not a regular expression: %w", pattern, err)
 		}
-		tests = append(tests, func(e *flow.Event) bool { return re.MatchString(searchable(e)) != inverse })
+		tests = append(tests, func(e *flow.Event) bool { return searched(match, e) != inverse })
 	}
 	return func(e *flow.Event) bool {
 		for _, t := range tests {
@@ -113,26 +114,33 @@ func cutTerm(word string) (field, value string, negate, ok bool) {
 	return field, value, negate, known && value != ""
 }
 
-// fields gives the values of an event that a term is compared with.
-var fields = map[string]func(*flow.Event) []string{
-	"from": func(e *flow.Event) []string { return callings(e.Source) },
-	"to":   func(e *flow.Event) []string { return callings(e.Destination, e.Backend) },
-	"pod":  both(func(p *flow.Peer) []string { return []string{p.Pod, p.Namespace + "/" + p.Pod} }),
-	"workload": both(func(p *flow.Peer) []string {
-		return []string{p.Workload, bare(p.Workload), p.Namespace + "/" + p.Workload}
+// saying hands the words that an event is compared by to is, until one is it.
+type saying func(e *flow.Event, is func(string) bool) bool
+
+// fields are what terms may name.
+var fields = map[string]saying{
+	"from": func(e *flow.Event, is func(string) bool) bool { return called(e.Source, is) },
+	"to": func(e *flow.Event, is func(string) bool) bool {
+		return called(e.Destination, is) || called(e.Backend, is)
+	},
+	"pod": ends(func(p *flow.Peer, is func(string) bool) bool {
+		return p.Pod != "" && (is(p.Pod) || is(p.Namespace+"/"+p.Pod))
 	}),
-	"ns":        both(func(p *flow.Peer) []string { return []string{p.Namespace} }),
-	"service":   both(func(p *flow.Peer) []string { return []string{p.Service, bare(p.Service)} }),
-	"ip":        both(func(p *flow.Peer) []string { return []string{p.IP.String()} }),
-	"port":      both(func(p *flow.Peer) []string { return []string{strconv.Itoa(int(p.Port))} }),
-	"protocol":  func(e *flow.Event) []string { return []string{e.Protocol.String()} },
+	"workload": ends(func(p *flow.Peer, is func(string) bool) bool {
+		return p.Workload != "" && (is(p.Workload) || is(bare(p.Workload)) || is(p.Namespace+"/"+p.Workload))
+	}),
+	"ns":        ends(func(p *flow.Peer, is func(string) bool) bool { return is(p.Namespace) }),
+	"service":   ends(func(p *flow.Peer, is func(string) bool) bool { return is(p.Service) || is(bare(p.Service)) }),
+	"ip":        ends(func(p *flow.Peer, is func(string) bool) bool { return p.IP.IsValid() && is(p.IP.String()) }),
+	"port":      ends(func(p *flow.Peer, is func(string) bool) bool { return is(strconv.Itoa(int(p.Port))) }),
+	"protocol":  func(e *flow.Event, is func(string) bool) bool { return is(e.Protocol.String()) },
 	"verdict":   verdictWords,
-	"candidate": func(e *flow.Event) []string { return []string{e.Candidate.String()} },
+	"candidate": func(e *flow.Event, is func(string) bool) bool { return is(e.Candidate.String()) },
 	"rule":      ruleWords,
-	"reason":    func(e *flow.Event) []string { return []string{e.Reason} },
-	"node":      func(e *flow.Event) []string { return []string{e.Node} },
-	"direction": func(e *flow.Event) []string { return []string{e.Direction.String()} },
-	"type":      func(e *flow.Event) []string { return []string{string(e.Type)} },
+	"reason":    func(e *flow.Event, is func(string) bool) bool { return is(e.Reason) },
+	"node":      func(e *flow.Event, is func(string) bool) bool { return is(e.Node) },
+	"direction": func(e *flow.Event, is func(string) bool) bool { return is(e.Direction.String()) },
+	"type":      func(e *flow.Event, is func(string) bool) bool { return is(string(e.Type)) },
 }
 
 func init() {
@@ -144,57 +152,61 @@ func init() {
 }
 
 func term(field, value string) (func(*flow.Event) bool, error) {
-	if field == "port" {
-		for _, p := range strings.Split(value, ",") {
-			if _, err := strconv.ParseUint(p, 10, 16); err != nil {
-				return nil, fmt.Errorf("filter %q: ports are numbers from 0 to 65535", field+"="+value)
-			}
+	alternatives := strings.Split(value, ",")
+	for _, a := range alternatives {
+		switch _, err := strconv.ParseUint(a, 10, 16); {
+		case field == "port" && err != nil:
+			return nil, fmt.Errorf("filter %q: ports are numbers from 0 to 65535", field+"="+value)
+		case field == "verdict" && !slices.Contains(verdictNames, strings.ToLower(a)):
+			return nil, fmt.Errorf("filter %q: verdicts are %s", field+"="+value, strings.Join(verdictNames, ", "))
 		}
 	}
-	if field == "verdict" {
-		for _, v := range strings.Split(value, ",") {
-			switch strings.ToLower(v) {
-			case "allow", "allowed", "deny", "denied", "contested", "would-deny", "would-allow", "changed", "enforced":
-			default:
-				return nil, fmt.Errorf("filter %q: verdicts are allow, deny, contested, would-deny, would-allow, changed and enforced", field+"="+value)
-			}
-		}
-	}
-	var alternatives []string
-	for _, a := range strings.Split(value, ",") {
-		alternatives = append(alternatives, strings.ReplaceAll(regexp.QuoteMeta(a), `\*`, ".*"))
-	}
-	re, err := regexp.Compile("(?i)^(?:" + strings.Join(alternatives, "|") + ")$")
+	is, err := oneOf(alternatives)
 	if err != nil {
 		return nil, fmt.Errorf("filter %q: %w", field+"="+value, err)
 	}
-	values := fields[field]
-	return func(e *flow.Event) bool {
-		for _, v := range values(e) {
-			if v != "" && re.MatchString(v) {
-				return true
-			}
-		}
-		return false
-	}, nil
+	says := fields[field]
+	return func(e *flow.Event) bool { return says(e, is) }, nil
 }
 
-// callings are all the ways to call an end.
-func callings(peers ...*flow.Peer) []string {
-	var out []string
-	for _, p := range peers {
-		if p == nil {
-			continue
-		}
-		out = append(out, p.Pod, p.Workload, bare(p.Workload), p.Service, bare(p.Service), p.Name, p.Namespace)
-		if p.Namespace != "" {
-			out = append(out, p.Namespace+"/"+p.Pod, p.Namespace+"/"+bare(p.Workload), p.Namespace+"/"+p.Workload)
-		}
-		if p.IP.IsValid() {
-			out = append(out, p.IP.String())
-		}
+var verdictNames = []string{"allow", "allowed", "deny", "denied", "contested", "would-deny", "would-allow", "changed", "enforced"}
+
+// oneOf says whether a word is one of the alternatives, whatever its case.
+// Only stars need a regular expression: a hundred thousand rows are asked.
+func oneOf(alternatives []string) (func(string) bool, error) {
+	if !slices.ContainsFunc(alternatives, func(a string) bool { return strings.Contains(a, "*") }) {
+		return func(s string) bool {
+			for _, a := range alternatives {
+				if s != "" && len(a) == len(s) && strings.EqualFold(a, s) {
+					return true
+				}
+			}
+			return false
+		}, nil
 	}
-	return out
+	patterns := make([]string, len(alternatives))
+	for i, a := range alternatives {
+		patterns[i] = strings.ReplaceAll(regexp.QuoteMeta(a), `\*`, ".*")
+	}
+	re, err := regexp.Compile("(?i)^(?:" + strings.Join(patterns, "|") + ")$")
+	if err != nil {
+		return nil, err
+	}
+	return func(s string) bool { return s != "" && re.MatchString(s) }, nil
+}
+
+// called goes through all the ways to call an end.
+func called(p *flow.Peer, is func(string) bool) bool {
+	if p == nil {
+		return false
+	}
+	if is(p.Pod) || is(p.Workload) || is(bare(p.Workload)) || is(p.Service) || is(bare(p.Service)) || is(p.Name) || is(p.Namespace) {
+		return true
+	}
+	if p.Namespace != "" && (is(p.Namespace+"/"+p.Pod) || is(p.Namespace+"/"+bare(p.Workload)) || is(p.Namespace+"/"+p.Workload)) {
+		return true
+	}
+	return p.IP.IsValid() && is(p.IP.String())
 }
 
 // bare is what stands behind the slash: db of sts/db.
@@ -205,97 +217,33 @@ func bare(s string) string {
 	return s
 }
 
-func both(of func(*flow.Peer) []string) func(*flow.Event) []string {
-	return func(e *flow.Event) []string {
-		var out []string
-		for _, p := range []*flow.Peer{e.Source, e.Destination, e.Backend} {
-			if p != nil {
-				out = append(out, of(p)...)
+func ends(says func(*flow.Peer, func(string) bool) bool) saying {
+	return func(e *flow.Event, is func(string) bool) bool {
+		return e.Source != nil && says(e.Source, is) || e.Destination != nil && says(e.Destination, is) || e.Backend != nil && says(e.Backend, is)
+	}
+}
+
+func verdictWords(e *flow.Event, is func(string) bool) bool {
+	if is(e.Verdict.String()) || e.Enforced && (is("enforced") || is("denied") || is("deny")) {
+		return true
+	}
+	if e.WouldChange() && (is("changed") || e.Candidate == flow.Deny && is("would-deny") || e.Candidate == flow.Allow && is("would-allow")) {
+		return true
+	}
+	return e.Verdict == flow.Allow && is("allowed") || e.Verdict == flow.Deny && is("denied")
+}
+
+func ruleWords(e *flow.Event, is func(string) bool) bool {
+	says := func(r *flow.Rule) bool { return is(r.Name) || is(r.Namespace+"/"+r.Name) || is(r.String()) }
+	if e.Rule != nil && says(e.Rule) || e.CandidateRule != nil && says(e.CandidateRule) {
+		return true
+	}
+	for _, list := range [2][]flow.Rule{e.IsolatedBy, e.CandidateIsolatedBy} {
+		for i := range list {
+			if says(&list[i]) {
+				return true
 			}
 		}
-		return out
 	}
-}
-
-func verdictWords(e *flow.Event) []string {
-	out := []string{e.Verdict.String()}
-	switch e.Verdict {
-	case flow.Allow:
-		out = append(out, "allowed")
-	case flow.Deny:
-		out = append(out, "denied")
-	}
-	if e.WouldChange() {
-		out = append(out, "changed")
-		switch e.Candidate {
-		case flow.Deny:
-			out = append(out, "would-deny")
-		case flow.Allow:
-			out = append(out, "would-allow")
-		}
-	}
-	if e.Enforced {
-		out = append(out, "enforced", "denied", "deny")
-	}
-	return out
-}
-
-func ruleWords(e *flow.Event) []string {
-	var out []string
-	add := func(r *flow.Rule) {
-		if r != nil {
-			out = append(out, r.Name, r.Namespace+"/"+r.Name, r.String())
-		}
-	}
-	add(e.Rule)
-	add(e.CandidateRule)
-	for i := range e.IsolatedBy {
-		add(&e.IsolatedBy[i])
-	}
-	for i := range e.CandidateIsolatedBy {
-		add(&e.CandidateIsolatedBy[i])
-	}
-	return out
-}
-
-// searchable is the text that a regular expression is matched with.
-func searchable(e *flow.Event) string {
-	var b strings.Builder
-	word := func(s string) {
-		if s != "" {
-			b.WriteString(s)
-			b.WriteByte(' ')
-		}
-	}
-	for _, p := range []*flow.Peer{e.Source, e.Destination, e.Backend} {
-		if p == nil {
-			continue
-		}
-		if p.Namespace != "" {
-			b.WriteString(p.Namespace)
-			b.WriteByte('/')
-		}
-		word(p.Pod)
-		word(p.Workload)
-		word(p.Service)
-		word(p.Name)
-		if p.IP.IsValid() {
-			b.WriteString(p.IP.String())
-			b.WriteByte(':')
-			word(strconv.Itoa(int(p.Port)))
-		}
-	}
-	word(e.Protocol.String())
-	for _, v := range verdictWords(e) {
-		word(v)
-	}
-	for _, r := range ruleWords(e) {
-		word(r)
-	}
-	word(e.Reason)
-	word(e.Location)
-	word(e.Node)
-	word(e.Direction.String())
-	word(e.Note)
-	return b.String()
+	return false
 }
