@@ -194,10 +194,17 @@ func TestResendTellsEverything(t *testing.T) {
 	s.mu.Unlock()
 	p.Resend()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.find(1, flow.Egress, flow.TCP, 8080) == nil || s.find(2, flow.Ingress, flow.TCP, 8080) == nil || len(s.states) != 2 {
 		t.Errorf("flows %v, states %v", s.flows, s.states)
 	}
+	s.mu.Unlock()
+	defer func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		p.Stats() // harmless from now on
+		p.Loss()
+	}()
 	if st := p.Stats(); st.GetMapBytes() == 0 || st.GetRssBytes() == 0 || st.GetConnections() < 2 {
 		t.Errorf("stats %v", st)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -21,8 +22,10 @@ const pause = 20 * time.Millisecond
 
 // Events reads what the programs report. Make one for a Kernel, no more.
 type Events struct {
-	ring *ringbuf.Reader
-	size int
+	ring   *ringbuf.Reader
+	size   int
+	mu     sync.RWMutex // guards closed: a closed ring can't be asked
+	closed bool
 }
 
 // Events opens the ring.
@@ -64,7 +67,22 @@ func (e *Events) Follow(visit func(*Record), idle func()) error {
 }
 
 // Close ends Follow.
-func (e *Events) Close() error { return e.ring.Close() }
+func (e *Events) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	return e.ring.Close()
+}
+
+// fill is how much waits to be read, in thousandths of the ring.
+func (e *Events) fill() uint32 {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed {
+		return 0
+	}
+	return uint32(e.ring.AvailableBytes() * 1000 / e.size)
+}
 
 func decode(b []byte, r *Record, skew time.Duration) bool {
 	if len(b) < int(unsafe.Sizeof(bpf.FlowEvent{})) {

@@ -40,7 +40,7 @@ func (k *Kernel) RingFill() uint32 {
 	if e == nil {
 		return 0
 	}
-	return uint32(e.ring.AvailableBytes() * 1000 / e.size)
+	return e.fill()
 }
 
 // Skew is what to add to a stamp of the programs to get boottime.
