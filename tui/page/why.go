@@ -353,7 +353,7 @@ func address(q *flow.Peer) string {
 func (p *Why) traffic(add func(...string)) {
 	th, r := p.env.Theme, p.row
 	if p.drop != nil {
-		n := part.Count(p.drop.Count) + " packets"
+		n := packets(p.drop.Count)
 		if p.drop.Sampled {
 			n = "at least " + n
 		}
@@ -362,7 +362,7 @@ func (p *Why) traffic(add func(...string)) {
 	}
 	if r == nil {
 		if e := &p.event; e.Packets > 0 {
-			add(p.field("TRAFFIC", part.Count(e.Packets)+" packets, "+part.Size(e.Bytes)))
+			add(p.field("TRAFFIC", packets(e.Packets)+", "+part.Size(e.Bytes)))
 		}
 		add(p.field("AT", clock(p.event.Time)))
 		return
@@ -371,7 +371,7 @@ func (p *Why) traffic(add func(...string)) {
 	if r.Closed {
 		flowing = "closed"
 	}
-	add(p.field("TRAFFIC", "in "+part.Count(r.PacketsIn)+" packets, "+part.Size(r.BytesIn)+"  "+th.Dot+"  out "+part.Count(r.PacketsOut)+" packets, "+part.Size(r.BytesOut)+"  "+th.Dot+"  "+flowing))
+	add(p.field("TRAFFIC", "in "+packets(r.PacketsIn)+", "+part.Size(r.BytesIn)+"  "+th.Dot+"  out "+packets(r.PacketsOut)+", "+part.Size(r.BytesOut)+"  "+th.Dot+"  "+flowing))
 	seen := p.span(r.First, r.Last)
 	if r.Preexisting {
 		seen += ", open before this session began"
@@ -381,7 +381,12 @@ func (p *Why) traffic(add func(...string)) {
 	}
 	add(p.field("SEEN", seen))
 	if r.Faults > 0 {
-		add(p.field("DROPS", th.Denied.S(part.Count(r.Faults)+" packets")))
+		add(p.field("DROPS", th.Denied.S(packets(r.Faults))))
+	}
+	if note := part.Clean(p.event.Note); note != "" && r.Closed {
+		add(p.field("ENDED", note))
+	} else if note != "" && !r.Preexisting {
+		add(p.field("NOTE", note))
 	}
 	if r.Drops > r.Faults {
 		add(p.field("", th.Dim.S(part.Count(r.Drops-r.Faults)+" more dropped harmlessly: ordinary life")))
@@ -389,6 +394,13 @@ func (p *Why) traffic(add func(...string)) {
 	if flags := tcpFlags(r.TCPFlags); flags != "" && p.event.Protocol == flow.TCP {
 		add(p.field("TCP", flags))
 	}
+}
+
+func packets(n uint64) string {
+	if n == 1 {
+		return "1 packet"
+	}
+	return part.Count(n) + " packets"
 }
 
 func (p *Why) span(first, last time.Time) string {
