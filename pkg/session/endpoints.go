@@ -3,7 +3,7 @@
 package session
 
 import (
-	"maps"
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,6 +19,7 @@ import (
 type endpoints struct {
 	last  ruleset.EndpointID
 	known map[string]ruleset.EndpointID // by life
+	lives map[*identity.Pod]string      // of the pods that were watched last
 }
 
 // assigned are the endpoints of one generation.
@@ -36,13 +37,23 @@ func (e *endpoints) assign(w *identity.World, nodes map[string]*node, pick func(
 		byNode: make(map[string][]*wire.Endpoint, len(nodes)),
 		judged: map[netip.Addr]ruleset.EndpointID{}, pods: map[*identity.Pod]ruleset.EndpointID{},
 	}
-	known := make(map[string]ruleset.EndpointID, len(e.known))
-	for _, key := range slices.Sorted(maps.Keys(w.Pods)) {
-		p := w.Pods[key]
-		if _, watched := nodes[p.Node]; !watched || p.Done || len(p.IPs) == 0 || pick != nil && !pick(p) {
-			continue
+	var watched []*identity.Pod
+	for _, p := range w.Pods {
+		if _, ours := nodes[p.Node]; ours && !p.Done && len(p.IPs) > 0 && (pick == nil || pick(p)) {
+			watched = append(watched, p)
 		}
-		life := lifeOf(p)
+	}
+	slices.SortFunc(watched, func(a, b *identity.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	known := make(map[string]ruleset.EndpointID, len(watched))
+	lives := make(map[*identity.Pod]string, len(watched))
+	for _, p := range watched {
+		life, ok := e.lives[p]
+		if !ok {
+			life = lifeOf(p)
+		}
+		lives[p] = life
 		id, ok := e.known[life]
 		if !ok {
 			e.last++
@@ -57,7 +68,7 @@ func (e *endpoints) assign(w *identity.World, nodes map[string]*node, pick func(
 			}
 		}
 	}
-	e.known = known
+	e.known, e.lives = known, lives
 	return out
 }
 

@@ -40,7 +40,7 @@ func (e *UnsafeError) Error() string {
 func (l *Live) SetMode(ctx context.Context, modes map[PolicyKey]Mode) error {
 	l.mu.Lock()
 	known := map[PolicyKey]bool{}
-	for _, c := range choices(l.state.Policies, l.candidates, nil, l.cfg.Unchosen) {
+	for _, c := range l.joined.choices(l.state.Policies, l.candidates, nil, l.cfg.Unchosen) {
 		known[c.key] = true
 	}
 	for k, m := range modes {
@@ -116,7 +116,7 @@ func (l *Live) imagine(modes map[PolicyKey]Mode) (map[string]*ruleset.Ruleset, *
 	}
 	state, nodes, all := l.state, maps.Clone(l.nodes), maps.Clone(l.modes)
 	maps.Copy(all, modes)
-	list := choices(state.Policies, l.candidates, all, l.cfg.Unchosen)
+	list := l.joined.choices(state.Policies, l.candidates, all, l.cfg.Unchosen)
 	l.mu.Unlock()
 	l.generation++
 	out, err := l.dreamer.Compile(l.input(list, state))
@@ -140,7 +140,7 @@ func (l *Live) Enforce(ctx context.Context, total time.Duration, force bool) err
 	}
 	l.mu.Lock()
 	chosen, live := l.cfg.Unchosen == Enforced, false // a policy that bites may come later
-	for _, c := range choices(l.state.Policies, l.candidates, l.modes, l.cfg.Unchosen) {
+	for _, c := range l.joined.choices(l.state.Policies, l.candidates, l.modes, l.cfg.Unchosen) {
 		chosen = chosen || c.mode == Enforced
 	}
 	for _, n := range l.nodes {

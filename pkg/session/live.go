@@ -36,6 +36,7 @@ type Live struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	funnel *funnel
+	teller *teller
 	flows  tracker
 
 	// compiling is held while a generation is made and handed out, so that
@@ -47,7 +48,6 @@ type Live struct {
 	eps        endpoints
 	encoder    wire.WorldEncoder
 	named      map[ruleset.SetID]bool
-	told       []*wire.PolicyStates
 	warned     map[string]bool // problems of the cluster's policies
 	current    assigned
 
@@ -57,6 +57,7 @@ type Live struct {
 	have       bool // a state
 	candidates []*policy.Policy
 	modes      map[PolicyKey]Mode
+	joined     joined
 	until      time.Time // of enforcement; zero: none
 	enforceAt  uint64    // generation that a probe must have reached before its lease is renewed
 	forced     bool
@@ -97,7 +98,7 @@ func NewLive(ctx context.Context, cfg Config) (*Live, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &Live{
-		cfg: cfg, ctx: ctx, cancel: cancel, funnel: newFunnel(), named: map[ruleset.SetID]bool{}, warned: map[string]bool{},
+		cfg: cfg, ctx: ctx, cancel: cancel, funnel: newFunnel(), teller: newTeller(), named: map[ruleset.SetID]bool{}, warned: map[string]bool{},
 		nodes: map[string]*node{}, candidates: cfg.Candidates, modes: maps.Clone(cfg.Modes),
 		kick: make(chan struct{}, 1), step: make(chan struct{}), abandon: make(chan struct{}),
 		finished: make(chan struct{}), stop: make(chan struct{}),
@@ -114,6 +115,7 @@ func NewLive(ctx context.Context, cfg Config) (*Live, error) {
 	}
 	l.wg.Go(l.watch)
 	l.wg.Go(l.follow)
+	l.wg.Go(func() { l.teller.run(ctx.Done(), l.emit) })
 	go func() {
 		<-ctx.Done()
 		l.wg.Wait()
@@ -235,7 +237,7 @@ func (l *Live) compile() (uint64, error) {
 		return 0, nil
 	}
 	state, nodes := l.state, maps.Clone(l.nodes)
-	list := choices(state.Policies, l.candidates, l.modes, l.cfg.Unchosen)
+	list := l.joined.choices(state.Policies, l.candidates, l.modes, l.cfg.Unchosen)
 	l.mu.Unlock()
 
 	l.generation++
@@ -254,7 +256,7 @@ func (l *Live) compile() (uint64, error) {
 		l.name(r, out)
 		n.want(l.current.byNode[name], r)
 	}
-	l.tellPolicies(policyStates(list, state.NotEvaluated, state.World))
+	l.teller.set(list, state)
 	for _, p := range state.Problems {
 		if !l.warned[p] && len(l.warned) < maxWarned {
 			l.warned[p] = true
@@ -299,18 +301,6 @@ func (l *Live) name(r *ruleset.Ruleset, out Compiled) {
 		list, size = append(list, names), size+n
 	}
 	flush()
-}
-
-// tellPolicies emits the list of policies if it differs from the last.
-func (l *Live) tellPolicies(parts []*wire.PolicyStates) {
-	same := slices.EqualFunc(parts, l.told, func(a, b *wire.PolicyStates) bool { return proto.Equal(a, b) })
-	if same {
-		return
-	}
-	l.told = parts
-	for _, p := range parts {
-		l.emit(&wire.Frame{Body: &wire.Frame_PolicyStates{PolicyStates: p}})
-	}
 }
 
 // emit passes a frame on to whoever reads the session.

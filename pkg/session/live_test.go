@@ -309,6 +309,7 @@ func TestSessionOfTwoNodes(t *testing.T) {
 			t.Errorf("rules of n1: %+v", r)
 		}
 		ep := b.probes["n1"].fake.Endpoints()[0]
+		b.await(func(f *wire.Frame) bool { return f.GetPolicyStates() != nil })
 		b.probes["n1"].fake.See(newFlow(1, ep.GetId()))
 		got := b.await(func(f *wire.Frame) bool { return f.GetFlows() != nil })
 		if got.GetNode() != "n1" || got.GetFlows().GetFlows()[0].GetEndpoint() != ep.GetId() {

@@ -3,7 +3,6 @@
 package wire
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -31,30 +30,29 @@ func (e *WorldEncoder) Next(w *identity.World, id func(*identity.Pod) ruleset.En
 		last = &identity.World{}
 	}
 	ids := make(map[string]ruleset.EndpointID, len(e.ids))
-	for _, key := range slices.Sorted(maps.Keys(w.Namespaces)) {
-		if ns := w.Namespaces[key]; last.Namespaces[key] != ns {
-			add(c, &c.part().Namespaces, &Namespace{Name: ns.Name, Labels: ns.Labels})
-		}
+	for _, key := range changed(last.Namespaces, w.Namespaces) {
+		ns := w.Namespaces[key]
+		add(c, &c.part().Namespaces, &Namespace{Name: ns.Name, Labels: ns.Labels})
 	}
-	for _, key := range slices.Sorted(maps.Keys(w.Nodes)) {
-		if n := w.Nodes[key]; last.Nodes[key] != n {
-			add(c, &c.part().Nodes, nodeMessage(n))
-		}
+	for _, key := range changed(last.Nodes, w.Nodes) {
+		add(c, &c.part().Nodes, nodeMessage(w.Nodes[key]))
 	}
-	for _, key := range slices.Sorted(maps.Keys(w.Pods)) {
-		p := w.Pods[key]
+	var pods []string
+	for key, p := range w.Pods {
 		ep := id(p)
 		if ep != 0 {
 			ids[key] = ep
 		}
 		if last.Pods[key] != p || e.ids[key] != ep {
-			add(c, &c.part().Pods, podMessage(p, ep))
+			pods = append(pods, key)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(w.Services)) {
-		if s := w.Services[key]; last.Services[key] != s {
-			add(c, &c.part().Services, serviceMessageOf(s))
-		}
+	slices.Sort(pods)
+	for _, key := range pods {
+		add(c, &c.part().Pods, podMessage(w.Pods[key], ids[key]))
+	}
+	for _, key := range changed(last.Services, w.Services) {
+		add(c, &c.part().Services, serviceMessageOf(w.Services[key]))
 	}
 	goneKeys(c, "pod ", last.Pods, w.Pods)
 	goneKeys(c, "service ", last.Services, w.Services)
@@ -102,14 +100,31 @@ func add[M proto.Message](c *worldCutter, list *[]M, m M) {
 	c.items += 1 + size/32 // labels and ports within count too
 }
 
-func goneKeys[T any](c *worldCutter, kind string, was, is map[string]*T) {
-	for _, key := range slices.Sorted(maps.Keys(was)) {
-		if _, ok := is[key]; !ok {
-			p := c.part()
-			p.Gone = append(p.Gone, kind+key)
-			c.bytes += len(kind) + len(key) + 4
-			c.items++
+// changed are the keys of what is new or another, in order.
+func changed[T any](was, is map[string]*T) []string {
+	var keys []string
+	for key, v := range is {
+		if was[key] != v {
+			keys = append(keys, key)
 		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func goneKeys[T any](c *worldCutter, kind string, was, is map[string]*T) {
+	var keys []string
+	for key := range was {
+		if _, ok := is[key]; !ok {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		p := c.part()
+		p.Gone = append(p.Gone, kind+key)
+		c.bytes += len(kind) + len(key) + 4
+		c.items++
 	}
 }
 
