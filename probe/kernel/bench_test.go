@@ -123,3 +123,72 @@ func BenchmarkPacket(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkEvents measures how fast events are read: what comes faster than
+// that for longer than the ring holds is lost, and counted.
+func BenchmarkEvents(b *testing.B) {
+	const burst = 6000 // of 168 bytes: as many as a ring of 1 MiB holds
+	k := open(b, kernel.Options{})
+	load(b, k, manyPolicies(1))
+	progs := kernel.LoadBench(b, k)
+	events, err := k.Events()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var last time.Time
+	seen, full := 0, make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- events.Follow(func(*kernel.Record) {
+			if seen++; seen == burst {
+				last = time.Now()
+				full <- struct{}{}
+			}
+		}, func() {})
+	}()
+	var took time.Duration
+	total := 0
+	for b.Loop() {
+		// As fast as one processor can make new flows, while the other reads.
+		start := time.Now()
+		if _, _, err := progs.BenchNew.Benchmark(tcp(addresses[0], netip.MustParseAddr("10.1.0.0"), 80, 0x02), burst, nil); err != nil {
+			b.Fatal(err)
+		}
+		<-full
+		took += last.Sub(start)
+		total, seen = total+burst, 0
+		k.ForgetConns(b)
+	}
+	if c, err := k.Counts(); err != nil || c.RingFull != 0 {
+		b.Errorf("%d events lost, %v", c.RingFull, err)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(total)/took.Seconds(), "events/s")
+	if err := events.Close(); err != nil {
+		b.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkScan measures a walk over 20,000 connections, all of which moved.
+func BenchmarkScan(b *testing.B) {
+	const flows = 20000
+	k := open(b, kernel.Options{})
+	load(b, k, manyPolicies(1))
+	if err := k.Watch(map[netip.Addr]ruleset.EndpointID{addresses[0]: 1}); err != nil {
+		b.Fatal(err)
+	}
+	progs := kernel.LoadBench(b, k)
+	if _, _, err := progs.BenchNew.Benchmark(tcp(addresses[0], netip.MustParseAddr("10.1.0.0"), 80, 0x02), flows, nil); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		n := 0
+		if err := k.Scan(true, func(*kernel.Record) { n++ }); err != nil || n != flows {
+			b.Fatalf("%d connections, %v", n, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/flows, "ns/connection")
+}

@@ -44,8 +44,8 @@ func (k *Kernel) TestRun(direction flow.Direction, frame []byte) (action int32, 
 	return int32(out), err
 }
 
-// Forget empties the tables of connections and the ring.
-func (k *Kernel) Forget(t testing.TB) {
+// ForgetConns empties the tables of connections.
+func (k *Kernel) ForgetConns(t testing.TB) {
 	t.Helper()
 	drop := func(*Record) {}
 	for _, l := range k.tables.local {
@@ -55,6 +55,12 @@ func (k *Kernel) Forget(t testing.TB) {
 	if err := k.Scan(false, drop); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Forget empties the tables of connections and the ring.
+func (k *Kernel) Forget(t testing.TB) {
+	t.Helper()
+	k.ForgetConns(t)
 	r, err := ringbuf.NewReader(k.objects.Events)
 	if err != nil {
 		t.Fatal(err)
