@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -236,15 +237,30 @@ func (o *Output) judged(pod *identity.Pod) bool {
 	return false
 }
 
-// backedServices lists the services that each pod is a backend of, by name.
+// backedServices lists the services that each pod is a backend of, as
+// backedKey names them.
 func (o *Output) backedServices() map[*identity.Pod][]string {
 	out := map[*identity.Pod][]string{}
-	for _, s := range o.in.World.Services {
-		for i := range s.Ports {
-			for _, b := range s.Ports[i].Backends {
-				if pod := o.view.Pod(b.IP); pod != nil && !slices.Contains(out[pod], s.Key()) {
-					out[pod] = append(out[pod], s.Key())
-				}
+	done := map[string]bool{}
+	for at, service := range o.view.Services() {
+		key := backedKey(at, service)
+		if done[key] {
+			continue
+		}
+		done[key] = true
+		local := service.Cluster && service.Service.InternalLocal
+		backends := service.Backends(at.IP, "")
+		for _, b := range service.Port.Backends {
+			pod := o.view.Pod(b.IP)
+			if pod == nil || b.IP.Is4() != at.IP.Is4() {
+				continue
+			}
+			if local {
+				backends = service.Backends(at.IP, pod.Node)
+			}
+			reached := slices.ContainsFunc(backends, func(x identity.Backend) bool { return x.IP == b.IP })
+			if reached && !slices.Contains(out[pod], key) {
+				out[pod] = append(out[pod], key)
 			}
 		}
 	}
@@ -252,6 +268,19 @@ func (o *Output) backedServices() map[*identity.Pod][]string {
 		slices.Sort(list)
 	}
 	return out
+}
+
+// backedKey names what decides who backs a service at an address: its port,
+// the family, and whether connections may leave the node.
+func backedKey(at policy.ServiceAddress, s policy.ServiceAt) string {
+	family := "6"
+	if at.IP.Is4() {
+		family = "4"
+	}
+	if s.Cluster {
+		family += "c"
+	}
+	return s.Service.Key() + " " + at.Protocol.String() + " " + strconv.Itoa(int(s.Port.Port)) + " " + family
 }
 
 // setOf interns the set of a pod's direction. Nil: no policy is for it.

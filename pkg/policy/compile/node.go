@@ -3,6 +3,7 @@
 package compile
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -28,12 +29,18 @@ type nodeBuild struct {
 	sets    []*set // live and retiring, by id
 	egress  []*set
 	backers map[*set]map[*identity.Pod]bool // live egress sets that know services
-	used    map[atomID]bool
-	names   map[portAsk]bool
-	blocks  *blocks
-	people  map[*identity.Pod]*class
-	seen    map[ruleset.ClassID]*class
-	r       *ruleset.Ruleset
+	asking  map[atomID][]*set               // egress sets by peer
+	slow    []*set                          // egress sets that are asked the long way
+	backing map[string][]*set               // by service
+	usual   map[portAt][]ruleset.Match
+	// ofServices holds the matches of service classes, by set.
+	ofServices map[ruleset.SetID][]ruleset.Match
+	used       map[atomID]bool
+	names      map[portAsk]bool
+	blocks     *blocks
+	people     map[*identity.Pod]*class
+	seen       map[ruleset.ClassID]*class
+	r          *ruleset.Ruleset
 }
 
 // Node is the ruleset of one node; that of pods on no node under "". It is
@@ -49,7 +56,7 @@ func (o *Output) Node(name string) *ruleset.Ruleset {
 			generation: o.in.Generation, live: map[ruleset.SetID]bool{},
 			rows: map[ruleset.SetID]ruleset.Set{},
 		},
-		backers: map[*set]map[*identity.Pod]bool{}, used: map[atomID]bool{}, names: map[portAsk]bool{},
+		backers: map[*set]map[*identity.Pod]bool{}, ofServices: map[ruleset.SetID][]ruleset.Match{}, used: map[atomID]bool{}, names: map[portAsk]bool{},
 		people: map[*identity.Pod]*class{}, seen: map[ruleset.ClassID]*class{0: {}},
 		r: &ruleset.Ruleset{Generation: o.in.Generation},
 	}
@@ -237,7 +244,8 @@ func (b *nodeBuild) addMatches() {
 			}
 		}
 	}
-	for _, s := range b.sets {
+	for _, s := range b.sets { // by id, so that only each set's part is sorted
+		start := len(b.r.Matches)
 		for _, m := range s.base {
 			m.Set = s.ID
 			b.match(m)
@@ -262,6 +270,10 @@ func (b *nodeBuild) addMatches() {
 				add(byName[portAsk{n.name, n.protocol}])
 			}
 		}
+		b.r.Matches = append(b.r.Matches, b.ofServices[s.ID]...)
+		slices.SortFunc(b.r.Matches[start:], func(x, y ruleset.Match) int {
+			return cmp.Or(cmp.Compare(x.Peer, y.Peer), cmp.Compare(x.Ports, y.Ports))
+		})
 	}
 }
 

@@ -3,10 +3,11 @@
 package compile
 
 import (
+	"cmp"
 	"encoding/binary"
-	"fmt"
 	"slices"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
@@ -26,6 +27,7 @@ func (b *nodeBuild) addServices() {
 	if len(b.egress) == 0 {
 		return
 	}
+	b.indexEgress()
 	listings := map[string]ruleset.Service{}
 	for at := range b.view.Services() {
 		service, backends, ok := b.view.Service(at, b.name)
@@ -34,16 +36,105 @@ func (b *nodeBuild) addServices() {
 		}
 		ways := b.ways(backends)
 		address := b.c.classOf(class{address: b.classAt(at.IP).address})
+		backed := b.backedBy(at, service)
 		// What is said depends on these alone, unless a pod backs it itself.
-		sketch := b.sketch(at, service, address, ways)
-		row, known := listings[sketch]
-		if !known {
-			row = b.serviceClass(at, service, address, ways)
-			listings[sketch] = row
+		var row ruleset.Service
+		if len(backed) > 0 {
+			row = b.serviceClass(at, address, ways, backed)
+		} else {
+			sketch := sketch(at, address, ways)
+			var known bool
+			if row, known = listings[sketch]; !known {
+				row = b.serviceClass(at, address, ways, nil)
+				listings[sketch] = row
+			}
 		}
 		row.IP, row.Protocol, row.Port = at.IP, uint8(at.Protocol), at.Port
 		b.r.Services = append(b.r.Services, row)
 	}
+}
+
+// indexEgress finds the egress sets by what they ask about.
+func (b *nodeBuild) indexEgress() {
+	b.asking, b.backing, b.usual = map[atomID][]*set{}, map[string][]*set{}, map[portAt][]ruleset.Match{}
+	for _, s := range b.egress {
+		if s.quick == nil {
+			b.slow = append(b.slow, s)
+			continue
+		}
+		for a := range s.quick.atoms {
+			b.asking[a] = append(b.asking[a], s)
+		}
+	}
+	for s := range b.backers {
+		for _, name := range s.parts.services {
+			b.backing[name] = append(b.backing[name], s)
+		}
+	}
+}
+
+// portAt is where a backend listens.
+type portAt struct {
+	protocol flow.Protocol
+	port     uint16
+}
+
+// usualMatches is what sets say about a service of which they ask nothing but
+// the port: what they say of class 0. Empty ones are left out.
+func (b *nodeBuild) usualMatches(at portAt) []ruleset.Match {
+	list, known := b.usual[at]
+	if known {
+		return list
+	}
+	for _, s := range b.egress {
+		m := s.base[s.portClassOf(at.protocol, at.port)]
+		if m.Bits != (ruleset.Bitmap{}) || m.Alt != (ruleset.Bitmap{}) {
+			m.Set, m.Peer, m.Ports = s.ID, 0, ruleset.ServicePorts
+			list = append(list, m)
+		}
+	}
+	b.usual[at] = list
+	return list
+}
+
+// backedBy lists the sets whose pods back the service at that address.
+func (b *nodeBuild) backedBy(at policy.ServiceAddress, service policy.ServiceAt) []*set {
+	if len(b.backing) == 0 {
+		return nil
+	}
+	return b.backing[backedKey(at, service)]
+}
+
+// special lists the sets that may say something unusual about the service.
+func (b *nodeBuild) special(address *class, ways []backend, backed []*set) map[*set]bool {
+	out := map[*set]bool{}
+	add := func(list []*set) {
+		for _, s := range list {
+			out[s] = true
+		}
+	}
+	add(b.slow)
+	add(backed)
+	for _, a := range address.address {
+		add(b.asking[a])
+	}
+	for i, w := range ways {
+		if w.port != ways[0].port {
+			add(b.egress)
+		}
+		if i > 0 && w.class == ways[i-1].class {
+			continue
+		}
+		for _, a := range w.class.address {
+			add(b.asking[a])
+		}
+		for _, p := range append(w.class.hosts[:len(w.class.hosts):len(w.class.hosts)], w.class.self) {
+			for _, a := range p.atoms {
+				add(b.asking[a])
+			}
+		}
+	}
+	return out
 }
 
 func (b *nodeBuild) ways(backends []identity.Backend) []backend {
@@ -55,55 +146,66 @@ func (b *nodeBuild) ways(backends []identity.Backend) []backend {
 	return out
 }
 
-func (b *nodeBuild) sketch(at policy.ServiceAddress, service policy.ServiceAt, address *class, ways []backend) string {
-	var list []string
+func sketch(at policy.ServiceAddress, address *class, ways []backend) string {
+	list := make([]uint64, 0, len(ways))
 	for _, w := range ways {
-		list = append(list, fmt.Sprintf("%d:%d", w.class.id, w.port))
+		list = append(list, uint64(w.class.id)<<16|uint64(w.port))
 	}
 	slices.Sort(list)
-	key := fmt.Sprintf("%d/%d %d %v", at.Protocol, at.Port, address.id, slices.Compact(list))
-	for s, pods := range b.backers {
-		if slices.Contains(s.parts.services, service.Service.Key()) && slices.ContainsFunc(ways, func(w backend) bool { return pods[w.pod] }) {
-			return key + " " + service.Service.Key()
-		}
+	key := []byte{byte(at.Protocol), byte(at.Port >> 8), byte(at.Port)}
+	key = binary.LittleEndian.AppendUint32(key, uint32(address.id))
+	for _, w := range slices.Compact(list) {
+		key = binary.LittleEndian.AppendUint64(key, w)
 	}
-	return key
+	return string(key)
 }
 
-// serviceClass asks every egress set about the service.
-func (b *nodeBuild) serviceClass(at policy.ServiceAddress, service policy.ServiceAt, address *class, ways []backend) ruleset.Service {
+// serviceClass asks the egress sets about the service; backed are those of
+// which a pod backs it.
+func (b *nodeBuild) serviceClass(at policy.ServiceAddress, address *class, ways []backend, backed []*set) ruleset.Service {
 	row := ruleset.Service{}
-	var key []byte
+	special := b.special(address, ways, backed)
 	var matches []ruleset.Match
-	for _, s := range b.egress {
+	for _, m := range b.usualMatches(portAt{at.Protocol, ways[0].port}) {
+		if !special[b.c.sets[m.Set]] {
+			matches = append(matches, m)
+		}
+	}
+	for s := range special {
 		m := ruleset.Match{Set: s.ID, Ports: ruleset.ServicePorts}
-		selves := b.selves(s, service)
+		var selves map[*identity.Pod]bool
+		if slices.Contains(backed, s) {
+			selves = b.backers[s]
+		}
 		ok := b.quickService(&m, s, at, address, ways, selves)
 		if !ok {
 			m.Bits, m.Alt, ok = s.settle(s.serviceReadings(at, address, ways, selves))
 		}
 		row.Depends = row.Depends || !ok
-		if m.Bits == (ruleset.Bitmap{}) && m.Alt == (ruleset.Bitmap{}) {
-			continue
+		if m.Bits != (ruleset.Bitmap{}) || m.Alt != (ruleset.Bitmap{}) {
+			matches = append(matches, m)
 		}
-		matches = append(matches, m)
-		key = binary.LittleEndian.AppendUint32(key, uint32(s.ID))
+	}
+	if len(matches) == 0 {
+		return row
+	}
+	slices.SortFunc(matches, func(a, b ruleset.Match) int { return cmp.Compare(a.Set, b.Set) })
+	key := []byte("service ")
+	for _, m := range matches {
+		key = binary.LittleEndian.AppendUint32(key, uint32(m.Set))
 		for _, w := range [][ruleset.Words]uint64{m.Bits, m.Alt} {
 			for _, word := range w {
 				key = binary.LittleEndian.AppendUint64(key, word)
 			}
 		}
 	}
-	if len(matches) == 0 {
-		return row
-	}
-	id := ruleset.ClassID(b.c.classIDs.id("service " + string(key)))
+	id := ruleset.ClassID(b.c.classIDs.id(string(key)))
 	row.Class = id
 	if b.seen[id] == nil {
 		b.seen[id] = &class{id: id} // its matches are written here, none by rules
 		for _, m := range matches {
 			m.Peer = id
-			b.r.Matches = append(b.r.Matches, m)
+			b.ofServices[m.Set] = append(b.ofServices[m.Set], m)
 		}
 	}
 	return row
@@ -134,14 +236,6 @@ func (b *nodeBuild) quickService(m *ruleset.Match, s *set, at policy.ServiceAddr
 	}
 	// Two readings that aren't equal are only settled if one holds the other.
 	return m.Bits == m.Alt || s.onlyAllows(m.Bits, m.Alt)
-}
-
-// selves are the pods of a set that may reach themselves through a service.
-func (b *nodeBuild) selves(s *set, service policy.ServiceAt) map[*identity.Pod]bool {
-	if !slices.Contains(s.parts.services, service.Service.Key()) {
-		return nil
-	}
-	return b.backers[s]
 }
 
 // serviceReadings lists what may match: after translation by each backend, or
