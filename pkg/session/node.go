@@ -79,6 +79,13 @@ func (n *node) signal() {
 	}
 }
 
+// rules are those that the probe holds; nil if that isn't known.
+func (n *node) rules() *ruleset.Ruleset {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.base
+}
+
 // want sets what the probe shall hold.
 func (n *node) want(eps []*wire.Endpoint, r *ruleset.Ruleset) {
 	n.mu.Lock()
@@ -223,6 +230,7 @@ type stream struct {
 	parts    []*wire.Frame // of the delta that is being sent
 	leased   time.Time     // when the lease was last renewed
 	released bool
+	unseen   unseen
 }
 
 func (c *stream) close() { c.fail(io.ErrClosedPipe) }

@@ -38,6 +38,8 @@ func (c *stream) read(quiet *time.Timer) error {
 			c.n.leaseIs(b.LeaseState)
 		case *wire.Frame_Flows:
 			c.n.l.flows.note(c.n.Node, b.Flows)
+		case *wire.Frame_Drops:
+			c.unseen.judge(c.n.rules(), b.Drops)
 		case *wire.Frame_World, *wire.Frame_RuleNames, *wire.Frame_PolicyStates, *wire.Frame_ProbeState, *wire.Frame_Hello:
 			continue // not for a probe to say, or not now
 		}

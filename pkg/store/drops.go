@@ -102,9 +102,10 @@ func (a *applying) drop(d *wire.Drop) {
 	e.Note, e.Benign = why.Sentence, why.Benign
 	source, destination := &who{}, &who{}
 	if t, ok := d.Tuple(); ok {
-		source, destination = s.names.of(t.Source.Addr(), e.Time), s.names.of(t.Destination.Addr(), e.Time)
+		source, destination = s.names.of(t.Source.Addr(), a.here(e.Time)), s.names.of(t.Destination.Addr(), a.here(e.Time))
 		e.Protocol, e.Source, e.Destination = t.Protocol, source.peer(t.Source), destination.peer(t.Destination)
 		a.blame(&e, t, d.GetEndpoint(), why)
+		a.unseen(&e, d)
 	}
 	if d.GetWeight() > 1 {
 		e.Bytes = 0 // of one packet only
@@ -156,6 +157,24 @@ func (a *applying) blame(e *flow.Event, t flow.Tuple, endpoint uint32, why Expla
 			e.Verdict, e.Rule, e.IsolatedBy = named.Verdict, named.Rule, named.IsolatedBy
 			e.Candidate, e.CandidateRule, e.CandidateIsolatedBy = named.Candidate, named.CandidateRule, named.CandidateIsolatedBy
 		}
+	}
+}
+
+// unseen adds what the rules say at the endpoint that a packet never got to.
+// What a program there saw and judged goes before it; an allowed way out of the
+// sender doesn't.
+func (a *applying) unseen(e *flow.Event, d *wire.Drop) {
+	verdict, candidate := wire.Verdict(d.GetVerdict()), wire.Verdict(d.GetCandidate())
+	if verdict == flow.NotJudged || e.Verdict != flow.NotJudged && (e.Direction == flow.Ingress || verdict == flow.Allow && candidate == flow.Allow) {
+		return
+	}
+	rules := &a.s.rules
+	e.Direction, e.Subject, e.Verdict = flow.Ingress, flow.Ingress.Subject(), verdict
+	e.Rule, e.IsolatedBy = rules.decided(d.GetSet(), d.GetBit(), false)
+	e.Candidate, e.CandidateRule, e.CandidateIsolatedBy = flow.NotJudged, nil, nil
+	if rules.hasCandidate {
+		e.Candidate = candidate
+		e.CandidateRule, e.CandidateIsolatedBy = rules.decided(d.GetSet(), d.GetCandidateBit(), true)
 	}
 }
 

@@ -2444,25 +2444,33 @@ func (x *Drops) GetCounts() []*DropCount {
 }
 
 type Drop struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TimeNs        int64                  `protobuf:"varint,1,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // boottime
-	Reason        uint32                 `protobuf:"varint,2,opt,name=reason,proto3" json:"reason,omitempty"`               // of the running kernel
-	ReasonName    string                 `protobuf:"bytes,3,opt,name=reason_name,json=reasonName,proto3" json:"reason_name,omitempty"`
-	Location      string                 `protobuf:"bytes,4,opt,name=location,proto3" json:"location,omitempty"` // symbol+offset
-	Stack         []string               `protobuf:"bytes,5,rep,name=stack,proto3" json:"stack,omitempty"`
-	Device        string                 `protobuf:"bytes,6,opt,name=device,proto3" json:"device,omitempty"`
-	Ifindex       uint32                 `protobuf:"varint,7,opt,name=ifindex,proto3" json:"ifindex,omitempty"`
-	Netns         uint64                 `protobuf:"varint,8,opt,name=netns,proto3" json:"netns,omitempty"` // inode
-	Protocol      uint32                 `protobuf:"varint,9,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	Src           []byte                 `protobuf:"bytes,10,opt,name=src,proto3" json:"src,omitempty"`
-	Dst           []byte                 `protobuf:"bytes,11,opt,name=dst,proto3" json:"dst,omitempty"`
-	Sport         uint32                 `protobuf:"varint,12,opt,name=sport,proto3" json:"sport,omitempty"`
-	Dport         uint32                 `protobuf:"varint,13,opt,name=dport,proto3" json:"dport,omitempty"`
-	TcpFlags      uint32                 `protobuf:"varint,14,opt,name=tcp_flags,json=tcpFlags,proto3" json:"tcp_flags,omitempty"`
-	Length        uint32                 `protobuf:"varint,15,opt,name=length,proto3" json:"length,omitempty"`
-	Enforced      bool                   `protobuf:"varint,16,opt,name=enforced,proto3" json:"enforced,omitempty"` // our own lease
-	Endpoint      uint32                 `protobuf:"varint,17,opt,name=endpoint,proto3" json:"endpoint,omitempty"` // if one of ours is an end of it
-	Weight        uint64                 `protobuf:"varint,18,opt,name=weight,proto3" json:"weight,omitempty"`     // how many drops this sample stands for; 0: 1
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	TimeNs     int64                  `protobuf:"varint,1,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // boottime
+	Reason     uint32                 `protobuf:"varint,2,opt,name=reason,proto3" json:"reason,omitempty"`               // of the running kernel
+	ReasonName string                 `protobuf:"bytes,3,opt,name=reason_name,json=reasonName,proto3" json:"reason_name,omitempty"`
+	Location   string                 `protobuf:"bytes,4,opt,name=location,proto3" json:"location,omitempty"` // symbol+offset
+	Stack      []string               `protobuf:"bytes,5,rep,name=stack,proto3" json:"stack,omitempty"`
+	Device     string                 `protobuf:"bytes,6,opt,name=device,proto3" json:"device,omitempty"`
+	Ifindex    uint32                 `protobuf:"varint,7,opt,name=ifindex,proto3" json:"ifindex,omitempty"`
+	Netns      uint64                 `protobuf:"varint,8,opt,name=netns,proto3" json:"netns,omitempty"` // inode
+	Protocol   uint32                 `protobuf:"varint,9,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Src        []byte                 `protobuf:"bytes,10,opt,name=src,proto3" json:"src,omitempty"`
+	Dst        []byte                 `protobuf:"bytes,11,opt,name=dst,proto3" json:"dst,omitempty"`
+	Sport      uint32                 `protobuf:"varint,12,opt,name=sport,proto3" json:"sport,omitempty"`
+	Dport      uint32                 `protobuf:"varint,13,opt,name=dport,proto3" json:"dport,omitempty"`
+	TcpFlags   uint32                 `protobuf:"varint,14,opt,name=tcp_flags,json=tcpFlags,proto3" json:"tcp_flags,omitempty"`
+	Length     uint32                 `protobuf:"varint,15,opt,name=length,proto3" json:"length,omitempty"`
+	Enforced   bool                   `protobuf:"varint,16,opt,name=enforced,proto3" json:"enforced,omitempty"` // our own lease
+	Endpoint   uint32                 `protobuf:"varint,17,opt,name=endpoint,proto3" json:"endpoint,omitempty"` // if one of ours is an end of it
+	Weight     uint64                 `protobuf:"varint,18,opt,name=weight,proto3" json:"weight,omitempty"`     // how many drops this sample stands for; 0: 1
+	// Made by the plugin: what the rules in effect say at the endpoint that the
+	// packet was for, if it would have opened a connection there. No program
+	// there saw it.
+	Verdict       uint32 `protobuf:"varint,19,opt,name=verdict,proto3" json:"verdict,omitempty"` // flow.Verdict, as ingress; 0: not judged
+	Candidate     uint32 `protobuf:"varint,20,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	Set           uint32 `protobuf:"varint,21,opt,name=set,proto3" json:"set,omitempty"`
+	Bit           uint32 `protobuf:"varint,22,opt,name=bit,proto3" json:"bit,omitempty"`                                       // + 1
+	CandidateBit  uint32 `protobuf:"varint,23,opt,name=candidate_bit,json=candidateBit,proto3" json:"candidate_bit,omitempty"` // + 1
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2619,6 +2627,41 @@ func (x *Drop) GetEndpoint() uint32 {
 func (x *Drop) GetWeight() uint64 {
 	if x != nil {
 		return x.Weight
+	}
+	return 0
+}
+
+func (x *Drop) GetVerdict() uint32 {
+	if x != nil {
+		return x.Verdict
+	}
+	return 0
+}
+
+func (x *Drop) GetCandidate() uint32 {
+	if x != nil {
+		return x.Candidate
+	}
+	return 0
+}
+
+func (x *Drop) GetSet() uint32 {
+	if x != nil {
+		return x.Set
+	}
+	return 0
+}
+
+func (x *Drop) GetBit() uint32 {
+	if x != nil {
+		return x.Bit
+	}
+	return 0
+}
+
+func (x *Drop) GetCandidateBit() uint32 {
+	if x != nil {
+		return x.CandidateBit
 	}
 	return 0
 }
@@ -4556,7 +4599,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x05CLOSE\x10\x03\"Z\n" +
 	"\x05Drops\x12$\n" +
 	"\x05drops\x18\x01 \x03(\v2\x0e.ebpol.v1.DropR\x05drops\x12+\n" +
-	"\x06counts\x18\x02 \x03(\v2\x13.ebpol.v1.DropCountR\x06counts\"\xc3\x03\n" +
+	"\x06counts\x18\x02 \x03(\v2\x13.ebpol.v1.DropCountR\x06counts\"\xc4\x04\n" +
 	"\x04Drop\x12\x17\n" +
 	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x1f\n" +
@@ -4577,7 +4620,12 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x06length\x18\x0f \x01(\rR\x06length\x12\x1a\n" +
 	"\benforced\x18\x10 \x01(\bR\benforced\x12\x1a\n" +
 	"\bendpoint\x18\x11 \x01(\rR\bendpoint\x12\x16\n" +
-	"\x06weight\x18\x12 \x01(\x04R\x06weight\"\x9a\x01\n" +
+	"\x06weight\x18\x12 \x01(\x04R\x06weight\x12\x18\n" +
+	"\averdict\x18\x13 \x01(\rR\averdict\x12\x1c\n" +
+	"\tcandidate\x18\x14 \x01(\rR\tcandidate\x12\x10\n" +
+	"\x03set\x18\x15 \x01(\rR\x03set\x12\x10\n" +
+	"\x03bit\x18\x16 \x01(\rR\x03bit\x12#\n" +
+	"\rcandidate_bit\x18\x17 \x01(\rR\fcandidateBit\"\x9a\x01\n" +
 	"\tDropCount\x12\x1f\n" +
 	"\vreason_name\x18\x01 \x01(\tR\n" +
 	"reasonName\x12\x1a\n" +
