@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,26 @@ type changes struct {
 	errOut io.Writer
 	began  time.Time
 	would  [2]int // denied, allowed
+	tries  map[[2]netip.AddrPort]bool
+}
+
+// maxTries bounds how many dropped connections are told from their repetitions.
+const maxTries = 10_000
+
+// first is whether no earlier drop was of the same connection.
+func (c *changes) first(e *flow.Event) bool {
+	if e.Source == nil || e.Destination == nil {
+		return false
+	}
+	key := [2]netip.AddrPort{netip.AddrPortFrom(e.Source.IP, e.Source.Port), netip.AddrPortFrom(e.Destination.IP, e.Destination.Port)}
+	if c.tries[key] {
+		return false
+	}
+	if c.tries == nil || len(c.tries) >= maxTries {
+		c.tries = map[[2]netip.AddrPort]bool{}
+	}
+	c.tries[key] = true
+	return true
 }
 
 func newChanges(out, errOut io.Writer, f lines.Format) *changes {
@@ -39,6 +60,12 @@ func (c *changes) Event(e *flow.Event) error {
 	case flow.LossEvent, flow.GapEvent:
 		return c.out.Print(e)
 	case flow.FlowEvent, flow.VerdictEvent:
+	case flow.DropEvent:
+		// What something else stops before it arrives: a policy less would let it
+		// through. Its repetitions say nothing new.
+		if e.Enforced || e.Benign || e.Verdict != flow.Deny || !e.WouldChange() || !c.first(e) {
+			return nil
+		}
 	default:
 		return nil
 	}

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // between fits lines about packets from one pod to another, of an IP version
@@ -128,6 +131,45 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
 	}
 	r.interrupt()
 	nothingLeft(t, w)
+}
+
+// A dry-run without a policy that somebody enforces lists what it would let
+// through, though the packets never get to the pod.
+func TestDryRunWithout(t *testing.T) {
+	onMachine(t)
+	w := newWorld(t)
+	apply(t, w, "intruder")
+	firewall(t, w, env.nodes[0], "intruder") // which does what the policy says, as a network plugin would
+	r := plugin(t, "dry-run", "--without", "networkpolicy/only-web", "-n", w.ns, "-o", "json")
+	for _, v := range []int{4, 6} {
+		l := r.await(30*time.Second, fmt.Sprintf("what would be let through over IPv%d", v), between("intruder", "db", v))
+		if l.Verdict != "deny" || l.Candidate != "allow" || l.Direction != "ingress" || !strings.Contains(l.raw, `"isolatedBy":[{"kind":"NetworkPolicy"`) {
+			t.Errorf("line %s", l)
+		}
+	}
+	if odd := r.all(both(typed("flow", "verdict", "drop"), func(l line) bool { return l.Source.Pod != "intruder" || l.Candidate != "allow" })); len(odd) > 0 {
+		t.Errorf("lists what doesn't change: %s", odd[0])
+	}
+	r.interrupt()
+	nothingLeft(t, w)
+}
+
+// apply gives the cluster the policy that lets in everybody but one client.
+func apply(t *testing.T, w *world, except string) {
+	t.Helper()
+	p := &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "only-web"},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+			Ingress: []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: metav1.LabelSelectorOpNotIn, Values: []string{except}}},
+			}}}}},
+		},
+	}
+	if _, err := env.client.NetworkingV1().NetworkPolicies(w.ns).Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Enforcement cuts what the policy denies and nothing else, and ends within
