@@ -115,6 +115,11 @@ func (w *Watcher) why(err error) error {
 
 // look finds out what may be seen, by asking for one object of each kind.
 func (c *Client) look(ctx context.Context, namespace string) (sight, error) {
+	if c.Config != nil && c.Config.Timeout > 0 { // --request-timeout
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Config.Timeout)
+		defer cancel()
+	}
 	one := metav1.ListOptions{Limit: 1}
 	_, err := c.Typed.CoreV1().Pods(metav1.NamespaceAll).List(ctx, one)
 	s := sight{}

@@ -15,6 +15,7 @@ type row struct {
 	id                   FlowID
 	seq                  uint64 // order of arrival: the tie-break of every sort
 	first, last          time.Time
+	since                time.Time // first, by the clock that tells who had which address when
 	updated              time.Time // of the frame that last changed the counters
 	local, peer, backend netip.AddrPort
 	localWho, peerWho    *who
@@ -66,7 +67,7 @@ func (a *applying) flow(m *wire.Flow) {
 	if len(m.GetBackendIp()) > 0 {
 		if ip, ok := wire.Addr(m.GetBackendIp()); ok && m.GetBackendPort() <= 0xffff {
 			r.backend = netip.AddrPortFrom(ip, uint16(m.GetBackendPort()))
-			r.backendWho = s.names.of(ip, r.first)
+			r.backendWho = s.names.of(ip, r.since)
 		}
 	}
 	switch {
@@ -96,8 +97,9 @@ func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
 		first: a.when(m.GetFirstNs()), updated: a.at,
 		service: m.GetService(), guessed: m.GetOpenerUnknown(), preex: m.GetPreexisting(),
 	}
-	r.localWho = s.names.endpoint(m.GetEndpoint(), local.Addr(), r.first)
-	r.peerWho = s.names.of(peer.Addr(), r.first)
+	r.since = a.here(r.first)
+	r.localWho = s.names.endpoint(m.GetEndpoint(), local.Addr(), r.since)
+	r.peerWho = s.names.of(peer.Addr(), r.since)
 	r.account = s.accountOf(r.localWho, local.Addr(), a.node)
 	s.makeRoom()
 	s.flows[id] = r
@@ -118,6 +120,15 @@ func (a *applying) when(boottime int64) time.Time {
 		return a.at
 	}
 	return time.Unix(0, boottime+n.bootOffset).UTC()
+}
+
+// here turns a time of the node's clock into one of the plugin's, by which the
+// ledger was written.
+func (a *applying) here(at time.Time) time.Time {
+	if n := a.s.nodes[a.node]; n != nil {
+		return at.Add(-n.skew)
+	}
+	return at
 }
 
 // count takes over totals. They only grow; a smaller one is a repeat.

@@ -113,12 +113,12 @@ func (a *applying) world(m *wire.World) {
 	}
 	keep := n.fresh[:0]
 	for _, r := range n.fresh {
-		if a.at.Sub(r.first) > renaming {
+		if a.at.Sub(r.since) > renaming {
 			continue
 		}
 		keep = append(keep, r)
 		if moved[r.peer.Addr()] {
-			r.peerWho = n.of(r.peer.Addr(), r.first)
+			r.peerWho = n.of(r.peer.Addr(), r.since)
 		}
 	}
 	clear(n.fresh[len(keep):])
@@ -130,7 +130,7 @@ func (n *names) remember(r *row, now time.Time) {
 	if len(n.fresh) >= 20_000 {
 		keep := n.fresh[:0]
 		for _, f := range n.fresh[len(n.fresh)/2:] {
-			if now.Sub(f.first) <= renaming {
+			if now.Sub(f.since) <= renaming {
 				keep = append(keep, f)
 			}
 		}

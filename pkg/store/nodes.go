@@ -18,6 +18,8 @@ type nodeState struct {
 	row        NodeRow
 	instance   string
 	bootOffset int64
+	helloAt    time.Time     // by the node's clock
+	skew       time.Duration // of the node's clock against the plugin's
 	endpoints  map[uint32]*wire.EndpointState
 	told       Loss      // what the last loss event spoke of
 	toldAt     time.Time // of the last loss event
@@ -28,6 +30,10 @@ type nodeState struct {
 	totalLeft  time.Duration
 	kernel     map[kernelKey]*kernelCount
 }
+
+// notSkewed is how far apart the clocks of a node and of the plugin may seem
+// without being so: a hello takes a moment on its way.
+const notSkewed = 300 * time.Millisecond
 
 // A loss event each so often at most: losses come in floods.
 const lossEvery = 5 * time.Second
@@ -63,7 +69,7 @@ func (a *applying) hello(m *wire.Hello) {
 		n.runTime, n.sent, n.statsAt = 0, 0, time.Time{}
 		n.row.Loss, n.told = Loss{}, Loss{}
 	}
-	n.instance = m.GetInstance()
+	n.instance, n.helloAt = m.GetInstance(), a.at
 	if m.GetBootOffsetNs() != 0 {
 		n.bootOffset = m.GetBootOffsetNs()
 	}
@@ -198,6 +204,13 @@ func (a *applying) probeState(m *wire.ProbeState) {
 		return
 	}
 	n := a.nodeState()
+	// The plugin says "live" as soon as it has read the probe's hello.
+	if m.GetPhase() == "live" && !n.helloAt.IsZero() {
+		n.skew = n.helloAt.Sub(a.at)
+		if n.skew.Abs() < notSkewed {
+			n.skew = 0
+		}
+	}
 	n.row.Phase, n.row.Message, n.row.Error = clean(m.GetPhase()), clean(m.GetMessage()), clean(m.GetError())
 }
 

@@ -396,3 +396,23 @@ func TestFileStandsInThePlaceOfTheClustersPolicy(t *testing.T) {
 		t.Error("with the file off")
 	}
 }
+
+func TestANodeWhoseClockIsWrongStillNamesItsPeers(t *testing.T) {
+	for _, skew := range []time.Duration{-40 * time.Second, 40 * time.Second} {
+		s := newSession(Limits{})
+		at := func(when time.Time, f *wire.Frame) []flow.Event {
+			f.Node, f.TimeNs = "n2", when.UnixNano()
+			return s.Apply(f)
+		}
+		now := s.now
+		at(now.Add(skew), &wire.Frame{Body: &wire.Frame_Hello{Hello: &wire.Hello{Instance: "a"}}})
+		at(now, &wire.Frame{Body: &wire.Frame_ProbeState{ProbeState: &wire.ProbeState{Phase: "live"}}})
+		s.world(&wire.Pod{Namespace: "shop", Name: "late", Uid: "9", Node: "n1", Ips: [][]byte{ip4("10.0.0.9")}, CreatedNs: now.UnixNano()})
+		got := at(now.Add(2*time.Second+skew), &wire.Frame{Body: &wire.Frame_Flows{Flows: &wire.Flows{Flows: []*wire.Flow{
+			toDB(1, func(f *wire.Flow) { f.PeerIp = ip4("10.0.0.9") }),
+		}}}})
+		if len(got) != 1 || got[0].Source.Pod != "late" {
+			t.Errorf("skew %s: %+v", skew, got[0].Source)
+		}
+	}
+}
