@@ -116,7 +116,7 @@ func (g *globals) gather(ctx context.Context, f *givenFlags) (*given, error) {
 			out.world = local.World
 			out.notes = append(out.notes, local.Assumed...)
 		}
-		if len(files) > 0 {
+		if n := g.config.Namespace; n == nil || *n == "" {
 			out.namespace = "" // what the files hold is what is meant
 		}
 	}

@@ -80,6 +80,8 @@ type linter struct {
 	network  map[string][]*policy.Policy // NetworkPolicies by namespace, in order
 	cluster  []*policy.Policy            // the others, in order
 	anybody  map[string]bool             // whether a selector of peers matches a pod, by its text
+	anywhere map[string][]*identity.Pod  // pods that a selector matches, by its text
+	spaces   []map[string]string         // labels of the namespaces
 	mute     map[*identity.Pod][]flow.Protocol
 	told     map[flow.RuleKind]bool // not enforced, said already
 	dual     bool
@@ -95,7 +97,7 @@ func newLinter(in Input) *linter {
 	}
 	l := &linter{
 		in: in, view: policy.NewView(in.World), inside: map[string][]*identity.Pod{}, policies: slices.Clone(in.Policies),
-		network: map[string][]*policy.Policy{}, anybody: map[string]bool{}, mute: map[*identity.Pod][]flow.Protocol{}, told: map[flow.RuleKind]bool{},
+		network: map[string][]*policy.Policy{}, anybody: map[string]bool{}, anywhere: map[string][]*identity.Pod{}, mute: map[*identity.Pod][]flow.Protocol{}, told: map[flow.RuleKind]bool{},
 	}
 	slices.SortStableFunc(l.policies, policy.Compare)
 	for _, p := range l.policies {
@@ -111,6 +113,7 @@ func newLinter(in Input) *linter {
 		l.inside[p.Namespace] = append(l.inside[p.Namespace], p)
 	}
 	l.dual = dualStack(in.World)
+	l.spaces = l.namespaceLabels()
 	l.plugins = pluginsOf(l.pods)
 	l.dnsPods, l.localDNS = l.findDNS(), l.findLocalDNS()
 	return l

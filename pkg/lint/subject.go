@@ -53,7 +53,7 @@ func (l *linter) subject(p *policy.Policy) {
 	if ns != "" {
 		where, candidates = fmt.Sprintf("namespace %q", ns), l.inside[ns]
 	} else if s := p.Subject.Namespaces; !l.anyNamespace(s) {
-		if was, is := correct(s, l.namespaceLabels()); is != "" {
+		if was, is := correct(s, l.spaces); is != "" {
 			l.typo(p, field, was, is, "namespace")
 			return
 		}
@@ -77,7 +77,7 @@ func (l *linter) peer(p *policy.Policy, peer *policy.Peer) {
 	candidates := l.inside[peer.Namespace]
 	if peer.Namespace == "" {
 		if !l.anyNamespace(peer.Namespaces) {
-			if was, is := correct(peer.Namespaces, l.namespaceLabels()); is != "" {
+			if was, is := correct(peer.Namespaces, l.spaces); is != "" {
 				l.typo(p, peer.Path, was, is, "namespace")
 				return
 			}
@@ -98,12 +98,7 @@ func (l *linter) peer(p *policy.Policy, peer *policy.Peer) {
 	// Pods elsewhere that fit: the most common slip is to forget that a
 	// podSelector alone means the policy's own namespace.
 	if peer.Namespace != "" {
-		var elsewhere []*identity.Pod
-		for _, pod := range l.pods {
-			if peer.Pods.Matches(pod.Labels) {
-				elsewhere = append(elsewhere, pod)
-			}
-		}
+		elsewhere := l.labelled(peer.Pods)
 		if len(elsewhere) > 0 {
 			l.report("selects-no-peer", p, peer.Path,
 				fmt.Sprintf("a podSelector alone means namespace %q, where no pod has the labels %q; elsewhere %s", peer.Namespace, peer.Pods, some(elsewhere, byKey)+plainVerb(len(elsewhere), " has them", " have them")),
@@ -128,8 +123,22 @@ func (l *linter) matchesAnybody(peer *policy.Peer) bool {
 	return known
 }
 
+// labelled are the pods of all namespaces that a selector matches.
+func (l *linter) labelled(s policy.Selector) []*identity.Pod {
+	out, known := l.anywhere[s.String()]
+	if !known {
+		for _, pod := range l.pods {
+			if s.Matches(pod.Labels) {
+				out = append(out, pod)
+			}
+		}
+		l.anywhere[s.String()] = out
+	}
+	return out
+}
+
 func (l *linter) anyNamespace(s policy.Selector) bool {
-	return slices.ContainsFunc(l.namespaceLabels(), s.Matches)
+	return slices.ContainsFunc(l.spaces, s.Matches)
 }
 
 // namespaceLabels are those of all namespaces that exist or have pods.
