@@ -33,7 +33,7 @@ type nodeState struct {
 
 // notSkewed is how far apart the clocks of a node and of the plugin may seem
 // without being so: a hello takes a moment on its way.
-const notSkewed = 300 * time.Millisecond
+const notSkewed = time.Second
 
 // A loss event each so often at most: losses come in floods.
 const lossEvery = 5 * time.Second
