@@ -202,7 +202,7 @@ func reenter(path string, inode uint64, fn func() error) error {
 	if err != nil {
 		return err
 	}
-	if err := f.scan(false); err != nil {
+	if err := f.scan(); err != nil {
 		return err
 	}
 	ns := f.known[inode]

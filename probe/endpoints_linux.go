@@ -23,6 +23,7 @@ type endpoint struct {
 	path  string // of its namespace, if it was given
 	host  bool
 	since time.Time // it was asked for
+	eager time.Time // from when on it may be there any moment
 
 	ns       *namespace // where it was found
 	device   device
@@ -76,7 +77,7 @@ func (p *Probe) SetEndpoints(list []*wire.Endpoint) error {
 	wanted := make(map[uint32]bool, len(list))
 	var errs []error
 	for _, w := range list {
-		e := &endpoint{id: w.GetId(), uid: w.GetUid(), path: w.GetNetns(), host: w.GetHostNetwork(), since: time.Now(), err: errNotFound}
+		e := &endpoint{id: w.GetId(), uid: w.GetUid(), path: w.GetNetns(), host: w.GetHostNetwork(), since: time.Now(), eager: time.Now(), err: errNotFound}
 		for _, b := range w.GetIps() {
 			ip, ok := netip.AddrFromSlice(b)
 			if !ok {
@@ -128,7 +129,7 @@ func (p *Probe) search() {
 		}
 		if e.path == "" && !scanned {
 			scanned = true
-			if err := p.finder.scan(true); err != nil {
+			if err := p.finder.scan(); err != nil {
 				e.err = err
 			}
 		}
@@ -222,7 +223,7 @@ func (p *Probe) checkGone() {
 			continue
 		}
 		_ = e.detach() // there is nothing left to detach from
-		e.err, e.since = errGone, time.Now()
+		e.err, e.since, e.eager = errGone, time.Now(), time.Now()
 		changed = append(changed, e.state())
 	}
 	if len(changed) == 0 {
@@ -248,7 +249,7 @@ func (p *Probe) nextSearch() time.Duration {
 		if e.attached != nil || e.host {
 			continue
 		}
-		switch waited := time.Since(e.since); {
+		switch waited := time.Since(e.eager); {
 		case waited < 3*time.Second:
 			next = min(next, searchSoon)
 		case waited < time.Minute:
@@ -263,9 +264,7 @@ func (p *Probe) nextSearch() time.Duration {
 // hurry is called when a device of the node changed: a pod is coming or going.
 func (p *Probe) hurry() {
 	for _, e := range p.endpoints {
-		if e.attached == nil && !e.host && time.Since(e.since) > 3*time.Second {
-			e.since = time.Now()
-		}
+		e.eager = time.Now()
 	}
 	p.checkGone()
 }

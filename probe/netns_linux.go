@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -22,6 +23,20 @@ type namespace struct {
 	inode     uint64
 	path      string // valid while the process lives
 	addresses map[netip.Addr]device
+	found     time.Time // it was first seen
+	looked    time.Time // its addresses were last listed
+}
+
+// A namespace is there before its addresses are: it is entered again while it
+// is young, and now and then while it has none. A node has hundreds that are
+// neither.
+const (
+	youngFor    = 10 * time.Second
+	lookAgainIn = 2 * time.Second
+)
+
+func (ns *namespace) worthALook() bool {
+	return time.Since(ns.found) < youngFor || len(ns.addresses) == 0 && time.Since(ns.looked) > lookAgainIn
 }
 
 // device carries an address.
@@ -55,9 +70,9 @@ func inodeOf(path string) (uint64, error) {
 	return st.Ino, nil
 }
 
-// scan walks all processes. Namespaces that were entered before aren't entered
-// again unless asked for: their addresses may have come since.
-func (f *finder) scan(again bool) error {
+// scan walks all processes, and lists the addresses of namespaces that are new
+// or may have got some since.
+func (f *finder) scan() error {
 	entries, err := os.ReadDir(f.proc)
 	if err != nil {
 		return fmt.Errorf("list processes: %w", err)
@@ -77,14 +92,19 @@ func (f *finder) scan(again bool) error {
 			continue
 		}
 		seen[inode] = true
-		ns := f.known[inode]
-		if ns != nil && !again {
-			ns.path = path
+		old := f.known[inode]
+		if old != nil && !old.worthALook() {
+			old.path = path // another of its processes may have ended
 			continue
 		}
-		if ns, err = look(inode, path); err == nil {
-			f.known[inode] = ns
+		ns, err := look(inode, path)
+		if err != nil {
+			continue // ended meanwhile
 		}
+		if old != nil {
+			ns.found = old.found
+		}
+		f.known[inode] = ns
 	}
 	for inode := range f.known {
 		if !seen[inode] {
@@ -106,7 +126,7 @@ func look(inode uint64, path string) (*namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("addresses in %q: %w", path, err)
 	}
-	ns := &namespace{inode: inode, path: path, addresses: make(map[netip.Addr]device)}
+	ns := &namespace{inode: inode, path: path, addresses: make(map[netip.Addr]device), found: time.Now(), looked: time.Now()}
 	devices := make(map[int]device)
 	for _, a := range list {
 		ip, ok := netip.AddrFromSlice(a.IP)
