@@ -41,7 +41,7 @@ format-check: ## fail if `make format` would change something
 .PHONY: test-root
 test-root: ## beds of network namespaces and BPF in the running kernel; needs root on Linux
 	@[ "$$(id -u)" = 0 ] || { echo 'test-root needs root: run "sudo make test-root"'; exit 1; }
-	@EBPOL_ROOT_TESTS=1 $(GOTEST) -p 1 $$($(ROOT)/hack/root-packages.sh)
+	@EBPOL_ROOT_TESTS=1 $(GOTEST) -count=1 -p 1 $$($(ROOT)/hack/root-packages.sh)
 
 .PHONY: fuzz
 FUZZTIME ?= 30s
