@@ -71,6 +71,10 @@ func (b *builder) cnpPort(rule *ruleBuilder, path string, protocol flow.Protocol
 	var err error
 	switch {
 	case in == nil:
+	case in.Range == nil && in.Number == 0:
+		rule.closed = true
+		b.warn(path, "holds no kind of port that is known, so the rule fails closed")
+		return
 	case in.Range != nil:
 		port, err = numbered(port, in.Range.Start, in.Range.End)
 	default:
