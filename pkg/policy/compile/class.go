@@ -25,6 +25,11 @@ type class struct {
 type person struct {
 	atoms []atomID   // that select it; sorted
 	names []portName // its named ports; sorted
+
+	// What it was found from.
+	space     *space
+	asked     int
+	portNames string
 }
 
 func (p *person) empty() bool { return len(p.atoms) == 0 && len(p.names) == 0 }

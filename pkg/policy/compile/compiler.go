@@ -26,6 +26,14 @@ type Compiler struct {
 	setIDs     interner
 	atoms      []atom // by atomID
 	contents   map[*policy.Policy]*content
+	byID       map[uint32]*content
+	order      []*content          // those of the last generation, in order
+	stamp      uint64              // counts generations
+	fixed      map[string][]atomID // peers with selectors by the namespace that they name
+	wide       []atomID            // peers that select namespaces
+	spaces     map[string]*space
+	subjects   map[*identity.Pod]*subject
+	persons    map[*identity.Pod]*person
 	classes    map[ruleset.ClassID]*class
 	sets       map[ruleset.SetID]*set
 	nodes      map[string]*nodeState
@@ -36,6 +44,9 @@ func New() *Compiler {
 	return &Compiler{
 		atoms:    make([]atom, 1),
 		contents: map[*policy.Policy]*content{},
+		byID:     map[uint32]*content{},
+		fixed:    map[string][]atomID{},
+		spaces:   map[string]*space{},
 		classes:  map[ruleset.ClassID]*class{},
 		sets:     map[ruleset.SetID]*set{},
 		nodes:    map[string]*nodeState{},
@@ -44,25 +55,32 @@ func New() *Compiler {
 
 // Output is one generation.
 type Output struct {
-	c           *Compiler
-	in          Input
-	view        *policy.View
-	versions    map[uint32]*version // by content
-	ordered     []*version
-	subjects    map[*identity.Pod]*subject
-	byNode      map[string][]*subject
-	ids         map[netip.Addr]ruleset.EndpointID
-	persons     map[*identity.Pod]*person
-	universe    map[portAsk][]identity.NamedPort
-	inNamespace map[string][]atomID
-	done        map[string]*ruleset.Ruleset
-	warnings    []string
+	c        *Compiler
+	in       Input
+	view     *policy.View
+	versions map[uint32]*version // by content
+	ordered  []*version
+	subjects map[*identity.Pod]*subject
+	byNode   map[string][]*subject
+	ids      map[netip.Addr]ruleset.EndpointID
+	persons  map[*identity.Pod]*person
+	universe map[portAsk][]identity.NamedPort
+	asked    string     // universe as text
+	now      []*version // by content id; nil: not in this generation
+	done     map[string]*ruleset.Ruleset
+	warnings []string
 }
 
 // subject is a pod that is judged.
 type subject struct {
 	pod             *identity.Pod
 	ingress, egress *set // nil: no policy
+
+	// What it was found from: while that stays, so does it.
+	namespace *identity.Namespace
+	policies  uint64 // signature of the policies that may select it, with modes
+	names     string // what port names stand for
+	services  []string
 }
 
 // Compile makes a new generation. It fails if the policies of some pod don't
@@ -70,7 +88,7 @@ type subject struct {
 func (c *Compiler) Compile(in Input) (*Output, error) {
 	o := &Output{
 		c: c, in: in, view: policy.NewView(in.World), ids: in.Endpoints,
-		versions: map[uint32]*version{}, subjects: map[*identity.Pod]*subject{}, byNode: map[string][]*subject{},
+		subjects: map[*identity.Pod]*subject{}, byNode: map[string][]*subject{},
 		persons: map[*identity.Pod]*person{}, done: map[string]*ruleset.Ruleset{},
 	}
 	o.addVersions()
@@ -81,30 +99,60 @@ func (c *Compiler) Compile(in Input) (*Output, error) {
 	if err := o.addSubjects(); err != nil {
 		return nil, err
 	}
+	c.subjects, c.persons = o.subjects, o.persons
 	c.forget(o)
 	return o, nil
 }
 
-// addVersions interns the policies and puts them in order.
+// addVersions interns the policies and puts them in order. Those of the last
+// generation are in order already.
 func (o *Output) addVersions() {
-	seen := make(map[*policy.Policy]*content, len(o.in.Policies))
-	for _, m := range o.in.Policies {
-		k := o.c.contentOf(m.Policy)
-		seen[m.Policy] = k
-		v := o.versions[k.id]
-		if v == nil {
-			v = &version{content: k}
-			o.versions[k.id] = v
-			o.ordered = append(o.ordered, v)
-		}
-		v.current = v.current || m.Current
-		v.candidate = v.candidate || m.Candidate
-		v.enforced = v.enforced || m.Enforced && m.Candidate
+	c := o.c
+	c.stamp++
+	if len(c.contents) > 2*len(o.in.Policies)+1000 {
+		c.contents = make(map[*policy.Policy]*content, len(o.in.Policies))
 	}
-	o.c.contents = seen
-	slices.SortFunc(o.ordered, func(a, b *version) int {
+	var added []*content
+	for _, m := range o.in.Policies {
+		k := c.contentOf(m.Policy)
+		now := version{content: k}
+		if k.stamp == c.stamp {
+			now = *k.now
+		} else if !k.known {
+			k.known = true
+			added = append(added, k)
+		}
+		k.stamp = c.stamp
+		now.current = now.current || m.Current
+		now.candidate = now.candidate || m.Candidate
+		now.enforced = now.enforced || m.Enforced && m.Candidate
+		if k.now == nil || *k.now != now {
+			k.now = &now
+		}
+	}
+	compare := func(a, b *content) int {
 		return cmp.Or(policy.Compare(a.policy, b.policy), strings.Compare(a.text, b.text))
-	})
+	}
+	slices.SortFunc(added, compare)
+	order := make([]*content, 0, len(c.order)+len(added))
+	for _, k := range c.order {
+		if k.stamp != c.stamp {
+			k.known = false
+			continue
+		}
+		for len(added) > 0 && compare(added[0], k) < 0 {
+			order = append(order, added[0])
+			added = added[1:]
+		}
+		order = append(order, k)
+	}
+	c.order = append(order, added...)
+	o.ordered = make([]*version, len(c.order))
+	o.now = make([]*version, c.contentIDs.last+1)
+	for i, k := range c.order {
+		o.ordered[i] = k.now
+		o.now[k.id] = k.now
+	}
 }
 
 // number gives endpoints to all pods, in the order of their addresses.
@@ -171,29 +219,59 @@ func sortPorts(list []identity.NamedPort) []identity.NamedPort {
 	return slices.Compact(list)
 }
 
+// policiesFor are the policies that may select the pods of a namespace.
+type policiesFor struct {
+	list      []*version
+	signature uint64
+}
+
+func (p *policiesFor) add(v *version) {
+	p.list = append(p.list, v)
+	for _, n := range []uint64{uint64(v.id), uint64(v.modes())} { // FNV-1a, by words
+		p.signature = (p.signature ^ n) * 1099511628211
+	}
+}
+
 // addSubjects finds the sets of every pod that is judged.
 func (o *Output) addSubjects() error {
-	byNamespace := map[string][]*version{}
-	var wide []*version
+	byNamespace := map[string]*policiesFor{}
+	wide := &policiesFor{signature: 14695981039346656037}
 	for _, v := range o.ordered {
-		if ns := v.policy.Subject.Namespace; ns != "" {
-			byNamespace[ns] = append(byNamespace[ns], v)
-		} else {
-			wide = append(wide, v)
+		ns := v.policy.Subject.Namespace
+		if ns == "" {
+			wide.add(v)
+			continue
 		}
+		if byNamespace[ns] == nil {
+			byNamespace[ns] = &policiesFor{signature: 14695981039346656037}
+		}
+		byNamespace[ns].add(v)
 	}
+	none := &policiesFor{}
 	backed := o.backedServices()
+	o.asked = o.namesSignature()
+	names := o.asked
 	var pods []*identity.Pod
 	for _, pod := range o.in.World.Pods {
-		if o.judged(pod) {
+		if !o.judged(pod) {
+			continue
+		}
+		own := cmp.Or(byNamespace[pod.Namespace], none)
+		old := o.c.subjects[pod]
+		if old != nil && old.namespace == o.in.World.Namespaces[pod.Namespace] && old.policies == own.signature*31+wide.signature &&
+			old.names == names && slices.Equal(old.services, backed[pod]) {
+			o.addSubject(old)
+		} else {
 			pods = append(pods, pod)
 		}
 	}
+	// New sets get their numbers in the order of names, not of maps.
 	slices.SortFunc(pods, func(a, b *identity.Pod) int { return strings.Compare(a.Key(), b.Key()) })
 	var errs []error
 	for _, pod := range pods {
+		own := cmp.Or(byNamespace[pod.Namespace], none)
 		var selecting []*version
-		for _, list := range [][]*version{wide, byNamespace[pod.Namespace]} {
+		for _, list := range [][]*version{wide.list, own.list} {
 			for _, v := range list {
 				if o.view.Selects(&v.policy.Subject, pod) {
 					selecting = append(selecting, v)
@@ -201,7 +279,9 @@ func (o *Output) addSubjects() error {
 			}
 		}
 		sortVersions(selecting)
-		s := &subject{pod: pod}
+		s := &subject{
+			pod: pod, namespace: o.in.World.Namespaces[pod.Namespace], policies: own.signature*31 + wide.signature, names: names, services: backed[pod],
+		}
 		var err error
 		if s.ingress, err = o.setOf(flow.Ingress, pod, selecting, nil); err == nil {
 			s.egress, err = o.setOf(flow.Egress, pod, selecting, backed[pod])
@@ -210,13 +290,27 @@ func (o *Output) addSubjects() error {
 			errs = append(errs, fmt.Errorf("pod %q: %w", pod.Key(), err))
 			continue
 		}
-		o.subjects[pod] = s
-		o.byNode[pod.Node] = append(o.byNode[pod.Node], s)
+		o.addSubject(s)
 	}
 	if len(errs) > 3 {
 		errs = append(errs[:3], fmt.Errorf("and %d more pods", len(errs)-3))
 	}
 	return errors.Join(errs...)
+}
+
+func (o *Output) addSubject(s *subject) {
+	o.subjects[s.pod] = s
+	o.byNode[s.pod.Node] = append(o.byNode[s.pod.Node], s)
+}
+
+// namesSignature is all that port names stand for, as text.
+func (o *Output) namesSignature() string {
+	var list []string
+	for ask, ports := range o.universe {
+		list = append(list, fmt.Sprint(ask, ports))
+	}
+	slices.Sort(list)
+	return strings.Join(list, "\n")
 }
 
 func sortVersions(list []*version) {
@@ -307,7 +401,7 @@ func (o *Output) setOf(d flow.Direction, pod *identity.Pod, selecting []*version
 	if known {
 		return o.c.sets[ruleset.SetID(id)], nil
 	}
-	s, err := o.c.newSet(parts)
+	s, err := o.c.newSet(parts, o.now)
 	if err != nil {
 		return nil, err
 	}

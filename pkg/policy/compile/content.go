@@ -46,6 +46,10 @@ type content struct {
 	text   string
 	policy *policy.Policy
 	rules  [2][]rule // ingress, egress
+
+	stamp uint64   // generation that it was last in
+	now   *version // valid iff stamp is that of now
+	known bool     // it stands in the compiler's order
 }
 
 // rule is a rule in numbers.
@@ -67,8 +71,8 @@ func side(d flow.Direction) int {
 	return 0
 }
 
-// contentOf interns a policy. Contents are kept by pointer while the policy is
-// among the input, as unchanged policies are the rule.
+// contentOf interns a policy. Contents are found by pointer first, as
+// unchanged policies are the rule; equal contents are one.
 func (c *Compiler) contentOf(p *policy.Policy) *content {
 	if known := c.contents[p]; known != nil {
 		return known
@@ -90,6 +94,10 @@ func (c *Compiler) contentOf(p *policy.Policy) *content {
 	}
 	out.text = text.String()
 	out.id = c.contentIDs.id(out.text)
+	if same := c.byID[out.id]; same != nil {
+		out = same
+	}
+	c.byID[out.id] = out
 	c.contents[p] = out
 	return out
 }
@@ -122,6 +130,13 @@ func (c *Compiler) atomOf(p *policy.Peer) atomID {
 	}
 	if c.atoms[id].id == 0 {
 		c.atoms[id] = atom{id, *p}
+		switch {
+		case p.Kind != policy.PodPeer:
+		case p.Namespace != "":
+			c.fixed[p.Namespace] = append(c.fixed[p.Namespace], id)
+		default:
+			c.wide = append(c.wide, id)
+		}
 	}
 	return id
 }

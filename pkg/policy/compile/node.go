@@ -104,7 +104,7 @@ func (b *nodeBuild) endpoints() {
 func (b *nodeBuild) addSets() {
 	for id := range b.state.live {
 		s := b.c.sets[id]
-		s.masks(b.versions)
+		s.masks(b.now)
 		b.sets = append(b.sets, s)
 		b.state.rows[id] = s.Set
 	}

@@ -8,15 +8,63 @@ import (
 	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
-	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 )
 
-// person is all that any rule of any policy can know of a pod.
+// space holds the peers with selectors that may match pods of one namespace:
+// what depends on the namespace alone is settled. Peers of policies that are
+// gone stay; no set asks about them.
+type space struct {
+	namespace   *identity.Namespace // as of which labels; nil: not known
+	fixed, wide int                 // how many of the compiler's lists were looked at
+	atoms       []atomID
+}
+
+// spaceOf brings a namespace's space up to date.
+func (o *Output) spaceOf(name string) *space {
+	s, ns := o.c.spaces[name], o.in.World.Namespaces[name]
+	if s == nil || s.namespace != ns {
+		s = &space{namespace: ns}
+		o.c.spaces[name] = s
+	}
+	if fixed := o.c.fixed[name]; s.fixed < len(fixed) {
+		s.atoms = append(s.atoms, fixed[s.fixed:]...)
+		s.fixed = len(fixed)
+	}
+	if s.wide < len(o.c.wide) {
+		labels := o.view.NamespaceLabels(name)
+		for _, a := range o.c.wide[s.wide:] {
+			if o.c.atoms[a].peer.Namespaces.Matches(labels) {
+				s.atoms = append(s.atoms, a)
+			}
+		}
+		s.wide = len(o.c.wide)
+	}
+	return s
+}
+
+// person is all that any rule of any policy can know of a pod. It is kept as
+// long as the pod, its namespace and what could be asked stay the same.
 func (o *Output) person(pod *identity.Pod) *person {
 	if p := o.persons[pod]; p != nil {
 		return p
 	}
-	p := &person{atoms: o.atomsOf(pod)}
+	s := o.spaceOf(pod.Namespace)
+	p := o.c.persons[pod]
+	if p == nil || p.space != s || p.asked != len(s.atoms) || p.portNames != o.asked {
+		p = o.newPerson(pod, s)
+	}
+	o.persons[pod] = p
+	return p
+}
+
+func (o *Output) newPerson(pod *identity.Pod, s *space) *person {
+	p := &person{space: s, asked: len(s.atoms), portNames: o.asked}
+	for _, a := range s.atoms {
+		if o.c.atoms[a].peer.Pods.Matches(pod.Labels) {
+			p.atoms = append(p.atoms, a)
+		}
+	}
+	slices.Sort(p.atoms)
 	for _, port := range pod.Ports {
 		for _, ask := range []portAsk{{port.Name, 0}, {port.Name, port.Protocol}} {
 			if _, asked := o.universe[ask]; asked {
@@ -28,61 +76,5 @@ func (o *Output) person(pod *identity.Pod) *person {
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.asked, b.asked), cmp.Compare(a.is, b.is), cmp.Compare(a.number, b.number))
 	})
 	p.names = slices.Compact(p.names)
-	o.persons[pod] = p
 	return p
-}
-
-// atomsOf lists the peers with selectors that match a pod, sorted.
-func (o *Output) atomsOf(pod *identity.Pod) []atomID {
-	var out []atomID
-	for _, a := range o.selectors()[pod.Namespace] {
-		if o.c.atoms[a].peer.Pods.Matches(pod.Labels) {
-			out = append(out, a)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// selectors lists, by namespace, the peers that may match pods there: what
-// depends on the namespace alone is settled.
-func (o *Output) selectors() map[string][]atomID {
-	if o.inNamespace != nil {
-		return o.inNamespace
-	}
-	o.inNamespace = map[string][]atomID{}
-	names := map[string]bool{}
-	for _, pod := range o.in.World.Pods {
-		names[pod.Namespace] = true
-	}
-	seen := map[atomID]bool{}
-	for _, v := range o.ordered {
-		for _, rules := range v.rules {
-			for _, r := range rules {
-				for _, a := range r.pods {
-					if !seen[a] {
-						seen[a] = true
-						o.addSelector(a, names)
-					}
-				}
-			}
-		}
-	}
-	return o.inNamespace
-}
-
-func (o *Output) addSelector(a atomID, names map[string]bool) {
-	p := &o.c.atoms[a].peer
-	if p.Kind != policy.PodPeer {
-		return
-	}
-	if p.Namespace != "" {
-		o.inNamespace[p.Namespace] = append(o.inNamespace[p.Namespace], a)
-		return
-	}
-	for name := range names {
-		if p.Namespaces.Matches(o.view.NamespaceLabels(name)) {
-			o.inNamespace[name] = append(o.inNamespace[name], a)
-		}
-	}
 }

@@ -138,15 +138,11 @@ func tooMany(p *setParts, bits int) error {
 }
 
 // newSet lays out the bits. It fails if they don't fit however they are merged.
-func (c *Compiler) newSet(parts setParts) (*set, error) {
+func (c *Compiler) newSet(parts setParts, now []*version) (*set, error) {
 	for {
 		s, bits := c.layOut(parts)
 		if bits <= ruleset.Bits {
-			of := map[uint32]*version{}
-			for _, v := range parts.versions {
-				of[v.id] = v
-			}
-			s.masks(of)
+			s.masks(now)
 			s.addPorts()
 			s.index()
 			return s, nil
@@ -306,13 +302,20 @@ func byModes(in []*version) []*version {
 	return out
 }
 
-// masks sets Current, Candidate and Enforced from the versions' modes.
-func (s *set) masks(of map[uint32]*version) {
+// masks sets Current, Candidate and Enforced from the modes of a generation's
+// versions.
+func (s *set) masks(now []*version) {
+	of := func(k *content) *version {
+		if int(k.id) < len(now) {
+			return now[k.id]
+		}
+		return nil
+	}
 	s.Current, s.Candidate, s.Enforced = ruleset.Bitmap{}, ruleset.Bitmap{}, ruleset.Bitmap{}
 	for bit, members := range s.members {
 		var current, candidate, enforced bool
 		for _, m := range members {
-			if v := of[m.id]; v != nil {
+			if v := of(m); v != nil {
 				current, candidate = current || v.current, candidate || v.candidate
 				enforced = enforced || v.candidate && (v.enforced || !s.Deny.Has(bit))
 			}
@@ -328,7 +331,7 @@ func (s *set) masks(of map[uint32]*version) {
 		if enforced {
 			s.Enforced.Add(bit)
 		}
-		s.names[bit].CandidateOnly = candidate && !current && !slices.ContainsFunc(members, func(m *content) bool { return of[m.id] != nil && of[m.id].current })
+		s.names[bit].CandidateOnly = candidate && !current && !slices.ContainsFunc(members, func(m *content) bool { return of(m) != nil && of(m).current })
 	}
 	for bit, is := range s.isBit {
 		if !is {
