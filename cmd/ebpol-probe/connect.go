@@ -55,7 +55,7 @@ func (p *program) connect(ctx context.Context, args []string) error {
 		return nil
 	case <-up:
 		select {
-		case <-down:
+		case err = <-down:
 		case <-time.After(time.Second):
 		}
 	case err = <-down:

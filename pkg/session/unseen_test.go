@@ -19,7 +19,7 @@ func TestUnseen(t *testing.T) {
 	rules := &ruleset.Ruleset{
 		Generation: 1,
 		Sets:       []ruleset.Set{{ID: 7, Always: first, Deny: first, BaselineStart: 1, Current: first}},
-		Endpoints: []ruleset.Endpoint{{IP: db, ID: 1, Ingress: 7}},
+		Endpoints:  []ruleset.Endpoint{{IP: db, ID: 1, Ingress: 7}},
 	}
 	drop := func(change func(*wire.Drop)) *wire.Drop {
 		d := &wire.Drop{Protocol: uint32(flow.TCP), Src: web.AsSlice(), Dst: db.AsSlice(), Sport: 4000, Dport: 80, TcpFlags: tcpSyn}
