@@ -20,7 +20,7 @@ if [ -z "${E2E_KUBECONFIG:-}" ]; then
 	fi
 	go run ./hack/image -o dist/image -tag "$image/ebpol-probe:e2e" >dist/image.digest
 	test/e2e/cluster/load.sh dist/image/image.tar
-	export E2E_KUBECONFIG=$kubeconfig E2E_STATE=$run E2E_PATH=$bin
+	export E2E_KUBECONFIG=$kubeconfig E2E_STATE=$run
 	export E2E_IMAGE=$image/ebpol-probe:e2e E2E_BUSYBOX=$image/busybox:1
 	E2E_AGNHOST=$image/e2e/agnhost:$(cat "$out/build/agnhost.version")
 	export E2E_AGNHOST

@@ -83,7 +83,7 @@ start() { # NAME SCRIPT [ARG]
 	local up=$! kid
 	for _ in $(seq 100); do
 		kid=$(cat "/proc/$up/task/$up/children" 2>/dev/null || true)
-		[ -n "$kid" ] && [ "$(stat -Lc %i "/proc/${kid% }/ns/net")" = "$(stat -Lc %i "/run/netns/$ns-$1")" ] && break
+		[ -n "$kid" ] && [ "$(stat -Lc %i "/proc/${kid% }/ns/net" 2>/dev/null)" = "$(stat -Lc %i "/run/netns/$ns-$1")" ] && break
 		sleep 0.05
 	done
 	echo "${kid% }" >"$run/$1.pid"
