@@ -78,13 +78,10 @@ func (t *blocks) cover(prefix netip.Prefix) []atomID {
 	return out
 }
 
-// covering lists the blocks that hold an address, sorted.
-func (t *blocks) covering(ip netip.Addr) []atomID {
-	e, ok := t.edges.Lookup(ip)
-	if !ok {
-		return nil
-	}
-	return e.covering
+// edge is the longest prefix that holds an address; nil: no block comes near.
+func (t *blocks) edge(ip netip.Addr) *edge {
+	e, _ := t.edges.Lookup(ip)
+	return e
 }
 
 // all gives every prefix at which the blocks that cover addresses change.

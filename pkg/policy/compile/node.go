@@ -18,6 +18,22 @@ type nodeState struct {
 	generation uint64
 	live       map[ruleset.SetID]bool
 	rows       map[ruleset.SetID]ruleset.Set // as they were written
+
+	// What costs most to find, kept for as long as it stays true.
+	sets   []*set // live and retiring
+	used   map[atomID]bool
+	names  map[portAsk]bool
+	blocks *blocks
+	known  map[sight]*class                  // while the sets stay the same
+	seen   map[ruleset.ClassID]*class        // classes of peers
+	parts  map[ruleset.SetID][]ruleset.Match // by set, of the classes seen
+}
+
+// sight is all that the class of a pod's address follows from, while a node's
+// sets stay the same.
+type sight struct {
+	person *person
+	edge   *edge
 }
 
 // nodeBuild makes one node's ruleset.
@@ -38,7 +54,7 @@ type nodeBuild struct {
 	used       map[atomID]bool
 	names      map[portAsk]bool
 	blocks     *blocks
-	people     map[*identity.Pod]*class
+	known      map[sight]*class
 	seen       map[ruleset.ClassID]*class
 	r          *ruleset.Ruleset
 }
@@ -57,14 +73,15 @@ func (o *Output) Node(name string) *ruleset.Ruleset {
 			rows: map[ruleset.SetID]ruleset.Set{},
 		},
 		backers: map[*set]map[*identity.Pod]bool{}, ofServices: map[ruleset.SetID][]ruleset.Match{}, used: map[atomID]bool{}, names: map[portAsk]bool{},
-		people: map[*identity.Pod]*class{}, seen: map[ruleset.ClassID]*class{0: {}},
-		r: &ruleset.Ruleset{Generation: o.in.Generation},
+		seen: map[ruleset.ClassID]*class{0: {}},
+		r:    &ruleset.Ruleset{Generation: o.in.Generation},
 	}
 	if b.before == nil {
 		b.before = &nodeState{}
 	}
 	b.endpoints()
 	b.addSets()
+	b.askAbout()
 	b.addPeers()
 	b.addServices()
 	b.addMatches()
@@ -125,24 +142,40 @@ func (b *nodeBuild) addSets() {
 			p.Set = s.ID
 			b.r.PortRanges = append(b.r.PortRanges, p)
 		}
-		for a := range s.podAt {
-			b.used[a] = true
-		}
-		for a := range s.addrAt {
-			b.used[a] = true
-		}
 		if s.parts.direction == flow.Egress {
 			b.egress = append(b.egress, s)
-			for _, n := range s.parts.named {
-				b.names[portAsk{n.name, n.protocol}] = true
-			}
 		}
 	}
+	b.state.sets = b.sets
+}
+
+// askAbout collects what the sets ask about peers. If the sets are those of
+// the last generation, that is known, and so are the classes it led to.
+func (b *nodeBuild) askAbout() {
+	if slices.Equal(b.sets, b.before.sets) && b.before.known != nil {
+		b.used, b.names, b.blocks, b.known = b.before.used, b.before.names, b.before.blocks, b.before.known
+	} else {
+		for _, s := range b.sets {
+			for a := range s.podAt {
+				b.used[a] = true
+			}
+			for a := range s.addrAt {
+				b.used[a] = true
+			}
+			if s.parts.direction == flow.Egress {
+				for _, n := range s.parts.named {
+					b.names[portAsk{n.name, n.protocol}] = true
+				}
+			}
+		}
+		b.blocks, b.known = newBlocks(b.c.atoms, b.used), map[sight]*class{}
+	}
+	b.state.used, b.state.names, b.state.blocks = b.used, b.names, b.blocks
+	b.state.known = make(map[sight]*class, len(b.known)) // only what is still there
 }
 
 // addPeers writes the class of every pod, node and block.
 func (b *nodeBuild) addPeers() {
-	b.blocks = newBlocks(b.c.atoms, b.used)
 	for _, pod := range b.in.World.Pods {
 		if pod.HostNetwork || pod.Done {
 			continue
@@ -179,10 +212,22 @@ func (b *nodeBuild) peer(prefix netip.Prefix, k *class, flags ruleset.PeerFlags)
 
 // classAt is the class of an address as a peer of this node's sets.
 func (b *nodeBuild) classAt(ip netip.Addr) *class {
-	k := class{address: b.blocks.covering(ip)}
+	edge := b.blocks.edge(ip)
+	k := class{}
+	if edge != nil {
+		k.address = edge.covering
+	}
 	if pod := b.view.Pod(ip); pod != nil {
-		k.owned, k.self = true, b.filtered(b.person(pod))
-		return b.c.classOf(k)
+		at := sight{b.person(pod), edge}
+		out := b.known[at]
+		if out == nil {
+			if out = b.state.known[at]; out == nil {
+				k.owned, k.self = true, b.filtered(at.person)
+				out = b.c.classOf(k)
+			}
+		}
+		b.state.known[at] = out
+		return out
 	}
 	if node := b.view.Node(ip); node != nil {
 		k.address = b.withNodes(k.address, node)
@@ -221,65 +266,124 @@ func (b *nodeBuild) filtered(p *person) person {
 }
 
 // addMatches writes the entries of each set with each class that one of its
-// rules names; the others are those of class 0.
+// rules names; the others are those of class 0. A set's part is that of the
+// last generation unless a class came or went that it asks about.
 func (b *nodeBuild) addMatches() {
-	byAtom := map[atomID][]*class{}
-	byName := map[portAsk][]*class{}
-	for _, k := range b.seen {
-		for _, a := range k.address {
-			byAtom[a] = append(byAtom[a], k)
-		}
-		for _, a := range k.self.atoms {
-			byAtom[a] = append(byAtom[a], k)
-		}
-		for _, n := range k.self.names {
-			byName[portAsk{n.name, n.asked}] = append(byName[portAsk{n.name, n.asked}], k)
-		}
-		for _, h := range k.hosts {
-			for _, a := range h.atoms {
-				byAtom[a] = append(byAtom[a], k)
-			}
-			for _, n := range h.names {
-				byName[portAsk{n.name, n.asked}] = append(byName[portAsk{n.name, n.asked}], k)
-			}
+	b.state.seen, b.state.parts = b.seen, make(map[ruleset.SetID][]ruleset.Match, len(b.sets))
+	changed := map[asking]bool{}
+	for id, k := range b.seen {
+		if b.before.seen[id] == nil {
+			k.eachAsked(func(a asking) { changed[a] = true })
 		}
 	}
-	for _, s := range b.sets { // by id, so that only each set's part is sorted
-		start := len(b.r.Matches)
-		for _, m := range s.base {
-			m.Set = s.ID
-			b.match(m)
+	for id, k := range b.before.seen {
+		if b.seen[id] == nil {
+			k.eachAsked(func(a asking) { changed[a] = true })
 		}
-		done := map[ruleset.ClassID]bool{}
-		add := func(list []*class) {
-			for _, k := range list {
-				if !done[k.id] {
-					done[k.id] = true
-					b.r.Matches = s.appendMatches(b.r.Matches, k, b.c.atoms)
+	}
+	var dirty []*set
+	wanted := map[asking][]*class{}
+	for _, s := range b.sets {
+		part, known := b.before.parts[s.ID]
+		stays := true
+		s.eachAsking(func(a asking) { stays = stays && !changed[a] })
+		if known && stays {
+			b.state.parts[s.ID] = part
+			continue
+		}
+		dirty = append(dirty, s)
+		s.eachAsking(func(a asking) { wanted[a] = nil })
+	}
+	if len(dirty) > 0 {
+		for _, k := range b.seen {
+			k.eachAsked(func(a asking) {
+				if list, ok := wanted[a]; ok {
+					wanted[a] = append(list, k)
 				}
-			}
+			})
 		}
-		for a := range s.podAt {
-			add(byAtom[a])
-		}
-		for a := range s.addrAt {
-			add(byAtom[a])
-		}
-		if s.parts.direction == flow.Egress {
-			for _, n := range s.parts.named {
-				add(byName[portAsk{n.name, n.protocol}])
-			}
-		}
-		b.r.Matches = append(b.r.Matches, b.ofServices[s.ID]...)
-		slices.SortFunc(b.r.Matches[start:], func(x, y ruleset.Match) int {
-			return cmp.Or(cmp.Compare(x.Peer, y.Peer), cmp.Compare(x.Ports, y.Ports))
-		})
+	}
+	for _, s := range dirty {
+		b.state.parts[s.ID] = b.part(s, wanted)
+	}
+	for _, s := range b.sets {
+		b.r.Matches = mergeMatches(b.r.Matches, b.state.parts[s.ID], b.ofServices[s.ID])
 	}
 }
 
-func (b *nodeBuild) match(m ruleset.Match) {
-	if m.Peer == 0 && m.Bits == (ruleset.Bitmap{}) && m.Alt == (ruleset.Bitmap{}) {
-		return
+// asking is one thing that sets ask about peers: a peer as written, or a port
+// name.
+type asking struct {
+	atom atomID
+	port portAsk
+}
+
+func (s *set) eachAsking(f func(asking)) {
+	for a := range s.podAt {
+		f(asking{atom: a})
 	}
-	b.r.Matches = append(b.r.Matches, m)
+	for a := range s.addrAt {
+		f(asking{atom: a})
+	}
+	if s.parts.direction == flow.Egress {
+		for _, n := range s.parts.named {
+			f(asking{port: portAsk{n.name, n.protocol}})
+		}
+	}
+}
+
+func (k *class) eachAsked(f func(asking)) {
+	for _, a := range k.address {
+		f(asking{atom: a})
+	}
+	k.self.eachAsked(f)
+	for i := range k.hosts {
+		k.hosts[i].eachAsked(f)
+	}
+}
+
+func (p *person) eachAsked(f func(asking)) {
+	for _, a := range p.atoms {
+		f(asking{atom: a})
+	}
+	for _, n := range p.names {
+		f(asking{port: portAsk{n.name, n.asked}})
+	}
+}
+
+// part makes a set's entries, sorted.
+func (b *nodeBuild) part(s *set, classes map[asking][]*class) []ruleset.Match {
+	var out []ruleset.Match
+	for _, m := range s.base {
+		if m.Bits != (ruleset.Bitmap{}) || m.Alt != (ruleset.Bitmap{}) {
+			m.Set = s.ID
+			out = append(out, m)
+		}
+	}
+	done := map[ruleset.ClassID]bool{}
+	s.eachAsking(func(a asking) {
+		for _, k := range classes[a] {
+			if !done[k.id] {
+				done[k.id] = true
+				out = s.appendMatches(out, k, b.c.atoms)
+			}
+		}
+	})
+	slices.SortFunc(out, compareMatches)
+	return out
+}
+
+func compareMatches(x, y ruleset.Match) int {
+	return cmp.Or(cmp.Compare(x.Peer, y.Peer), cmp.Compare(x.Ports, y.Ports))
+}
+
+// mergeMatches adds two lists of one set, merged into one order.
+func mergeMatches(out, rules, services []ruleset.Match) []ruleset.Match {
+	slices.SortFunc(services, compareMatches)
+	for _, m := range services {
+		i, _ := slices.BinarySearchFunc(rules, m, compareMatches)
+		out = append(append(out, rules[:i]...), m)
+		rules = rules[i:]
+	}
+	return append(out, rules...)
 }
