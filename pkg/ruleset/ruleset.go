@@ -37,8 +37,8 @@ func (b *Bitmap) Add(i int) { b[i/64] |= 1 << (i % 64) }
 // Has says whether bit i is set.
 func (b Bitmap) Has(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
 
-// Identifiers; see the package comment. Zero has a fixed meaning each.
-type ( //nolint:revive // one comment for all
+// SetID and the others are identifiers; see the package comment. Zero has a fixed meaning each.
+type (
 	SetID      uint32 // 0: no policy selects the pod there, everything is allowed
 	ClassID    uint32 // 0: no peer selector matches the address
 	PortClass  uint16 // within a set; 0: no port of any rule matches
