@@ -87,7 +87,7 @@ func (t *blocks) edge(ip netip.Addr) *edge {
 // all gives every prefix at which the blocks that cover addresses change.
 func (t *blocks) all() iter.Seq2[netip.Prefix, []atomID] {
 	return func(yield func(netip.Prefix, []atomID) bool) {
-		for prefix, e := range t.edges.All() {
+		for prefix, e := range t.edges.AllSorted() {
 			if !yield(prefix, e.covering) {
 				return
 			}

@@ -69,6 +69,8 @@ type Output struct {
 	now      []*version // by content id; nil: not in this generation
 	done     map[string]*ruleset.Ruleset
 	warnings []string
+
+	addresses []policy.ServiceAddress // of services, in order; made when asked for
 }
 
 // subject is a pod that is judged.

@@ -64,6 +64,32 @@ func change(t *rapid.T, g generation) generation {
 	return out
 }
 
+// Equal histories give equal numbers.
+func TestDeterministic(t *testing.T) {
+	check(t, 200, func(t *rapid.T) {
+		history := []generation{draw(t)}
+		for range 2 {
+			history = append(history, change(t, history[len(history)-1]))
+		}
+		var dumps [2]string
+		for i := range dumps {
+			c := compile.New()
+			for n, g := range history {
+				out, err := c.Compile(compile.Input{Generation: uint64(n), World: g.world, Policies: g.modes})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, name := range slices.Sorted(maps.Keys(g.world.Nodes)) {
+					dumps[i] += out.Dump(name)
+				}
+			}
+		}
+		if dumps[0] != dumps[1] {
+			t.Fatalf("first\n%s\nthen\n%s", dumps[0], dumps[1])
+		}
+	})
+}
+
 // While a delta is applied, step by step, a packet is judged as before the
 // change or as after it, and each set keeps its meaning.
 func TestLiveChanges(t *testing.T) {

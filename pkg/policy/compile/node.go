@@ -4,8 +4,10 @@ package compile
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
@@ -176,17 +178,24 @@ func (b *nodeBuild) askAbout() {
 
 // addPeers writes the class of every pod, node and block.
 func (b *nodeBuild) addPeers() {
+	var strangers []*identity.Pod
 	for _, pod := range b.in.World.Pods {
 		if pod.HostNetwork || pod.Done {
 			continue
 		}
-		for _, ip := range pod.IPs {
-			if b.view.Pod(ip) == pod {
-				b.peer(netip.PrefixFrom(ip, ip.BitLen()), b.classAt(ip), ruleset.PeerPod)
-			}
+		if !b.isKnown(pod) {
+			strangers = append(strangers, pod)
+			continue
 		}
+		b.peersOf(pod)
 	}
-	for name, node := range b.in.World.Nodes {
+	// New classes get their numbers in the order of names, not of maps.
+	slices.SortFunc(strangers, func(x, y *identity.Pod) int { return strings.Compare(x.Key(), y.Key()) })
+	for _, pod := range strangers {
+		b.peersOf(pod)
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.in.World.Nodes)) {
+		node := b.in.World.Nodes[name]
 		flags := ruleset.PeerNode
 		if name == b.name {
 			flags |= ruleset.PeerLocalNode
@@ -202,6 +211,25 @@ func (b *nodeBuild) addPeers() {
 			continue
 		}
 		b.peer(prefix, b.c.classOf(class{address: atoms}), 0)
+	}
+}
+
+// isKnown says whether the classes of a pod's addresses are those of the last
+// generation.
+func (b *nodeBuild) isKnown(pod *identity.Pod) bool {
+	for _, ip := range pod.IPs {
+		if b.known[sight{b.person(pod), b.blocks.edge(ip)}] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *nodeBuild) peersOf(pod *identity.Pod) {
+	for _, ip := range pod.IPs {
+		if b.view.Pod(ip) == pod {
+			b.peer(netip.PrefixFrom(ip, ip.BitLen()), b.classAt(ip), ruleset.PeerPod)
+		}
 	}
 }
 

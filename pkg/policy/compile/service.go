@@ -5,6 +5,7 @@ package compile
 import (
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -29,7 +30,7 @@ func (b *nodeBuild) addServices() {
 	}
 	b.indexEgress()
 	listings := map[string]ruleset.Service{}
-	for at := range b.view.Services() {
+	for _, at := range b.serviceAddresses() {
 		service, backends, ok := b.view.Service(at, b.name)
 		if !ok {
 			continue
@@ -52,6 +53,16 @@ func (b *nodeBuild) addServices() {
 		row.IP, row.Protocol, row.Port = at.IP, uint8(at.Protocol), at.Port
 		b.r.Services = append(b.r.Services, row)
 	}
+}
+
+// serviceAddresses are in order, so that new classes get their numbers in it.
+func (o *Output) serviceAddresses() []policy.ServiceAddress {
+	if o.addresses == nil {
+		o.addresses = slices.SortedFunc(maps.Keys(o.view.Services()), func(x, y policy.ServiceAddress) int {
+			return cmp.Or(x.IP.Compare(y.IP), cmp.Compare(x.Protocol, y.Protocol), cmp.Compare(x.Port, y.Port))
+		})
+	}
+	return o.addresses
 }
 
 // indexEgress finds the egress sets by what they ask about.
