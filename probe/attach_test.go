@@ -5,7 +5,9 @@
 package probe_test
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -106,6 +108,57 @@ func TestNothingStaysBehind(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestKilledProbeLeavesNothing: TCX links go with the process.
+func TestKilledProbeLeavesNothing(t *testing.T) {
+	bed := testkit.NewBed(t)
+	pod := bed.Pod("a")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "EBPOL_TEST_VICTIM="+pod.Path())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	attached := programs(t, pod)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // "killed", as it should be
+	if err != nil || line != "victim: <nil>\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if attached == 0 {
+		testkit.SkipIfNotSupported(t, fmt.Errorf("TCX links: %w", errors.ErrUnsupported))
+	}
+	for late := time.Now().Add(patience); programs(t, pod) > 0; {
+		if time.Now().After(late) {
+			t.Fatal("a program is left")
+		}
+	}
+}
+
+func programs(t *testing.T, pod *netbed.Pod) (n int) {
+	t.Helper()
+	err := pod.Do(func() error {
+		for _, at := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
+			r, err := link.QueryPrograms(link.QueryOptions{Target: pod.Index, Attach: at})
+			if errors.Is(err, ebpf.ErrNotSupported) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			n += len(r.Programs)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func filters(t *testing.T, pod *netbed.Pod) (n int) {

@@ -5,7 +5,10 @@
 package probe_test
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +21,28 @@ import (
 	"github.com/ebpol/kubectl-ebpol/probe"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	if ns := os.Getenv("EBPOL_TEST_VICTIM"); ns != "" {
+		victim(ns)
+	}
+	testkit.Main(m)
+}
+
+// victim is a probe that says when it is attached, and waits to be killed.
+func victim(ns string) {
+	p, err := probe.Open(probe.Options{NoDrops: true})
+	if err == nil {
+		s := newSink()
+		if err = p.Start(s); err == nil {
+			err = p.SetEndpoints([]*wire.Endpoint{{Id: 1, Ips: [][]byte{{10, 88, 0, 2}}, Netns: ns}})
+		}
+		if err == nil && !s.states[1].GetAttached() {
+			err = errors.New(s.states[1].GetError())
+		}
+	}
+	fmt.Println("victim:", err)
+	select {}
+}
 
 // patience bounds a test that would fail; what is awaited takes milliseconds.
 const patience = 10 * time.Second
