@@ -35,7 +35,7 @@ type view struct {
 	screen bool // else lines
 	header store.Options
 
-	limit      time.Duration // end after so long; 0: when the user ends it
+	limit      time.Duration // end when it has been live for so long; 0: when the user ends it
 	every      time.Duration // between ticks; 0: a second
 	progress   bool          // tell on stderr how it goes with the probes
 	readOnly   bool
@@ -48,6 +48,9 @@ type view struct {
 	// opens and beside the lines. Its error ends the session.
 	ready func(ctx context.Context, st *store.Store) error
 }
+
+// starting is how long the first probe may take before --for counts all the same.
+const starting = 2 * time.Minute
 
 // closing is how long the end of a session may take. What isn't gone by then
 // goes by itself: pods by their deadline, enforcement by its lease.
@@ -63,7 +66,7 @@ func (g *globals) runSession(ctx context.Context, src session.Source, v view) (e
 	}()
 	if v.limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, v.limit)
+		ctx, cancel = context.WithTimeout(ctx, v.limit+starting)
 		defer cancel()
 	}
 	st := store.New(v.header)
@@ -75,6 +78,9 @@ func (g *globals) runSession(ctx context.Context, src session.Source, v view) (e
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	go p.run(run)
+	if v.limit > 0 {
+		go p.endAfter(run, v.limit, stop)
+	}
 
 	if v.ready != nil || v.screen {
 		select {
@@ -129,6 +135,22 @@ type pump struct {
 	live  chan struct{}
 	done  chan struct{}
 	fault error // of printing
+}
+
+// endAfter ends the session when it has been live for so long.
+func (p *pump) endAfter(ctx context.Context, limit time.Duration, stop func()) {
+	select {
+	case <-p.live:
+	case <-ctx.Done():
+		return
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		stop()
+	case <-ctx.Done():
+	}
 }
 
 // err is why the session broke; nil after a good end. Valid once done.

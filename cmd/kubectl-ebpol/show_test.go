@@ -151,7 +151,7 @@ func TestEveryEndCloses(t *testing.T) {
 	}{
 		"source breaks":  {newScripted(true, broken), view{}, broken},
 		"reader is gone": {newScripted(false, nil, shopFrames()...), view{lines: eachEvent{Printer: lines.New(gone{}, lines.Short)}}, syscall.EPIPE},
-		"time is over":   {newScripted(false, nil), view{limit: time.Millisecond}, nil},
+		"time is over":   {newScripted(false, nil, shopFrames()...), view{limit: time.Millisecond}, nil},
 		"start refused":  {newScripted(false, nil, shopFrames()...), view{ready: func(context.Context, *store.Store) error { return errDeclined }}, errDeclined},
 		"never live":     {newScripted(true, broken), view{ready: func(context.Context, *store.Store) error { return nil }}, broken},
 	} {
