@@ -178,14 +178,17 @@ func (e *engines) sameRule(t *rapid.T, where string, set ruleset.SetID, got rule
 }
 
 // The compiled tables say what the reference says, of every packet.
-func TestAgreement(t *testing.T) {
-	check(t, cases(t)/packetsPerWorld, func(t *rapid.T) {
-		g := draw(t)
-		e := compiled(t, compile.New(), 1, g)
-		for range packetsPerWorld {
-			e.agree(t, gen.Packet(t, g.world))
-		}
-	})
+func TestAgreement(t *testing.T) { check(t, cases(t)/packetsPerWorld, agreement) }
+
+// FuzzAgreement is the same, led by coverage, for as long as asked.
+func FuzzAgreement(f *testing.F) { f.Fuzz(rapid.MakeFuzz(agreement)) }
+
+func agreement(t *rapid.T) {
+	g := draw(t)
+	e := compiled(t, compile.New(), 1, g)
+	for range packetsPerWorld {
+		e.agree(t, gen.Packet(t, g.world))
+	}
 }
 
 // check runs the property on so many drawn worlds, whatever -rapid.checks says.
