@@ -79,11 +79,15 @@ func TestTooManyOrderedRules(t *testing.T) {
 	w := gen.Shop()
 	var policies []*policy.Policy
 	for i := range 20 {
-		p := &policy.Policy{Kind: flow.ClusterNetworkPolicy, Name: fmt.Sprintf("c%d", i), Tier: policy.Admin, Priority: i,
-			Subject: policy.Subject{Namespaces: policy.Everything(), Pods: policy.Everything()}}
+		p := &policy.Policy{
+			Kind: flow.ClusterNetworkPolicy, Name: fmt.Sprintf("c%d", i), Tier: policy.Admin, Priority: i,
+			Subject: policy.Subject{Namespaces: policy.Everything(), Pods: policy.Everything()},
+		}
 		for j := range 25 {
-			p.Ingress = append(p.Ingress, policy.Rule{Index: j, Action: policy.Action(1 + j%2), AnyPeer: true,
-				Ports: []policy.Port{{Protocol: flow.TCP, From: uint16(100*i + j), To: uint16(100*i + j)}}})
+			p.Ingress = append(p.Ingress, policy.Rule{
+				Index: j, Action: policy.Action(1 + j%2), AnyPeer: true,
+				Ports: []policy.Port{{Protocol: flow.TCP, From: uint16(100*i + j), To: uint16(100*i + j)}},
+			})
 		}
 		policies = append(policies, p)
 	}

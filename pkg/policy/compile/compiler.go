@@ -58,7 +58,6 @@ type Output struct {
 	c        *Compiler
 	in       Input
 	view     *policy.View
-	versions map[uint32]*version // by content
 	ordered  []*version
 	subjects map[*identity.Pod]*subject
 	byNode   map[string][]*subject
@@ -414,6 +413,7 @@ func (o *Output) setOf(d flow.Direction, pod *identity.Pod, selecting []*version
 			return o.c.sets[ruleset.SetID(id)], nil
 		}
 		key = merged
+		o.warnings = append(o.warnings, fmt.Sprintf("pod %q has more %s rules than fit: verdicts stay exact, but rules are named by their policy, or not at all", pod.Key(), d))
 	}
 	s.ID = ruleset.SetID(o.c.setIDs.id(key))
 	o.c.sets[s.ID] = s

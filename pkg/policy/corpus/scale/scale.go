@@ -55,8 +55,10 @@ func Make(s Shape, seed uint64) (*identity.World, []*policy.Policy) {
 		}
 		w.Pods[p.Key()] = p
 		if key := p.Namespace + "/" + app; w.Services[key] == nil {
-			w.Services[key] = &identity.Service{Namespace: p.Namespace, Name: app, IPs: []netip.Addr{addr(172, 30, len(w.Services))},
-				Ports: []identity.ServicePort{{Protocol: flow.TCP, Port: 80}}}
+			w.Services[key] = &identity.Service{
+				Namespace: p.Namespace, Name: app, IPs: []netip.Addr{addr(172, 30, len(w.Services))},
+				Ports: []identity.ServicePort{{Protocol: flow.TCP, Port: 80}},
+			}
 		}
 		port := &w.Services[p.Namespace+"/"+app].Ports[0]
 		port.Backends = append(port.Backends, identity.Backend{IP: p.IPs[0], Port: 8080, Node: p.Node, Ready: true})
