@@ -124,11 +124,15 @@ func (d *Deployer) open(ctx context.Context, node string) (*Probe, error) {
 	d.mu.Lock()
 	jobs := d.jobs
 	d.mu.Unlock()
+	// A request that is cut off when the user changes their mind may still be
+	// carried out, after the deletion that follows it: it is waited for.
+	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
 	var err error
 	if jobs {
-		_, err = d.client.BatchV1().Jobs(d.o.Namespace).Create(ctx, d.job(node), metav1.CreateOptions{})
+		_, err = d.client.BatchV1().Jobs(d.o.Namespace).Create(ask, d.job(node), metav1.CreateOptions{})
 	} else {
-		_, err = d.client.CoreV1().Pods(d.o.Namespace).Create(ctx, d.pod(node), metav1.CreateOptions{})
+		_, err = d.client.CoreV1().Pods(d.o.Namespace).Create(ask, d.pod(node), metav1.CreateOptions{})
 	}
 	if err != nil {
 		return nil, d.explain(err)
