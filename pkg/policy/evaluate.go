@@ -125,7 +125,7 @@ func (e *Evaluator) ingress(p *Packet, x *ends, r *reading) ([]Decision, string)
 	if why := exempt(p, x, r, dst.onHost()); why != "" {
 		return allowed, why
 	}
-	if src.node != nil && src.node.Name == subject.Node {
+	if src.node != nil && src.node.Name != "" && src.node.Name == subject.Node {
 		return allowed, whyOwnNode // case 24
 	}
 	t := target{ip: src.ip, port: port, end: src}

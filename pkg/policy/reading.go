@@ -4,6 +4,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
@@ -121,11 +122,17 @@ func (e *Evaluator) end(ip netip.Addr, hint string) end {
 		return x
 	}
 	x.node = e.view.Node(ip)
-	if x.node == nil {
+	pod := e.view.World.Pods[hint]
+	named := pod != nil && pod.HostNetwork && !pod.Done
+	switch {
+	case x.node == nil && named && slices.Contains(pod.IPs, ip):
+		// Files need not hold the nodes that their pods are on.
+		x.node = &identity.Node{Name: pod.Node, IPs: pod.IPs}
+	case x.node == nil:
 		return x
 	}
 	x.host = e.view.HostPods(x.node.Name)
-	if pod := e.view.World.Pods[hint]; pod != nil && pod.HostNetwork && !pod.Done && pod.Node == x.node.Name {
+	if named && pod.Node == x.node.Name {
 		x.host = []*identity.Pod{pod}
 		x.pod = pod
 	}
