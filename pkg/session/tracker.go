@@ -14,6 +14,13 @@ import (
 
 const maxTracked = 200_000
 
+// One end has said goodbye: the close itself follows when the probe reads its
+// table, and until then there is nothing left to cut. RFC 9293 section 3.1.
+const (
+	tcpFIN = 1 << 0
+	tcpRST = 1 << 2
+)
+
 // tracker knows the open connections by their tuples and nothing else: enough
 // to say which of them enforcement would cut.
 type tracker struct {
@@ -32,7 +39,7 @@ func (t *tracker) note(node string, flows *wire.Flows) {
 	defer t.mu.Unlock()
 	for _, f := range flows.GetFlows() {
 		at := flowAt{node, f.GetId()}
-		if f.GetKind() == wire.Flow_CLOSE {
+		if f.GetKind() == wire.Flow_CLOSE || f.GetTcpFlags()&(tcpFIN|tcpRST) != 0 {
 			delete(t.open, at)
 			continue
 		}
