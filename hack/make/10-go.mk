@@ -25,7 +25,7 @@ test: ## every test that needs no root and no cluster
 .PHONY: lint
 lint: ## golangci-lint and shell syntax, for Linux and for what users run elsewhere
 	$(GOTOOLS) golangci-lint run ./...
-	GOOS=darwin $(GO) vet ./cmd/kubectl-ebpol/... ./tui/... ./pkg/...
+	GOFLAGS=-trimpath GOOS=darwin $(GO) vet ./cmd/kubectl-ebpol/... ./tui/... ./pkg/...
 	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n "$$f"; done
 
 .PHONY: format
@@ -49,9 +49,10 @@ fuzz: ## every fuzz target for FUZZTIME each
 	@GO=$(GO) $(ROOT)/hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: cross
+# With -trimpath the packages compiled here are those that `make dist` needs.
 cross: ## the plugin for linux, darwin, windows and the probe for linux; amd64 and arm64
 	@for os in linux darwin windows; do for arch in amd64 arm64; do \
 	  echo "build kubectl-ebpol $$os/$$arch"; \
-	  GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null ./cmd/kubectl-ebpol; done; done
+	  GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -o /dev/null ./cmd/kubectl-ebpol; done; done
 	@for arch in amd64 arm64; do echo "build ebpol-probe linux/$$arch"; \
-	  GOOS=linux GOARCH=$$arch $(GO) build -o /dev/null ./cmd/ebpol-probe; done
+	  GOOS=linux GOARCH=$$arch $(GO) build -trimpath -o /dev/null ./cmd/ebpol-probe; done
