@@ -29,7 +29,7 @@ func TestTheDemoOnTheScreen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer src.Close(t.Context()) //nolint:errcheck // a reader of bytes in memory
+	defer src.Close(t.Context())
 	st := store.New(store.Options{Source: "demo", Replay: true})
 	for f := range src.Frames() {
 		if f.GetProbeState().GetPhase() == "gone" || f.GetBye() != nil {
