@@ -18,8 +18,8 @@ krew install --manifest=dist/ebpol.yaml --archive="$archive" 2>"$tmp/log" || {
 # A changed archive must be refused.
 cp "$archive" "$tmp/changed.tar.gz"
 echo x >>"$tmp/changed.tar.gz"
-krew uninstall ebpol 2>/dev/null
-if krew install --manifest=dist/ebpol.yaml --archive="$tmp/changed.tar.gz" 2>/dev/null; then
+# (Into a second root: without an index krew uninstalls nothing.)
+if KREW_ROOT=$tmp/second krew install --manifest=dist/ebpol.yaml --archive="$tmp/changed.tar.gz" 2>/dev/null; then
 	echo "krew-check: an archive with a wrong checksum was installed" >&2
 	exit 1
 fi
