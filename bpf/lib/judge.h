@@ -250,14 +250,6 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 		key.peer = 0;
 		match = bpf_map_lookup_elem(&matches, &key);
 	}
-	if (!match && key.peer) {
-		key.peer = 0;
-		match = bpf_map_lookup_elem(&matches, &key);
-	if (!match && key.peer) {
-		key.peer = 0;
-		match = bpf_map_lookup_elem(&matches, &key);
-	}
-	}
 	q.set = set;
 	q.match = match ? match : &no_match;
 	q.same = true;
