@@ -18,6 +18,9 @@ const (
 	CloseEvent   EventType = "close"   // the connection ended or went idle; counters are final
 	LossEvent    EventType = "loss"    // samples were lost or thinned; counters stay exact
 	GapEvent     EventType = "gap"     // the stream was cut; what happened meanwhile is known by counters only
+	OutcomeEvent EventType = "outcome" // what became of a known connection is known, or known better
+	DNSEvent     EventType = "dns"     // an answer that a subject got, or a question without one
+	HopEvent     EventType = "hop"     // a netfilter rule that a packet met on its way
 )
 
 // Peer is one end of a flow with all that is known of it. Absent (zero)
@@ -98,6 +101,20 @@ type Event struct {
 	Location string   `json:"location,omitempty"` // kernel symbol+offset that freed the packet
 	Stack    []string `json:"stack,omitempty"`    // callers of Location, nearest first
 	Device   string   `json:"device,omitempty"`   // network interface where it was dropped
+
+	Observed  Outcome   `json:"observed,omitempty"`  // what became of it
+	Agreement Agreement `json:"agreement,omitempty"` // Verdict against Observed
+	Culprit   string    `json:"culprit,omitempty"`   // who dropped it, in words
+	NftRule   *NftRule  `json:"nftRule,omitempty"`   // the very rule, where netfilter dropped it and the packet was traced; of a hop: the rule met
+	Programs  []string  `json:"programs,omitempty"`  // BPF programs on the hook that dropped it
+	Owner     *Owner    `json:"owner,omitempty"`     // the process at the subject's end
+	Request   *Request  `json:"request,omitempty"`   // what the source asked for first
+	Answer    *Answer   `json:"answer,omitempty"`    // of a dns event
+	// Seconds from the connection's first packet: to the first one back, and
+	// to the first payload from the destination. Absent: none yet.
+	AnswerSeconds    float64 `json:"answerSeconds,omitempty"`
+	FirstByteSeconds float64 `json:"firstByteSeconds,omitempty"`
+	Retransmits      uint32  `json:"retransmits,omitempty"` // of the subject's TCP
 
 	Benign bool `json:"benign,omitempty"` // drop: not a fault but part of ordinary life; printed only if asked for
 

@@ -76,7 +76,7 @@ func (x Flow_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Flow_Kind.Descriptor instead.
 func (Flow_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{22, 0}
+	return file_ebpol_proto_rawDescGZIP(), []int{23, 0}
 }
 
 type Notice_Level int32
@@ -122,7 +122,7 @@ func (x Notice_Level) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Notice_Level.Descriptor instead.
 func (Notice_Level) EnumDescriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{29, 0}
+	return file_ebpol_proto_rawDescGZIP(), []int{40, 0}
 }
 
 type Frame struct {
@@ -148,6 +148,9 @@ type Frame struct {
 	//	*Frame_Notice
 	//	*Frame_Gap
 	//	*Frame_LeaseState
+	//	*Frame_Answers
+	//	*Frame_Hops
+	//	*Frame_Listeners
 	//	*Frame_World
 	//	*Frame_RuleNames
 	//	*Frame_PolicyStates
@@ -358,6 +361,33 @@ func (x *Frame) GetLeaseState() *LeaseState {
 	return nil
 }
 
+func (x *Frame) GetAnswers() *Answers {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Answers); ok {
+			return x.Answers
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetHops() *Hops {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Hops); ok {
+			return x.Hops
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetListeners() *Listeners {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Listeners); ok {
+			return x.Listeners
+		}
+	}
+	return nil
+}
+
 func (x *Frame) GetWorld() *World {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_World); ok {
@@ -470,6 +500,18 @@ type Frame_LeaseState struct {
 	LeaseState *LeaseState `protobuf:"bytes,37,opt,name=lease_state,json=leaseState,proto3,oneof"`
 }
 
+type Frame_Answers struct {
+	Answers *Answers `protobuf:"bytes,38,opt,name=answers,proto3,oneof"`
+}
+
+type Frame_Hops struct {
+	Hops *Hops `protobuf:"bytes,39,opt,name=hops,proto3,oneof"`
+}
+
+type Frame_Listeners struct {
+	Listeners *Listeners `protobuf:"bytes,40,opt,name=listeners,proto3,oneof"`
+}
+
 type Frame_World struct {
 	// made by the plugin, for everything above the session and for recordings
 	World *World `protobuf:"bytes,50,opt,name=world,proto3,oneof"`
@@ -521,6 +563,12 @@ func (*Frame_Notice) isFrame_Body() {}
 func (*Frame_Gap) isFrame_Body() {}
 
 func (*Frame_LeaseState) isFrame_Body() {}
+
+func (*Frame_Answers) isFrame_Body() {}
+
+func (*Frame_Hops) isFrame_Body() {}
+
+func (*Frame_Listeners) isFrame_Body() {}
 
 func (*Frame_World) isFrame_Body() {}
 
@@ -1877,6 +1925,11 @@ type Options struct {
 	BudgetBytes   uint32                 `protobuf:"varint,1,opt,name=budget_bytes,json=budgetBytes,proto3" json:"budget_bytes,omitempty"` // of the stream upwards, per second; 0: 512 KiB
 	Drops         bool                   `protobuf:"varint,2,opt,name=drops,proto3" json:"drops,omitempty"`                                // trace kfree_skb
 	TickNs        int64                  `protobuf:"varint,3,opt,name=tick_ns,json=tickNs,proto3" json:"tick_ns,omitempty"`                // how often counters are sent; 0: 1 s
+	Owners        bool                   `protobuf:"varint,4,opt,name=owners,proto3" json:"owners,omitempty"`                              // say which process opened or accepted a connection
+	Names         bool                   `protobuf:"varint,5,opt,name=names,proto3" json:"names,omitempty"`                                // read DNS answers and the head of each first request
+	Blame         bool                   `protobuf:"varint,6,opt,name=blame,proto3" json:"blame,omitempty"`                                // trace the netfilter rules that packets of the endpoints meet
+	Catch         *Pattern               `protobuf:"bytes,7,opt,name=catch,proto3" json:"catch,omitempty"`                                 // report the hops of connections that match; none: of none
+	Only          *Pattern               `protobuf:"bytes,8,opt,name=only,proto3" json:"only,omitempty"`                                   // send samples of connections that match; none: of all. Counters stay exact
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1932,6 +1985,118 @@ func (x *Options) GetTickNs() int64 {
 	return 0
 }
 
+func (x *Options) GetOwners() bool {
+	if x != nil {
+		return x.Owners
+	}
+	return false
+}
+
+func (x *Options) GetNames() bool {
+	if x != nil {
+		return x.Names
+	}
+	return false
+}
+
+func (x *Options) GetBlame() bool {
+	if x != nil {
+		return x.Blame
+	}
+	return false
+}
+
+func (x *Options) GetCatch() *Pattern {
+	if x != nil {
+		return x.Catch
+	}
+	return nil
+}
+
+func (x *Options) GetOnly() *Pattern {
+	if x != nil {
+		return x.Only
+	}
+	return nil
+}
+
+// Pattern matches a connection, opened from a to b. What is empty matches all.
+type Pattern struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          []*Prefix              `protobuf:"bytes,1,rep,name=from,proto3" json:"from,omitempty"`
+	To            []*Prefix              `protobuf:"bytes,2,rep,name=to,proto3" json:"to,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Port          uint32                 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`       // of the destination
+	Trouble       bool                   `protobuf:"varint,5,opt,name=trouble,proto3" json:"trouble,omitempty"` // verdict or candidate is not allow
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pattern) Reset() {
+	*x = Pattern{}
+	mi := &file_ebpol_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pattern) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pattern) ProtoMessage() {}
+
+func (x *Pattern) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pattern.ProtoReflect.Descriptor instead.
+func (*Pattern) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Pattern) GetFrom() []*Prefix {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Pattern) GetTo() []*Prefix {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Pattern) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Pattern) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Pattern) GetTrouble() bool {
+	if x != nil {
+		return x.Trouble
+	}
+	return false
+}
+
 type EndpointStates struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	States        []*EndpointState       `protobuf:"bytes,1,rep,name=states,proto3" json:"states,omitempty"`
@@ -1941,7 +2106,7 @@ type EndpointStates struct {
 
 func (x *EndpointStates) Reset() {
 	*x = EndpointStates{}
-	mi := &file_ebpol_proto_msgTypes[19]
+	mi := &file_ebpol_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2118,7 @@ func (x *EndpointStates) String() string {
 func (*EndpointStates) ProtoMessage() {}
 
 func (x *EndpointStates) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[19]
+	mi := &file_ebpol_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2131,7 @@ func (x *EndpointStates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointStates.ProtoReflect.Descriptor instead.
 func (*EndpointStates) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{19}
+	return file_ebpol_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EndpointStates) GetStates() []*EndpointState {
@@ -1991,7 +2156,7 @@ type EndpointState struct {
 
 func (x *EndpointState) Reset() {
 	*x = EndpointState{}
-	mi := &file_ebpol_proto_msgTypes[20]
+	mi := &file_ebpol_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2168,7 @@ func (x *EndpointState) String() string {
 func (*EndpointState) ProtoMessage() {}
 
 func (x *EndpointState) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[20]
+	mi := &file_ebpol_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2181,7 @@ func (x *EndpointState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointState.ProtoReflect.Descriptor instead.
 func (*EndpointState) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{20}
+	return file_ebpol_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EndpointState) GetId() uint32 {
@@ -2077,7 +2242,7 @@ type Flows struct {
 
 func (x *Flows) Reset() {
 	*x = Flows{}
-	mi := &file_ebpol_proto_msgTypes[21]
+	mi := &file_ebpol_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2254,7 @@ func (x *Flows) String() string {
 func (*Flows) ProtoMessage() {}
 
 func (x *Flows) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[21]
+	mi := &file_ebpol_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2267,7 @@ func (x *Flows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flows.ProtoReflect.Descriptor instead.
 func (*Flows) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{21}
+	return file_ebpol_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Flows) GetFlows() []*Flow {
@@ -2147,13 +2312,22 @@ type Flow struct {
 	CloseReason     string `protobuf:"bytes,28,opt,name=close_reason,json=closeReason,proto3" json:"close_reason,omitempty"`              // "fin", "rst", "idle", "evicted", "pod gone"
 	EnforcedPackets uint64 `protobuf:"varint,29,opt,name=enforced_packets,json=enforcedPackets,proto3" json:"enforced_packets,omitempty"` // of it, dropped by the lease
 	Alt             uint32 `protobuf:"varint,30,opt,name=alt,proto3" json:"alt,omitempty"`                                                // verdict of current in the other reading, if contested
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What was observed; sent when it changes.
+	TcpFlagsIn    uint32     `protobuf:"varint,31,opt,name=tcp_flags_in,json=tcpFlagsIn,proto3" json:"tcp_flags_in,omitempty"`    // union of those seen towards the endpoint
+	TcpFlagsOut   uint32     `protobuf:"varint,32,opt,name=tcp_flags_out,json=tcpFlagsOut,proto3" json:"tcp_flags_out,omitempty"` // likewise, from it
+	AnswerNs      int64      `protobuf:"varint,33,opt,name=answer_ns,json=answerNs,proto3" json:"answer_ns,omitempty"`            // from the first packet to the first one back; 0: none yet
+	FirstByteNs   int64      `protobuf:"varint,34,opt,name=first_byte_ns,json=firstByteNs,proto3" json:"first_byte_ns,omitempty"` // from the first packet to the first payload from the end that didn't open it; 0: none yet
+	Retransmits   uint32     `protobuf:"varint,35,opt,name=retransmits,proto3" json:"retransmits,omitempty"`                      // of the endpoint's own TCP; 0 where not traced
+	IcmpError     *IcmpError `protobuf:"bytes,36,opt,name=icmp_error,json=icmpError,proto3" json:"icmp_error,omitempty"`          // the last one that belongs to it
+	Owner         *Owner     `protobuf:"bytes,37,opt,name=owner,proto3" json:"owner,omitempty"`                                   // the process at the endpoint's end
+	Request       *Request   `protobuf:"bytes,38,opt,name=request,proto3" json:"request,omitempty"`                               // what the opener asked for first, in plain text
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_ebpol_proto_msgTypes[22]
+	mi := &file_ebpol_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2339,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[22]
+	mi := &file_ebpol_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2352,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{22}
+	return file_ebpol_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Flow) GetId() uint64 {
@@ -2391,6 +2565,269 @@ func (x *Flow) GetAlt() uint32 {
 	return 0
 }
 
+func (x *Flow) GetTcpFlagsIn() uint32 {
+	if x != nil {
+		return x.TcpFlagsIn
+	}
+	return 0
+}
+
+func (x *Flow) GetTcpFlagsOut() uint32 {
+	if x != nil {
+		return x.TcpFlagsOut
+	}
+	return 0
+}
+
+func (x *Flow) GetAnswerNs() int64 {
+	if x != nil {
+		return x.AnswerNs
+	}
+	return 0
+}
+
+func (x *Flow) GetFirstByteNs() int64 {
+	if x != nil {
+		return x.FirstByteNs
+	}
+	return 0
+}
+
+func (x *Flow) GetRetransmits() uint32 {
+	if x != nil {
+		return x.Retransmits
+	}
+	return 0
+}
+
+func (x *Flow) GetIcmpError() *IcmpError {
+	if x != nil {
+		return x.IcmpError
+	}
+	return nil
+}
+
+func (x *Flow) GetOwner() *Owner {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+func (x *Flow) GetRequest() *Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// IcmpError is an ICMP or ICMPv6 error that a connection got.
+type IcmpError struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          uint32                 `protobuf:"varint,1,opt,name=type,proto3" json:"type,omitempty"`
+	Code          uint32                 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	From          []byte                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IcmpError) Reset() {
+	*x = IcmpError{}
+	mi := &file_ebpol_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IcmpError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IcmpError) ProtoMessage() {}
+
+func (x *IcmpError) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IcmpError.ProtoReflect.Descriptor instead.
+func (*IcmpError) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *IcmpError) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *IcmpError) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *IcmpError) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *IcmpError) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+// Owner is a process, as the node's kernel names it.
+type Owner struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pid           uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`              // in the node's process namespace
+	Command       string                 `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"`       // comm, at most 15 bytes
+	Executable    string                 `protobuf:"bytes,3,opt,name=executable,proto3" json:"executable,omitempty"` // path inside the container
+	Container     string                 `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`   // id, 64 hex digits; empty: none found
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Owner) Reset() {
+	*x = Owner{}
+	mi := &file_ebpol_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Owner) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Owner) ProtoMessage() {}
+
+func (x *Owner) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Owner.ProtoReflect.Descriptor instead.
+func (*Owner) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Owner) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Owner) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *Owner) GetExecutable() string {
+	if x != nil {
+		return x.Executable
+	}
+	return ""
+}
+
+func (x *Owner) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+// Request is the head of the first request on a connection.
+type Request struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // "tls", "http", "grpc"
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"` // SNI, Host or :authority
+	Method        string                 `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"` // without the query
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Request) Reset() {
+	*x = Request{}
+	mi := &file_ebpol_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Request) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Request) ProtoMessage() {}
+
+func (x *Request) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Request.ProtoReflect.Descriptor instead.
+func (*Request) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Request) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Request) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Request) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Request) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 type Drops struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Drops         []*Drop                `protobuf:"bytes,1,rep,name=drops,proto3" json:"drops,omitempty"`   // samples
@@ -2401,7 +2838,7 @@ type Drops struct {
 
 func (x *Drops) Reset() {
 	*x = Drops{}
-	mi := &file_ebpol_proto_msgTypes[23]
+	mi := &file_ebpol_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2850,7 @@ func (x *Drops) String() string {
 func (*Drops) ProtoMessage() {}
 
 func (x *Drops) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[23]
+	mi := &file_ebpol_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2863,7 @@ func (x *Drops) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drops.ProtoReflect.Descriptor instead.
 func (*Drops) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{23}
+	return file_ebpol_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Drops) GetDrops() []*Drop {
@@ -2466,18 +2903,21 @@ type Drop struct {
 	// Made by the plugin: what the rules in effect say at the endpoint that the
 	// packet was for, if it would have opened a connection there. No program
 	// there saw it.
-	Verdict       uint32 `protobuf:"varint,19,opt,name=verdict,proto3" json:"verdict,omitempty"` // flow.Verdict, as ingress; 0: not judged
-	Candidate     uint32 `protobuf:"varint,20,opt,name=candidate,proto3" json:"candidate,omitempty"`
-	Set           uint32 `protobuf:"varint,21,opt,name=set,proto3" json:"set,omitempty"`
-	Bit           uint32 `protobuf:"varint,22,opt,name=bit,proto3" json:"bit,omitempty"`                                       // + 1
-	CandidateBit  uint32 `protobuf:"varint,23,opt,name=candidate_bit,json=candidateBit,proto3" json:"candidate_bit,omitempty"` // + 1
+	Verdict      uint32 `protobuf:"varint,19,opt,name=verdict,proto3" json:"verdict,omitempty"` // flow.Verdict, as ingress; 0: not judged
+	Candidate    uint32 `protobuf:"varint,20,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	Set          uint32 `protobuf:"varint,21,opt,name=set,proto3" json:"set,omitempty"`
+	Bit          uint32 `protobuf:"varint,22,opt,name=bit,proto3" json:"bit,omitempty"`                                       // + 1
+	CandidateBit uint32 `protobuf:"varint,23,opt,name=candidate_bit,json=candidateBit,proto3" json:"candidate_bit,omitempty"` // + 1
+	// Made by the probe.
+	Rule          *NftRule `protobuf:"bytes,24,opt,name=rule,proto3" json:"rule,omitempty"`         // that dropped it, if netfilter did and the packet was traced
+	Programs      []string `protobuf:"bytes,25,rep,name=programs,proto3" json:"programs,omitempty"` // BPF programs on the hook that dropped it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_ebpol_proto_msgTypes[24]
+	mi := &file_ebpol_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2929,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[24]
+	mi := &file_ebpol_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2942,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{24}
+	return file_ebpol_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Drop) GetTimeNs() int64 {
@@ -2666,6 +3106,581 @@ func (x *Drop) GetCandidateBit() uint32 {
 	return 0
 }
 
+func (x *Drop) GetRule() *NftRule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *Drop) GetPrograms() []string {
+	if x != nil {
+		return x.Programs
+	}
+	return nil
+}
+
+// NftRule is a rule of the node's nftables, of iptables-nft too.
+type NftRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Family        string                 `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
+	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	Chain         string                 `protobuf:"bytes,3,opt,name=chain,proto3" json:"chain,omitempty"`
+	Handle        uint64                 `protobuf:"varint,4,opt,name=handle,proto3" json:"handle,omitempty"`  // 0: the chain's policy
+	Verdict       string                 `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"` // "drop", "accept", "jump CHAIN", "queue 100", ...
+	Comment       string                 `protobuf:"bytes,6,opt,name=comment,proto3" json:"comment,omitempty"`
+	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"` // the rule in nft's words, as far as we can read it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NftRule) Reset() {
+	*x = NftRule{}
+	mi := &file_ebpol_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NftRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NftRule) ProtoMessage() {}
+
+func (x *NftRule) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NftRule.ProtoReflect.Descriptor instead.
+func (*NftRule) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *NftRule) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *NftRule) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *NftRule) GetChain() string {
+	if x != nil {
+		return x.Chain
+	}
+	return ""
+}
+
+func (x *NftRule) GetHandle() uint64 {
+	if x != nil {
+		return x.Handle
+	}
+	return 0
+}
+
+func (x *NftRule) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *NftRule) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *NftRule) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// Hops says which rules packets of caught or blamed connections met, in order.
+type Hops struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hops          []*Hop                 `protobuf:"bytes,1,rep,name=hops,proto3" json:"hops,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hops) Reset() {
+	*x = Hops{}
+	mi := &file_ebpol_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hops) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hops) ProtoMessage() {}
+
+func (x *Hops) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hops.ProtoReflect.Descriptor instead.
+func (*Hops) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Hops) GetHops() []*Hop {
+	if x != nil {
+		return x.Hops
+	}
+	return nil
+}
+
+type Hop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeNs        int64                  `protobuf:"varint,1,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // boottime
+	Trace         uint32                 `protobuf:"varint,2,opt,name=trace,proto3" json:"trace,omitempty"`                 // same number: same packet on the same node
+	Netns         uint64                 `protobuf:"varint,3,opt,name=netns,proto3" json:"netns,omitempty"`                 // inode
+	Protocol      uint32                 `protobuf:"varint,4,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Src           []byte                 `protobuf:"bytes,5,opt,name=src,proto3" json:"src,omitempty"`
+	Dst           []byte                 `protobuf:"bytes,6,opt,name=dst,proto3" json:"dst,omitempty"`
+	Sport         uint32                 `protobuf:"varint,7,opt,name=sport,proto3" json:"sport,omitempty"`
+	Dport         uint32                 `protobuf:"varint,8,opt,name=dport,proto3" json:"dport,omitempty"` // as the packet was at this rule
+	Rule          *NftRule               `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	Hook          string                 `protobuf:"bytes,10,opt,name=hook,proto3" json:"hook,omitempty"` // "prerouting", "forward", ...
+	DeviceIn      string                 `protobuf:"bytes,11,opt,name=device_in,json=deviceIn,proto3" json:"device_in,omitempty"`
+	DeviceOut     string                 `protobuf:"bytes,12,opt,name=device_out,json=deviceOut,proto3" json:"device_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hop) Reset() {
+	*x = Hop{}
+	mi := &file_ebpol_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hop) ProtoMessage() {}
+
+func (x *Hop) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hop.ProtoReflect.Descriptor instead.
+func (*Hop) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Hop) GetTimeNs() int64 {
+	if x != nil {
+		return x.TimeNs
+	}
+	return 0
+}
+
+func (x *Hop) GetTrace() uint32 {
+	if x != nil {
+		return x.Trace
+	}
+	return 0
+}
+
+func (x *Hop) GetNetns() uint64 {
+	if x != nil {
+		return x.Netns
+	}
+	return 0
+}
+
+func (x *Hop) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Hop) GetSrc() []byte {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *Hop) GetDst() []byte {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+func (x *Hop) GetSport() uint32 {
+	if x != nil {
+		return x.Sport
+	}
+	return 0
+}
+
+func (x *Hop) GetDport() uint32 {
+	if x != nil {
+		return x.Dport
+	}
+	return 0
+}
+
+func (x *Hop) GetRule() *NftRule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *Hop) GetHook() string {
+	if x != nil {
+		return x.Hook
+	}
+	return ""
+}
+
+func (x *Hop) GetDeviceIn() string {
+	if x != nil {
+		return x.DeviceIn
+	}
+	return ""
+}
+
+func (x *Hop) GetDeviceOut() string {
+	if x != nil {
+		return x.DeviceOut
+	}
+	return ""
+}
+
+// Answers are DNS answers seen at endpoints, and questions that got none.
+type Answers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Answers       []*Answer              `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answers) Reset() {
+	*x = Answers{}
+	mi := &file_ebpol_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answers) ProtoMessage() {}
+
+func (x *Answers) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answers.ProtoReflect.Descriptor instead.
+func (*Answers) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Answers) GetAnswers() []*Answer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+type Answer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeNs        int64                  `protobuf:"varint,1,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // boottime
+	Endpoint      uint32                 `protobuf:"varint,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Flow          uint64                 `protobuf:"varint,3,opt,name=flow,proto3" json:"flow,omitempty"` // id
+	Server        []byte                 `protobuf:"bytes,4,opt,name=server,proto3" json:"server,omitempty"`
+	Question      string                 `protobuf:"bytes,5,opt,name=question,proto3" json:"question,omitempty"` // without the last dot
+	Type          uint32                 `protobuf:"varint,6,opt,name=type,proto3" json:"type,omitempty"`        // of the question: 1 A, 28 AAAA, ...
+	Rcode         uint32                 `protobuf:"varint,7,opt,name=rcode,proto3" json:"rcode,omitempty"`
+	Ips           [][]byte               `protobuf:"bytes,8,rep,name=ips,proto3" json:"ips,omitempty"`
+	Ttl           uint32                 `protobuf:"varint,9,opt,name=ttl,proto3" json:"ttl,omitempty"` // seconds, the least of the answer's
+	TookNs        int64                  `protobuf:"varint,10,opt,name=took_ns,json=tookNs,proto3" json:"took_ns,omitempty"`
+	Unanswered    bool                   `protobuf:"varint,11,opt,name=unanswered,proto3" json:"unanswered,omitempty"` // nothing came within 5 s
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_ebpol_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Answer) GetTimeNs() int64 {
+	if x != nil {
+		return x.TimeNs
+	}
+	return 0
+}
+
+func (x *Answer) GetEndpoint() uint32 {
+	if x != nil {
+		return x.Endpoint
+	}
+	return 0
+}
+
+func (x *Answer) GetFlow() uint64 {
+	if x != nil {
+		return x.Flow
+	}
+	return 0
+}
+
+func (x *Answer) GetServer() []byte {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
+func (x *Answer) GetQuestion() string {
+	if x != nil {
+		return x.Question
+	}
+	return ""
+}
+
+func (x *Answer) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *Answer) GetRcode() uint32 {
+	if x != nil {
+		return x.Rcode
+	}
+	return 0
+}
+
+func (x *Answer) GetIps() [][]byte {
+	if x != nil {
+		return x.Ips
+	}
+	return nil
+}
+
+func (x *Answer) GetTtl() uint32 {
+	if x != nil {
+		return x.Ttl
+	}
+	return 0
+}
+
+func (x *Answer) GetTookNs() int64 {
+	if x != nil {
+		return x.TookNs
+	}
+	return 0
+}
+
+func (x *Answer) GetUnanswered() bool {
+	if x != nil {
+		return x.Unanswered
+	}
+	return false
+}
+
+// Listeners are the sockets that wait for connections at endpoints; whole list
+// of an endpoint each time.
+type Listeners struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Endpoint      uint32                 `protobuf:"varint,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Listeners     []*Listener            `protobuf:"bytes,2,rep,name=listeners,proto3" json:"listeners,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listeners) Reset() {
+	*x = Listeners{}
+	mi := &file_ebpol_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listeners) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listeners) ProtoMessage() {}
+
+func (x *Listeners) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listeners.ProtoReflect.Descriptor instead.
+func (*Listeners) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Listeners) GetEndpoint() uint32 {
+	if x != nil {
+		return x.Endpoint
+	}
+	return 0
+}
+
+func (x *Listeners) GetListeners() []*Listener {
+	if x != nil {
+		return x.Listeners
+	}
+	return nil
+}
+
+type Listener struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Port          uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	Ip            []byte                 `protobuf:"bytes,3,opt,name=ip,proto3" json:"ip,omitempty"`
+	Owner         *Owner                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listener) Reset() {
+	*x = Listener{}
+	mi := &file_ebpol_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listener) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listener) ProtoMessage() {}
+
+func (x *Listener) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listener.ProtoReflect.Descriptor instead.
+func (*Listener) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Listener) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Listener) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Listener) GetIp() []byte {
+	if x != nil {
+		return x.Ip
+	}
+	return nil
+}
+
+func (x *Listener) GetOwner() *Owner {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 type DropCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ReasonName    string                 `protobuf:"bytes,1,opt,name=reason_name,json=reasonName,proto3" json:"reason_name,omitempty"`
@@ -2679,7 +3694,7 @@ type DropCount struct {
 
 func (x *DropCount) Reset() {
 	*x = DropCount{}
-	mi := &file_ebpol_proto_msgTypes[25]
+	mi := &file_ebpol_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +3706,7 @@ func (x *DropCount) String() string {
 func (*DropCount) ProtoMessage() {}
 
 func (x *DropCount) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[25]
+	mi := &file_ebpol_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +3719,7 @@ func (x *DropCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropCount.ProtoReflect.Descriptor instead.
 func (*DropCount) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{25}
+	return file_ebpol_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DropCount) GetReasonName() string {
@@ -2753,7 +3768,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_ebpol_proto_msgTypes[26]
+	mi := &file_ebpol_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +3780,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[26]
+	mi := &file_ebpol_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +3793,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{26}
+	return file_ebpol_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Applied) GetGeneration() uint64 {
@@ -2816,7 +3831,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_ebpol_proto_msgTypes[27]
+	mi := &file_ebpol_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2828,7 +3843,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[27]
+	mi := &file_ebpol_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2841,7 +3856,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{27}
+	return file_ebpol_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Stats) GetRssBytes() uint64 {
@@ -2897,7 +3912,7 @@ type ProgramStats struct {
 
 func (x *ProgramStats) Reset() {
 	*x = ProgramStats{}
-	mi := &file_ebpol_proto_msgTypes[28]
+	mi := &file_ebpol_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3924,7 @@ func (x *ProgramStats) String() string {
 func (*ProgramStats) ProtoMessage() {}
 
 func (x *ProgramStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[28]
+	mi := &file_ebpol_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3937,7 @@ func (x *ProgramStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramStats.ProtoReflect.Descriptor instead.
 func (*ProgramStats) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{28}
+	return file_ebpol_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ProgramStats) GetName() string {
@@ -2956,7 +3971,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_ebpol_proto_msgTypes[29]
+	mi := &file_ebpol_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2968,7 +3983,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[29]
+	mi := &file_ebpol_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2981,7 +3996,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{29}
+	return file_ebpol_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Notice) GetLevel() Notice_Level {
@@ -3012,7 +4027,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_ebpol_proto_msgTypes[30]
+	mi := &file_ebpol_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +4039,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[30]
+	mi := &file_ebpol_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +4052,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{30}
+	return file_ebpol_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Gap) GetFrom() uint64 {
@@ -3085,7 +4100,7 @@ type World struct {
 
 func (x *World) Reset() {
 	*x = World{}
-	mi := &file_ebpol_proto_msgTypes[31]
+	mi := &file_ebpol_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +4112,7 @@ func (x *World) String() string {
 func (*World) ProtoMessage() {}
 
 func (x *World) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[31]
+	mi := &file_ebpol_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +4125,7 @@ func (x *World) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use World.ProtoReflect.Descriptor instead.
 func (*World) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{31}
+	return file_ebpol_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *World) GetReset_() bool {
@@ -3179,7 +4194,7 @@ type Namespace struct {
 
 func (x *Namespace) Reset() {
 	*x = Namespace{}
-	mi := &file_ebpol_proto_msgTypes[32]
+	mi := &file_ebpol_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3191,7 +4206,7 @@ func (x *Namespace) String() string {
 func (*Namespace) ProtoMessage() {}
 
 func (x *Namespace) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[32]
+	mi := &file_ebpol_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3204,7 +4219,7 @@ func (x *Namespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
 func (*Namespace) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{32}
+	return file_ebpol_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Namespace) GetName() string {
@@ -3235,14 +4250,16 @@ type Pod struct {
 	Workload      string                 `protobuf:"bytes,10,opt,name=workload,proto3" json:"workload,omitempty"`
 	Ready         bool                   `protobuf:"varint,11,opt,name=ready,proto3" json:"ready,omitempty"`
 	CreatedNs     int64                  `protobuf:"varint,12,opt,name=created_ns,json=createdNs,proto3" json:"created_ns,omitempty"`
-	Endpoint      uint32                 `protobuf:"varint,13,opt,name=endpoint,proto3" json:"endpoint,omitempty"` // EndpointID, 0: none given
+	Endpoint      uint32                 `protobuf:"varint,13,opt,name=endpoint,proto3" json:"endpoint,omitempty"`              // EndpointID, 0: none given
+	ReadyNs       int64                  `protobuf:"varint,14,opt,name=ready_ns,json=readyNs,proto3" json:"ready_ns,omitempty"` // when it last became ready, Unix nanoseconds; 0: not, or not known
+	Containers    []*Container           `protobuf:"bytes,15,rep,name=containers,proto3" json:"containers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_ebpol_proto_msgTypes[33]
+	mi := &file_ebpol_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3254,7 +4271,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[33]
+	mi := &file_ebpol_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3267,7 +4284,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{33}
+	return file_ebpol_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -3361,6 +4378,72 @@ func (x *Pod) GetEndpoint() uint32 {
 	return 0
 }
 
+func (x *Pod) GetReadyNs() int64 {
+	if x != nil {
+		return x.ReadyNs
+	}
+	return 0
+}
+
+func (x *Pod) GetContainers() []*Container {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+type Container struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Container) Reset() {
+	*x = Container{}
+	mi := &file_ebpol_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Container) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Container) ProtoMessage() {}
+
+func (x *Container) ProtoReflect() protoreflect.Message {
+	mi := &file_ebpol_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Container.ProtoReflect.Descriptor instead.
+func (*Container) Descriptor() ([]byte, []int) {
+	return file_ebpol_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Container) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Container) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type NamedPort struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -3372,7 +4455,7 @@ type NamedPort struct {
 
 func (x *NamedPort) Reset() {
 	*x = NamedPort{}
-	mi := &file_ebpol_proto_msgTypes[34]
+	mi := &file_ebpol_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3384,7 +4467,7 @@ func (x *NamedPort) String() string {
 func (*NamedPort) ProtoMessage() {}
 
 func (x *NamedPort) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[34]
+	mi := &file_ebpol_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3397,7 +4480,7 @@ func (x *NamedPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedPort.ProtoReflect.Descriptor instead.
 func (*NamedPort) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{34}
+	return file_ebpol_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *NamedPort) GetName() string {
@@ -3438,7 +4521,7 @@ type KubeService struct {
 
 func (x *KubeService) Reset() {
 	*x = KubeService{}
-	mi := &file_ebpol_proto_msgTypes[35]
+	mi := &file_ebpol_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3450,7 +4533,7 @@ func (x *KubeService) String() string {
 func (*KubeService) ProtoMessage() {}
 
 func (x *KubeService) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[35]
+	mi := &file_ebpol_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3463,7 +4546,7 @@ func (x *KubeService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KubeService.ProtoReflect.Descriptor instead.
 func (*KubeService) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{35}
+	return file_ebpol_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *KubeService) GetNamespace() string {
@@ -3542,7 +4625,7 @@ type ServicePort struct {
 
 func (x *ServicePort) Reset() {
 	*x = ServicePort{}
-	mi := &file_ebpol_proto_msgTypes[36]
+	mi := &file_ebpol_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3554,7 +4637,7 @@ func (x *ServicePort) String() string {
 func (*ServicePort) ProtoMessage() {}
 
 func (x *ServicePort) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[36]
+	mi := &file_ebpol_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3567,7 +4650,7 @@ func (x *ServicePort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicePort.ProtoReflect.Descriptor instead.
 func (*ServicePort) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{36}
+	return file_ebpol_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ServicePort) GetName() string {
@@ -3617,7 +4700,7 @@ type Backend struct {
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_ebpol_proto_msgTypes[37]
+	mi := &file_ebpol_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3629,7 +4712,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[37]
+	mi := &file_ebpol_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3642,7 +4725,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{37}
+	return file_ebpol_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Backend) GetIp() []byte {
@@ -3687,7 +4770,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_ebpol_proto_msgTypes[38]
+	mi := &file_ebpol_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3699,7 +4782,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[38]
+	mi := &file_ebpol_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3712,7 +4795,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{38}
+	return file_ebpol_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Node) GetName() string {
@@ -3767,7 +4850,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_ebpol_proto_msgTypes[39]
+	mi := &file_ebpol_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3779,7 +4862,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[39]
+	mi := &file_ebpol_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3792,7 +4875,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{39}
+	return file_ebpol_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Prefix) GetIp() []byte {
@@ -3820,7 +4903,7 @@ type RuleNames struct {
 
 func (x *RuleNames) Reset() {
 	*x = RuleNames{}
-	mi := &file_ebpol_proto_msgTypes[40]
+	mi := &file_ebpol_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3832,7 +4915,7 @@ func (x *RuleNames) String() string {
 func (*RuleNames) ProtoMessage() {}
 
 func (x *RuleNames) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[40]
+	mi := &file_ebpol_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3845,7 +4928,7 @@ func (x *RuleNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleNames.ProtoReflect.Descriptor instead.
 func (*RuleNames) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{40}
+	return file_ebpol_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RuleNames) GetSets() []*SetNames {
@@ -3868,7 +4951,7 @@ type SetNames struct {
 
 func (x *SetNames) Reset() {
 	*x = SetNames{}
-	mi := &file_ebpol_proto_msgTypes[41]
+	mi := &file_ebpol_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3880,7 +4963,7 @@ func (x *SetNames) String() string {
 func (*SetNames) ProtoMessage() {}
 
 func (x *SetNames) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[41]
+	mi := &file_ebpol_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3893,7 +4976,7 @@ func (x *SetNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNames.ProtoReflect.Descriptor instead.
 func (*SetNames) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{41}
+	return file_ebpol_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SetNames) GetSet() uint32 {
@@ -3944,7 +5027,7 @@ type RuleName struct {
 
 func (x *RuleName) Reset() {
 	*x = RuleName{}
-	mi := &file_ebpol_proto_msgTypes[42]
+	mi := &file_ebpol_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3956,7 +5039,7 @@ func (x *RuleName) String() string {
 func (*RuleName) ProtoMessage() {}
 
 func (x *RuleName) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[42]
+	mi := &file_ebpol_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3969,7 +5052,7 @@ func (x *RuleName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleName.ProtoReflect.Descriptor instead.
 func (*RuleName) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{42}
+	return file_ebpol_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RuleName) GetKind() string {
@@ -4020,7 +5103,7 @@ type PolicyStates struct {
 
 func (x *PolicyStates) Reset() {
 	*x = PolicyStates{}
-	mi := &file_ebpol_proto_msgTypes[43]
+	mi := &file_ebpol_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +5115,7 @@ func (x *PolicyStates) String() string {
 func (*PolicyStates) ProtoMessage() {}
 
 func (x *PolicyStates) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[43]
+	mi := &file_ebpol_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +5128,7 @@ func (x *PolicyStates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyStates.ProtoReflect.Descriptor instead.
 func (*PolicyStates) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{43}
+	return file_ebpol_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PolicyStates) GetPolicies() []*PolicyState {
@@ -4081,13 +5164,15 @@ type PolicyState struct {
 	Selected      uint32                 `protobuf:"varint,8,opt,name=selected,proto3" json:"selected,omitempty"` // pods
 	Yaml          string                 `protobuf:"bytes,9,opt,name=yaml,proto3" json:"yaml,omitempty"`
 	NotEvaluated  string                 `protobuf:"bytes,10,opt,name=not_evaluated,json=notEvaluated,proto3" json:"not_evaluated,omitempty"` // for kinds that we don't judge: why
+	ChangedNs     int64                  `protobuf:"varint,11,opt,name=changed_ns,json=changedNs,proto3" json:"changed_ns,omitempty"`         // when its present text came into effect, Unix nanoseconds; 0: not known
+	Warnings      []string               `protobuf:"bytes,12,rep,name=warnings,proto3" json:"warnings,omitempty"`                             // of the compiler
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_ebpol_proto_msgTypes[44]
+	mi := &file_ebpol_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4099,7 +5184,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[44]
+	mi := &file_ebpol_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4112,7 +5197,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{44}
+	return file_ebpol_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PolicyState) GetKind() string {
@@ -4185,6 +5270,20 @@ func (x *PolicyState) GetNotEvaluated() string {
 	return ""
 }
 
+func (x *PolicyState) GetChangedNs() int64 {
+	if x != nil {
+		return x.ChangedNs
+	}
+	return 0
+}
+
+func (x *PolicyState) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 // ProbeState is how it goes with one node's probe.
 type ProbeState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4198,7 +5297,7 @@ type ProbeState struct {
 
 func (x *ProbeState) Reset() {
 	*x = ProbeState{}
-	mi := &file_ebpol_proto_msgTypes[45]
+	mi := &file_ebpol_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4210,7 +5309,7 @@ func (x *ProbeState) String() string {
 func (*ProbeState) ProtoMessage() {}
 
 func (x *ProbeState) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[45]
+	mi := &file_ebpol_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4223,7 +5322,7 @@ func (x *ProbeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeState.ProtoReflect.Descriptor instead.
 func (*ProbeState) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{45}
+	return file_ebpol_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ProbeState) GetPhase() string {
@@ -4269,7 +5368,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_ebpol_proto_msgTypes[46]
+	mi := &file_ebpol_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4281,7 +5380,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[46]
+	mi := &file_ebpol_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4294,7 +5393,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{46}
+	return file_ebpol_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Mark) GetTimeNs() int64 {
@@ -4331,7 +5430,7 @@ type RecordHeader struct {
 
 func (x *RecordHeader) Reset() {
 	*x = RecordHeader{}
-	mi := &file_ebpol_proto_msgTypes[47]
+	mi := &file_ebpol_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4343,7 +5442,7 @@ func (x *RecordHeader) String() string {
 func (*RecordHeader) ProtoMessage() {}
 
 func (x *RecordHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[47]
+	mi := &file_ebpol_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4356,7 +5455,7 @@ func (x *RecordHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordHeader.ProtoReflect.Descriptor instead.
 func (*RecordHeader) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{47}
+	return file_ebpol_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RecordHeader) GetVersion() uint32 {
@@ -4391,7 +5490,7 @@ var File_ebpol_proto protoreflect.FileDescriptor
 
 const file_ebpol_proto_rawDesc = "" +
 	"\n" +
-	"\vebpol.proto\x12\bebpol.v1\"\x8b\b\n" +
+	"\vebpol.proto\x12\bebpol.v1\"\x95\t\n" +
 	"\x05Frame\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03ack\x18\x02 \x01(\x04R\x03ack\x12\x17\n" +
@@ -4413,7 +5512,10 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x06notice\x18# \x01(\v2\x10.ebpol.v1.NoticeH\x00R\x06notice\x12!\n" +
 	"\x03gap\x18$ \x01(\v2\r.ebpol.v1.GapH\x00R\x03gap\x127\n" +
 	"\vlease_state\x18% \x01(\v2\x14.ebpol.v1.LeaseStateH\x00R\n" +
-	"leaseState\x12'\n" +
+	"leaseState\x12-\n" +
+	"\aanswers\x18& \x01(\v2\x11.ebpol.v1.AnswersH\x00R\aanswers\x12$\n" +
+	"\x04hops\x18' \x01(\v2\x0e.ebpol.v1.HopsH\x00R\x04hops\x123\n" +
+	"\tlisteners\x18( \x01(\v2\x13.ebpol.v1.ListenersH\x00R\tlisteners\x12'\n" +
 	"\x05world\x182 \x01(\v2\x0f.ebpol.v1.WorldH\x00R\x05world\x124\n" +
 	"\n" +
 	"rule_names\x183 \x01(\v2\x13.ebpol.v1.RuleNamesH\x00R\truleNames\x12=\n" +
@@ -4539,11 +5641,22 @@ const file_ebpol_proto_rawDesc = "" +
 	"\aleft_ns\x18\x02 \x01(\x03R\x06leftNs\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\tR\arefused\x12'\n" +
 	"\x0fdropped_packets\x18\x04 \x01(\x04R\x0edroppedPackets\x12\"\n" +
-	"\rtotal_left_ns\x18\x05 \x01(\x03R\vtotalLeftNs\"[\n" +
+	"\rtotal_left_ns\x18\x05 \x01(\x03R\vtotalLeftNs\"\xef\x01\n" +
 	"\aOptions\x12!\n" +
 	"\fbudget_bytes\x18\x01 \x01(\rR\vbudgetBytes\x12\x14\n" +
 	"\x05drops\x18\x02 \x01(\bR\x05drops\x12\x17\n" +
-	"\atick_ns\x18\x03 \x01(\x03R\x06tickNs\"A\n" +
+	"\atick_ns\x18\x03 \x01(\x03R\x06tickNs\x12\x16\n" +
+	"\x06owners\x18\x04 \x01(\bR\x06owners\x12\x14\n" +
+	"\x05names\x18\x05 \x01(\bR\x05names\x12\x14\n" +
+	"\x05blame\x18\x06 \x01(\bR\x05blame\x12'\n" +
+	"\x05catch\x18\a \x01(\v2\x11.ebpol.v1.PatternR\x05catch\x12%\n" +
+	"\x04only\x18\b \x01(\v2\x11.ebpol.v1.PatternR\x04only\"\x9b\x01\n" +
+	"\aPattern\x12$\n" +
+	"\x04from\x18\x01 \x03(\v2\x10.ebpol.v1.PrefixR\x04from\x12 \n" +
+	"\x02to\x18\x02 \x03(\v2\x10.ebpol.v1.PrefixR\x02to\x12\x1a\n" +
+	"\bprotocol\x18\x03 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\x12\x18\n" +
+	"\atrouble\x18\x05 \x01(\bR\atrouble\"A\n" +
 	"\x0eEndpointStates\x12/\n" +
 	"\x06states\x18\x01 \x03(\v2\x17.ebpol.v1.EndpointStateR\x06states\"\xb0\x01\n" +
 	"\rEndpointState\x12\x0e\n" +
@@ -4555,7 +5668,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\bafter_ns\x18\x06 \x01(\x03R\aafterNs\x12\x16\n" +
 	"\x06others\x18\a \x03(\tR\x06others\"-\n" +
 	"\x05Flows\x12$\n" +
-	"\x05flows\x18\x01 \x03(\v2\x0e.ebpol.v1.FlowR\x05flows\"\xa7\a\n" +
+	"\x05flows\x18\x01 \x03(\v2\x0e.ebpol.v1.FlowR\x05flows\"\xd8\t\n" +
 	"\x04Flow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12'\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x13.ebpol.v1.Flow.KindR\x04kind\x12\x1a\n" +
@@ -4591,15 +5704,42 @@ const file_ebpol_proto_rawDesc = "" +
 	"\vpreexisting\x18\x1b \x01(\bR\vpreexisting\x12!\n" +
 	"\fclose_reason\x18\x1c \x01(\tR\vcloseReason\x12)\n" +
 	"\x10enforced_packets\x18\x1d \x01(\x04R\x0fenforcedPackets\x12\x10\n" +
-	"\x03alt\x18\x1e \x01(\rR\x03alt\"5\n" +
+	"\x03alt\x18\x1e \x01(\rR\x03alt\x12 \n" +
+	"\ftcp_flags_in\x18\x1f \x01(\rR\n" +
+	"tcpFlagsIn\x12\"\n" +
+	"\rtcp_flags_out\x18  \x01(\rR\vtcpFlagsOut\x12\x1b\n" +
+	"\tanswer_ns\x18! \x01(\x03R\banswerNs\x12\"\n" +
+	"\rfirst_byte_ns\x18\" \x01(\x03R\vfirstByteNs\x12 \n" +
+	"\vretransmits\x18# \x01(\rR\vretransmits\x122\n" +
+	"\n" +
+	"icmp_error\x18$ \x01(\v2\x13.ebpol.v1.IcmpErrorR\ticmpError\x12%\n" +
+	"\x05owner\x18% \x01(\v2\x0f.ebpol.v1.OwnerR\x05owner\x12+\n" +
+	"\arequest\x18& \x01(\v2\x11.ebpol.v1.RequestR\arequest\"5\n" +
 	"\x04Kind\x12\f\n" +
 	"\bCOUNTERS\x10\x00\x12\a\n" +
 	"\x03NEW\x10\x01\x12\v\n" +
 	"\aVERDICT\x10\x02\x12\t\n" +
-	"\x05CLOSE\x10\x03\"Z\n" +
+	"\x05CLOSE\x10\x03\"Y\n" +
+	"\tIcmpError\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\fR\x04from\x12\x10\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\"q\n" +
+	"\x05Owner\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x18\n" +
+	"\acommand\x18\x02 \x01(\tR\acommand\x12\x1e\n" +
+	"\n" +
+	"executable\x18\x03 \x01(\tR\n" +
+	"executable\x12\x1c\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\"]\n" +
+	"\aRequest\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x16\n" +
+	"\x06method\x18\x03 \x01(\tR\x06method\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\"Z\n" +
 	"\x05Drops\x12$\n" +
 	"\x05drops\x18\x01 \x03(\v2\x0e.ebpol.v1.DropR\x05drops\x12+\n" +
-	"\x06counts\x18\x02 \x03(\v2\x13.ebpol.v1.DropCountR\x06counts\"\xc4\x04\n" +
+	"\x06counts\x18\x02 \x03(\v2\x13.ebpol.v1.DropCountR\x06counts\"\x87\x05\n" +
 	"\x04Drop\x12\x17\n" +
 	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x1f\n" +
@@ -4625,7 +5765,59 @@ const file_ebpol_proto_rawDesc = "" +
 	"\tcandidate\x18\x14 \x01(\rR\tcandidate\x12\x10\n" +
 	"\x03set\x18\x15 \x01(\rR\x03set\x12\x10\n" +
 	"\x03bit\x18\x16 \x01(\rR\x03bit\x12#\n" +
-	"\rcandidate_bit\x18\x17 \x01(\rR\fcandidateBit\"\x9a\x01\n" +
+	"\rcandidate_bit\x18\x17 \x01(\rR\fcandidateBit\x12%\n" +
+	"\x04rule\x18\x18 \x01(\v2\x11.ebpol.v1.NftRuleR\x04rule\x12\x1a\n" +
+	"\bprograms\x18\x19 \x03(\tR\bprograms\"\xad\x01\n" +
+	"\aNftRule\x12\x16\n" +
+	"\x06family\x18\x01 \x01(\tR\x06family\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\x12\x14\n" +
+	"\x05chain\x18\x03 \x01(\tR\x05chain\x12\x16\n" +
+	"\x06handle\x18\x04 \x01(\x04R\x06handle\x12\x18\n" +
+	"\averdict\x18\x05 \x01(\tR\averdict\x12\x18\n" +
+	"\acomment\x18\x06 \x01(\tR\acomment\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\")\n" +
+	"\x04Hops\x12!\n" +
+	"\x04hops\x18\x01 \x03(\v2\r.ebpol.v1.HopR\x04hops\"\xad\x02\n" +
+	"\x03Hop\x12\x17\n" +
+	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x14\n" +
+	"\x05trace\x18\x02 \x01(\rR\x05trace\x12\x14\n" +
+	"\x05netns\x18\x03 \x01(\x04R\x05netns\x12\x1a\n" +
+	"\bprotocol\x18\x04 \x01(\rR\bprotocol\x12\x10\n" +
+	"\x03src\x18\x05 \x01(\fR\x03src\x12\x10\n" +
+	"\x03dst\x18\x06 \x01(\fR\x03dst\x12\x14\n" +
+	"\x05sport\x18\a \x01(\rR\x05sport\x12\x14\n" +
+	"\x05dport\x18\b \x01(\rR\x05dport\x12%\n" +
+	"\x04rule\x18\t \x01(\v2\x11.ebpol.v1.NftRuleR\x04rule\x12\x12\n" +
+	"\x04hook\x18\n" +
+	" \x01(\tR\x04hook\x12\x1b\n" +
+	"\tdevice_in\x18\v \x01(\tR\bdeviceIn\x12\x1d\n" +
+	"\n" +
+	"device_out\x18\f \x01(\tR\tdeviceOut\"5\n" +
+	"\aAnswers\x12*\n" +
+	"\aanswers\x18\x01 \x03(\v2\x10.ebpol.v1.AnswerR\aanswers\"\x8c\x02\n" +
+	"\x06Answer\x12\x17\n" +
+	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x1a\n" +
+	"\bendpoint\x18\x02 \x01(\rR\bendpoint\x12\x12\n" +
+	"\x04flow\x18\x03 \x01(\x04R\x04flow\x12\x16\n" +
+	"\x06server\x18\x04 \x01(\fR\x06server\x12\x1a\n" +
+	"\bquestion\x18\x05 \x01(\tR\bquestion\x12\x12\n" +
+	"\x04type\x18\x06 \x01(\rR\x04type\x12\x14\n" +
+	"\x05rcode\x18\a \x01(\rR\x05rcode\x12\x10\n" +
+	"\x03ips\x18\b \x03(\fR\x03ips\x12\x10\n" +
+	"\x03ttl\x18\t \x01(\rR\x03ttl\x12\x17\n" +
+	"\atook_ns\x18\n" +
+	" \x01(\x03R\x06tookNs\x12\x1e\n" +
+	"\n" +
+	"unanswered\x18\v \x01(\bR\n" +
+	"unanswered\"Y\n" +
+	"\tListeners\x12\x1a\n" +
+	"\bendpoint\x18\x01 \x01(\rR\bendpoint\x120\n" +
+	"\tlisteners\x18\x02 \x03(\v2\x12.ebpol.v1.ListenerR\tlisteners\"q\n" +
+	"\bListener\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x0e\n" +
+	"\x02ip\x18\x03 \x01(\fR\x02ip\x12%\n" +
+	"\x05owner\x18\x04 \x01(\v2\x0f.ebpol.v1.OwnerR\x05owner\"\x9a\x01\n" +
 	"\tDropCount\x12\x1f\n" +
 	"\vreason_name\x18\x01 \x01(\tR\n" +
 	"reasonName\x12\x1a\n" +
@@ -4679,7 +5871,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x06labels\x18\x02 \x03(\v2\x1f.ebpol.v1.Namespace.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xac\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfc\x03\n" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -4695,10 +5887,17 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x05ready\x18\v \x01(\bR\x05ready\x12\x1d\n" +
 	"\n" +
 	"created_ns\x18\f \x01(\x03R\tcreatedNs\x12\x1a\n" +
-	"\bendpoint\x18\r \x01(\rR\bendpoint\x1a9\n" +
+	"\bendpoint\x18\r \x01(\rR\bendpoint\x12\x19\n" +
+	"\bready_ns\x18\x0e \x01(\x03R\areadyNs\x123\n" +
+	"\n" +
+	"containers\x18\x0f \x03(\v2\x13.ebpol.v1.ContainerR\n" +
+	"containers\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"S\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
+	"\tContainer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"S\n" +
 	"\tNamedPort\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x16\n" +
@@ -4754,7 +5953,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\fPolicyStates\x121\n" +
 	"\bpolicies\x18\x01 \x03(\v2\x15.ebpol.v1.PolicyStateR\bpolicies\x12#\n" +
 	"\rhas_candidate\x18\x02 \x01(\bR\fhasCandidate\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"\x94\x02\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\xcf\x02\n" +
 	"\vPolicyState\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -4766,7 +5965,10 @@ const file_ebpol_proto_rawDesc = "" +
 	"\bselected\x18\b \x01(\rR\bselected\x12\x12\n" +
 	"\x04yaml\x18\t \x01(\tR\x04yaml\x12#\n" +
 	"\rnot_evaluated\x18\n" +
-	" \x01(\tR\fnotEvaluated\"m\n" +
+	" \x01(\tR\fnotEvaluated\x12\x1d\n" +
+	"\n" +
+	"changed_ns\x18\v \x01(\x03R\tchangedNs\x12\x1a\n" +
+	"\bwarnings\x18\f \x03(\tR\bwarnings\"m\n" +
 	"\n" +
 	"ProbeState\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x18\n" +
@@ -4797,7 +5999,7 @@ func file_ebpol_proto_rawDescGZIP() []byte {
 }
 
 var file_ebpol_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ebpol_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_ebpol_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_ebpol_proto_goTypes = []any{
 	(Flow_Kind)(0),         // 0: ebpol.v1.Flow.Kind
 	(Notice_Level)(0),      // 1: ebpol.v1.Notice.Level
@@ -4820,38 +6022,50 @@ var file_ebpol_proto_goTypes = []any{
 	(*Lease)(nil),          // 18: ebpol.v1.Lease
 	(*LeaseState)(nil),     // 19: ebpol.v1.LeaseState
 	(*Options)(nil),        // 20: ebpol.v1.Options
-	(*EndpointStates)(nil), // 21: ebpol.v1.EndpointStates
-	(*EndpointState)(nil),  // 22: ebpol.v1.EndpointState
-	(*Flows)(nil),          // 23: ebpol.v1.Flows
-	(*Flow)(nil),           // 24: ebpol.v1.Flow
-	(*Drops)(nil),          // 25: ebpol.v1.Drops
-	(*Drop)(nil),           // 26: ebpol.v1.Drop
-	(*DropCount)(nil),      // 27: ebpol.v1.DropCount
-	(*Applied)(nil),        // 28: ebpol.v1.Applied
-	(*Stats)(nil),          // 29: ebpol.v1.Stats
-	(*ProgramStats)(nil),   // 30: ebpol.v1.ProgramStats
-	(*Notice)(nil),         // 31: ebpol.v1.Notice
-	(*Gap)(nil),            // 32: ebpol.v1.Gap
-	(*World)(nil),          // 33: ebpol.v1.World
-	(*Namespace)(nil),      // 34: ebpol.v1.Namespace
-	(*Pod)(nil),            // 35: ebpol.v1.Pod
-	(*NamedPort)(nil),      // 36: ebpol.v1.NamedPort
-	(*KubeService)(nil),    // 37: ebpol.v1.KubeService
-	(*ServicePort)(nil),    // 38: ebpol.v1.ServicePort
-	(*Backend)(nil),        // 39: ebpol.v1.Backend
-	(*Node)(nil),           // 40: ebpol.v1.Node
-	(*Prefix)(nil),         // 41: ebpol.v1.Prefix
-	(*RuleNames)(nil),      // 42: ebpol.v1.RuleNames
-	(*SetNames)(nil),       // 43: ebpol.v1.SetNames
-	(*RuleName)(nil),       // 44: ebpol.v1.RuleName
-	(*PolicyStates)(nil),   // 45: ebpol.v1.PolicyStates
-	(*PolicyState)(nil),    // 46: ebpol.v1.PolicyState
-	(*ProbeState)(nil),     // 47: ebpol.v1.ProbeState
-	(*Mark)(nil),           // 48: ebpol.v1.Mark
-	(*RecordHeader)(nil),   // 49: ebpol.v1.RecordHeader
-	nil,                    // 50: ebpol.v1.Namespace.LabelsEntry
-	nil,                    // 51: ebpol.v1.Pod.LabelsEntry
-	nil,                    // 52: ebpol.v1.Node.LabelsEntry
+	(*Pattern)(nil),        // 21: ebpol.v1.Pattern
+	(*EndpointStates)(nil), // 22: ebpol.v1.EndpointStates
+	(*EndpointState)(nil),  // 23: ebpol.v1.EndpointState
+	(*Flows)(nil),          // 24: ebpol.v1.Flows
+	(*Flow)(nil),           // 25: ebpol.v1.Flow
+	(*IcmpError)(nil),      // 26: ebpol.v1.IcmpError
+	(*Owner)(nil),          // 27: ebpol.v1.Owner
+	(*Request)(nil),        // 28: ebpol.v1.Request
+	(*Drops)(nil),          // 29: ebpol.v1.Drops
+	(*Drop)(nil),           // 30: ebpol.v1.Drop
+	(*NftRule)(nil),        // 31: ebpol.v1.NftRule
+	(*Hops)(nil),           // 32: ebpol.v1.Hops
+	(*Hop)(nil),            // 33: ebpol.v1.Hop
+	(*Answers)(nil),        // 34: ebpol.v1.Answers
+	(*Answer)(nil),         // 35: ebpol.v1.Answer
+	(*Listeners)(nil),      // 36: ebpol.v1.Listeners
+	(*Listener)(nil),       // 37: ebpol.v1.Listener
+	(*DropCount)(nil),      // 38: ebpol.v1.DropCount
+	(*Applied)(nil),        // 39: ebpol.v1.Applied
+	(*Stats)(nil),          // 40: ebpol.v1.Stats
+	(*ProgramStats)(nil),   // 41: ebpol.v1.ProgramStats
+	(*Notice)(nil),         // 42: ebpol.v1.Notice
+	(*Gap)(nil),            // 43: ebpol.v1.Gap
+	(*World)(nil),          // 44: ebpol.v1.World
+	(*Namespace)(nil),      // 45: ebpol.v1.Namespace
+	(*Pod)(nil),            // 46: ebpol.v1.Pod
+	(*Container)(nil),      // 47: ebpol.v1.Container
+	(*NamedPort)(nil),      // 48: ebpol.v1.NamedPort
+	(*KubeService)(nil),    // 49: ebpol.v1.KubeService
+	(*ServicePort)(nil),    // 50: ebpol.v1.ServicePort
+	(*Backend)(nil),        // 51: ebpol.v1.Backend
+	(*Node)(nil),           // 52: ebpol.v1.Node
+	(*Prefix)(nil),         // 53: ebpol.v1.Prefix
+	(*RuleNames)(nil),      // 54: ebpol.v1.RuleNames
+	(*SetNames)(nil),       // 55: ebpol.v1.SetNames
+	(*RuleName)(nil),       // 56: ebpol.v1.RuleName
+	(*PolicyStates)(nil),   // 57: ebpol.v1.PolicyStates
+	(*PolicyState)(nil),    // 58: ebpol.v1.PolicyState
+	(*ProbeState)(nil),     // 59: ebpol.v1.ProbeState
+	(*Mark)(nil),           // 60: ebpol.v1.Mark
+	(*RecordHeader)(nil),   // 61: ebpol.v1.RecordHeader
+	nil,                    // 62: ebpol.v1.Namespace.LabelsEntry
+	nil,                    // 63: ebpol.v1.Pod.LabelsEntry
+	nil,                    // 64: ebpol.v1.Node.LabelsEntry
 }
 var file_ebpol_proto_depIdxs = []int32{
 	3,  // 0: ebpol.v1.Frame.hello:type_name -> ebpol.v1.Hello
@@ -4861,60 +6075,77 @@ var file_ebpol_proto_depIdxs = []int32{
 	10, // 4: ebpol.v1.Frame.delta:type_name -> ebpol.v1.Delta
 	18, // 5: ebpol.v1.Frame.lease:type_name -> ebpol.v1.Lease
 	20, // 6: ebpol.v1.Frame.options:type_name -> ebpol.v1.Options
-	21, // 7: ebpol.v1.Frame.endpoint_states:type_name -> ebpol.v1.EndpointStates
-	23, // 8: ebpol.v1.Frame.flows:type_name -> ebpol.v1.Flows
-	25, // 9: ebpol.v1.Frame.drops:type_name -> ebpol.v1.Drops
-	28, // 10: ebpol.v1.Frame.applied:type_name -> ebpol.v1.Applied
-	29, // 11: ebpol.v1.Frame.stats:type_name -> ebpol.v1.Stats
-	31, // 12: ebpol.v1.Frame.notice:type_name -> ebpol.v1.Notice
-	32, // 13: ebpol.v1.Frame.gap:type_name -> ebpol.v1.Gap
+	22, // 7: ebpol.v1.Frame.endpoint_states:type_name -> ebpol.v1.EndpointStates
+	24, // 8: ebpol.v1.Frame.flows:type_name -> ebpol.v1.Flows
+	29, // 9: ebpol.v1.Frame.drops:type_name -> ebpol.v1.Drops
+	39, // 10: ebpol.v1.Frame.applied:type_name -> ebpol.v1.Applied
+	40, // 11: ebpol.v1.Frame.stats:type_name -> ebpol.v1.Stats
+	42, // 12: ebpol.v1.Frame.notice:type_name -> ebpol.v1.Notice
+	43, // 13: ebpol.v1.Frame.gap:type_name -> ebpol.v1.Gap
 	19, // 14: ebpol.v1.Frame.lease_state:type_name -> ebpol.v1.LeaseState
-	33, // 15: ebpol.v1.Frame.world:type_name -> ebpol.v1.World
-	42, // 16: ebpol.v1.Frame.rule_names:type_name -> ebpol.v1.RuleNames
-	45, // 17: ebpol.v1.Frame.policy_states:type_name -> ebpol.v1.PolicyStates
-	47, // 18: ebpol.v1.Frame.probe_state:type_name -> ebpol.v1.ProbeState
-	48, // 19: ebpol.v1.Frame.mark:type_name -> ebpol.v1.Mark
-	4,  // 20: ebpol.v1.Hello.features:type_name -> ebpol.v1.Feature
-	6,  // 21: ebpol.v1.Heartbeat.loss:type_name -> ebpol.v1.Loss
-	9,  // 22: ebpol.v1.Endpoints.endpoints:type_name -> ebpol.v1.Endpoint
-	11, // 23: ebpol.v1.Delta.put_sets:type_name -> ebpol.v1.Set
-	12, // 24: ebpol.v1.Delta.put_peers:type_name -> ebpol.v1.Peer
-	13, // 25: ebpol.v1.Delta.put_services:type_name -> ebpol.v1.Service
-	14, // 26: ebpol.v1.Delta.put_ports:type_name -> ebpol.v1.Port
-	15, // 27: ebpol.v1.Delta.put_port_ranges:type_name -> ebpol.v1.PortRange
-	16, // 28: ebpol.v1.Delta.put_matches:type_name -> ebpol.v1.Match
-	17, // 29: ebpol.v1.Delta.put_endpoints:type_name -> ebpol.v1.RuleEndpoint
-	16, // 30: ebpol.v1.Delta.del_matches:type_name -> ebpol.v1.Match
-	15, // 31: ebpol.v1.Delta.del_port_ranges:type_name -> ebpol.v1.PortRange
-	14, // 32: ebpol.v1.Delta.del_ports:type_name -> ebpol.v1.Port
-	13, // 33: ebpol.v1.Delta.del_services:type_name -> ebpol.v1.Service
-	12, // 34: ebpol.v1.Delta.del_peers:type_name -> ebpol.v1.Peer
-	22, // 35: ebpol.v1.EndpointStates.states:type_name -> ebpol.v1.EndpointState
-	24, // 36: ebpol.v1.Flows.flows:type_name -> ebpol.v1.Flow
-	0,  // 37: ebpol.v1.Flow.kind:type_name -> ebpol.v1.Flow.Kind
-	26, // 38: ebpol.v1.Drops.drops:type_name -> ebpol.v1.Drop
-	27, // 39: ebpol.v1.Drops.counts:type_name -> ebpol.v1.DropCount
-	30, // 40: ebpol.v1.Stats.programs:type_name -> ebpol.v1.ProgramStats
-	1,  // 41: ebpol.v1.Notice.level:type_name -> ebpol.v1.Notice.Level
-	34, // 42: ebpol.v1.World.namespaces:type_name -> ebpol.v1.Namespace
-	35, // 43: ebpol.v1.World.pods:type_name -> ebpol.v1.Pod
-	37, // 44: ebpol.v1.World.services:type_name -> ebpol.v1.KubeService
-	40, // 45: ebpol.v1.World.nodes:type_name -> ebpol.v1.Node
-	50, // 46: ebpol.v1.Namespace.labels:type_name -> ebpol.v1.Namespace.LabelsEntry
-	51, // 47: ebpol.v1.Pod.labels:type_name -> ebpol.v1.Pod.LabelsEntry
-	36, // 48: ebpol.v1.Pod.ports:type_name -> ebpol.v1.NamedPort
-	38, // 49: ebpol.v1.KubeService.ports:type_name -> ebpol.v1.ServicePort
-	39, // 50: ebpol.v1.ServicePort.backends:type_name -> ebpol.v1.Backend
-	52, // 51: ebpol.v1.Node.labels:type_name -> ebpol.v1.Node.LabelsEntry
-	41, // 52: ebpol.v1.Node.pod_cidrs:type_name -> ebpol.v1.Prefix
-	43, // 53: ebpol.v1.RuleNames.sets:type_name -> ebpol.v1.SetNames
-	44, // 54: ebpol.v1.SetNames.bits:type_name -> ebpol.v1.RuleName
-	46, // 55: ebpol.v1.PolicyStates.policies:type_name -> ebpol.v1.PolicyState
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	34, // 15: ebpol.v1.Frame.answers:type_name -> ebpol.v1.Answers
+	32, // 16: ebpol.v1.Frame.hops:type_name -> ebpol.v1.Hops
+	36, // 17: ebpol.v1.Frame.listeners:type_name -> ebpol.v1.Listeners
+	44, // 18: ebpol.v1.Frame.world:type_name -> ebpol.v1.World
+	54, // 19: ebpol.v1.Frame.rule_names:type_name -> ebpol.v1.RuleNames
+	57, // 20: ebpol.v1.Frame.policy_states:type_name -> ebpol.v1.PolicyStates
+	59, // 21: ebpol.v1.Frame.probe_state:type_name -> ebpol.v1.ProbeState
+	60, // 22: ebpol.v1.Frame.mark:type_name -> ebpol.v1.Mark
+	4,  // 23: ebpol.v1.Hello.features:type_name -> ebpol.v1.Feature
+	6,  // 24: ebpol.v1.Heartbeat.loss:type_name -> ebpol.v1.Loss
+	9,  // 25: ebpol.v1.Endpoints.endpoints:type_name -> ebpol.v1.Endpoint
+	11, // 26: ebpol.v1.Delta.put_sets:type_name -> ebpol.v1.Set
+	12, // 27: ebpol.v1.Delta.put_peers:type_name -> ebpol.v1.Peer
+	13, // 28: ebpol.v1.Delta.put_services:type_name -> ebpol.v1.Service
+	14, // 29: ebpol.v1.Delta.put_ports:type_name -> ebpol.v1.Port
+	15, // 30: ebpol.v1.Delta.put_port_ranges:type_name -> ebpol.v1.PortRange
+	16, // 31: ebpol.v1.Delta.put_matches:type_name -> ebpol.v1.Match
+	17, // 32: ebpol.v1.Delta.put_endpoints:type_name -> ebpol.v1.RuleEndpoint
+	16, // 33: ebpol.v1.Delta.del_matches:type_name -> ebpol.v1.Match
+	15, // 34: ebpol.v1.Delta.del_port_ranges:type_name -> ebpol.v1.PortRange
+	14, // 35: ebpol.v1.Delta.del_ports:type_name -> ebpol.v1.Port
+	13, // 36: ebpol.v1.Delta.del_services:type_name -> ebpol.v1.Service
+	12, // 37: ebpol.v1.Delta.del_peers:type_name -> ebpol.v1.Peer
+	21, // 38: ebpol.v1.Options.catch:type_name -> ebpol.v1.Pattern
+	21, // 39: ebpol.v1.Options.only:type_name -> ebpol.v1.Pattern
+	53, // 40: ebpol.v1.Pattern.from:type_name -> ebpol.v1.Prefix
+	53, // 41: ebpol.v1.Pattern.to:type_name -> ebpol.v1.Prefix
+	23, // 42: ebpol.v1.EndpointStates.states:type_name -> ebpol.v1.EndpointState
+	25, // 43: ebpol.v1.Flows.flows:type_name -> ebpol.v1.Flow
+	0,  // 44: ebpol.v1.Flow.kind:type_name -> ebpol.v1.Flow.Kind
+	26, // 45: ebpol.v1.Flow.icmp_error:type_name -> ebpol.v1.IcmpError
+	27, // 46: ebpol.v1.Flow.owner:type_name -> ebpol.v1.Owner
+	28, // 47: ebpol.v1.Flow.request:type_name -> ebpol.v1.Request
+	30, // 48: ebpol.v1.Drops.drops:type_name -> ebpol.v1.Drop
+	38, // 49: ebpol.v1.Drops.counts:type_name -> ebpol.v1.DropCount
+	31, // 50: ebpol.v1.Drop.rule:type_name -> ebpol.v1.NftRule
+	33, // 51: ebpol.v1.Hops.hops:type_name -> ebpol.v1.Hop
+	31, // 52: ebpol.v1.Hop.rule:type_name -> ebpol.v1.NftRule
+	35, // 53: ebpol.v1.Answers.answers:type_name -> ebpol.v1.Answer
+	37, // 54: ebpol.v1.Listeners.listeners:type_name -> ebpol.v1.Listener
+	27, // 55: ebpol.v1.Listener.owner:type_name -> ebpol.v1.Owner
+	41, // 56: ebpol.v1.Stats.programs:type_name -> ebpol.v1.ProgramStats
+	1,  // 57: ebpol.v1.Notice.level:type_name -> ebpol.v1.Notice.Level
+	45, // 58: ebpol.v1.World.namespaces:type_name -> ebpol.v1.Namespace
+	46, // 59: ebpol.v1.World.pods:type_name -> ebpol.v1.Pod
+	49, // 60: ebpol.v1.World.services:type_name -> ebpol.v1.KubeService
+	52, // 61: ebpol.v1.World.nodes:type_name -> ebpol.v1.Node
+	62, // 62: ebpol.v1.Namespace.labels:type_name -> ebpol.v1.Namespace.LabelsEntry
+	63, // 63: ebpol.v1.Pod.labels:type_name -> ebpol.v1.Pod.LabelsEntry
+	48, // 64: ebpol.v1.Pod.ports:type_name -> ebpol.v1.NamedPort
+	47, // 65: ebpol.v1.Pod.containers:type_name -> ebpol.v1.Container
+	50, // 66: ebpol.v1.KubeService.ports:type_name -> ebpol.v1.ServicePort
+	51, // 67: ebpol.v1.ServicePort.backends:type_name -> ebpol.v1.Backend
+	64, // 68: ebpol.v1.Node.labels:type_name -> ebpol.v1.Node.LabelsEntry
+	53, // 69: ebpol.v1.Node.pod_cidrs:type_name -> ebpol.v1.Prefix
+	55, // 70: ebpol.v1.RuleNames.sets:type_name -> ebpol.v1.SetNames
+	56, // 71: ebpol.v1.SetNames.bits:type_name -> ebpol.v1.RuleName
+	58, // 72: ebpol.v1.PolicyStates.policies:type_name -> ebpol.v1.PolicyState
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_ebpol_proto_init() }
@@ -4938,6 +6169,9 @@ func file_ebpol_proto_init() {
 		(*Frame_Notice)(nil),
 		(*Frame_Gap)(nil),
 		(*Frame_LeaseState)(nil),
+		(*Frame_Answers)(nil),
+		(*Frame_Hops)(nil),
+		(*Frame_Listeners)(nil),
 		(*Frame_World)(nil),
 		(*Frame_RuleNames)(nil),
 		(*Frame_PolicyStates)(nil),
@@ -4950,7 +6184,7 @@ func file_ebpol_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ebpol_proto_rawDesc), len(file_ebpol_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   51,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

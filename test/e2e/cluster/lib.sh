@@ -12,13 +12,14 @@ knp_version=${KNP_VERSION:-1.1.0}
 cache=${EBPOL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ebpol}/cluster
 out=$cache/kube-$kube_version-containerd-$containerd_version-coredns-$coredns_version # what build.sh made
 bin=$out/bin
-run=$cache/run # state of the running cluster; there is one per machine
+cluster=${EBPOL_CLUSTER:-} # a second cluster on this machine: letters and digits, and another EBPOL_PORT
+run=$cache/run$cluster  # state of the running cluster
 kubeconfig=$run/pki/admin.kubeconfig
 
 nodes=${EBPOL_NODES:-"n1 n2"}
 cni=${EBPOL_CNI:-ptp}              # ptp (a veth and a route per pod) or bridge
 proxy_mode=${EBPOL_PROXY:-nftables} # nftables, iptables, or none
-ns=ebpol-kube                      # prefix of every network namespace, and the cgroup's name
+ns=ebpol-kube$cluster              # prefix of every network namespace, and the cgroup's name
 port=${EBPOL_PORT:-16444}          # the API server's port on this machine's loopback
 
 # Addresses exist only inside the namespaces. The switch (.254, ::fe) is every

@@ -7,8 +7,8 @@ set -euo pipefail
 [ "$(id -u)" = 0 ] || die "needs root: namespaces, mounts and cgroups are made"
 case $cache/ in /run/* | /etc/* | /opt/* | /var/lib/* | /var/log/*) die "EBPOL_CACHE=$cache: a node hides that folder; choose another" ;; esac
 mkdir -p "$cache"
-exec 9>"$cache/boot.lock"
-flock -n 9 || die "another boot is going on (lock $cache/boot.lock); wait for it"
+exec 9>"$cache/boot$cluster.lock"
+flock -n 9 || die "another boot is going on (lock $cache/boot$cluster.lock); wait for it"
 ! is_up || die "a cluster is running: export KUBECONFIG=$kubeconfig to use it, or end it with 'make cluster-down'"
 ! ip netns list | grep -q "^$ns-cp\b" || [ -e "$run" ] ||
 	die "network namespaces $ns-* exist, but not by way of $run: a cluster with another EBPOL_CACHE runs; end it with that EBPOL_CACHE"
