@@ -36,32 +36,6 @@ func cases(t *testing.T) int {
 	return 50000
 }
 
-// generation is what both engines are asked about.
-type generation struct {
-	world *identity.World
-	modes []compile.PolicyMode
-}
-
-func (g generation) policies(in func(compile.PolicyMode) bool) []*policy.Policy {
-	var out []*policy.Policy
-	for _, m := range g.modes {
-		if in(m) {
-			out = append(out, m.Policy)
-		}
-	}
-	return out
-}
-
-func draw(t *rapid.T) generation {
-	g := generation{world: gen.World(t)}
-	for _, p := range gen.Policies(t) {
-		m := compile.PolicyMode{Policy: p, Current: rapid.Bool().Draw(t, "current"), Candidate: rapid.Bool().Draw(t, "candidate")}
-		m.Enforced = m.Candidate && rapid.Bool().Draw(t, "enforced")
-		g.modes = append(g.modes, m)
-	}
-	return g
-}
-
 // engines holds the reference for both sets of policies, and the tables of
 // every node.
 type engines struct {
@@ -73,26 +47,26 @@ type engines struct {
 	tied               bool // ordered policies of equal priority
 }
 
-func compiled(t *rapid.T, c *compile.Compiler, number uint64, g generation) *engines {
-	view := policy.NewView(g.world)
+func compiled(t *rapid.T, c *compile.Compiler, number uint64, g gen.Generation) *engines {
+	view := policy.NewView(g.World)
 	e := &engines{
-		current:   policy.NewEvaluatorOf(view, g.policies(func(m compile.PolicyMode) bool { return m.Current })),
-		candidate: policy.NewEvaluatorOf(view, g.policies(func(m compile.PolicyMode) bool { return m.Candidate })),
+		current:   policy.NewEvaluatorOf(view, g.Policies(gen.Current)),
+		candidate: policy.NewEvaluatorOf(view, g.Policies(gen.Candidate)),
 		tables:    map[string]*ruleset.Table{}, enforced: map[*policy.Policy]bool{}, allEnforced: true,
 	}
-	for i, m := range g.modes {
-		for _, n := range g.modes[:i] {
+	for i, m := range g.Modes {
+		for _, n := range g.Modes[:i] {
 			e.tied = e.tied || m.Policy.Tier != policy.Network && m.Policy.Tier == n.Policy.Tier && m.Policy.Priority == n.Policy.Priority
 		}
 		e.enforced[m.Policy] = m.Enforced
 		e.allEnforced = e.allEnforced && (m.Enforced || !m.Candidate)
 	}
-	out, err := c.Compile(compile.Input{Generation: number, World: g.world, Policies: g.modes})
+	out, err := c.Compile(compile.Input{Generation: number, World: g.World, Policies: g.Modes})
 	if err != nil {
 		t.Fatalf("compile: %v", err)
 	}
 	e.out = out
-	for name := range g.world.Nodes {
+	for name := range g.World.Nodes {
 		r := out.Node(name)
 		if err := r.Validate(); err != nil {
 			t.Fatalf("node %s: %v", name, err)
@@ -138,10 +112,10 @@ func (e *engines) compare(t *rapid.T, p policy.Packet, q ruleset.Packet, pod *id
 		}
 	}
 	switch {
-	case got.Drop && candidate.Verdict != flow.Deny:
+	case got.Drop && candidate.Decision.Verdict != flow.Deny:
 		t.Fatalf("%s: dropped, but the candidate's verdict is %s %+v; compiled %+v\n%+v", where, candidate.Verdict, candidate.Readings, got, e.out.Names(got.Set))
-	case candidate.Verdict == flow.Deny && e.allEnforced && !got.Drop:
-		t.Fatalf("%s: everything is enforced and the verdict is deny, but it isn't dropped", where)
+	case candidate.Decision.Verdict == flow.Deny && e.allEnforced && !got.Drop:
+		t.Fatalf("%s: everything is enforced and enforcement takes deny, but it isn't dropped", where)
 	case candidate.Verdict == flow.Deny && e.decidedByEnforced(candidate.Decision) && !got.Drop:
 		t.Fatalf("%s: an enforced policy denies, but it isn't dropped", where)
 	}
@@ -184,10 +158,10 @@ func TestAgreement(t *testing.T) { check(t, cases(t)/packetsPerWorld, agreement)
 func FuzzAgreement(f *testing.F) { f.Fuzz(rapid.MakeFuzz(agreement)) }
 
 func agreement(t *rapid.T) {
-	g := draw(t)
+	g := gen.Draw(t)
 	e := compiled(t, compile.New(), 1, g)
 	for range packetsPerWorld {
-		e.agree(t, gen.Packet(t, g.world))
+		e.agree(t, gen.Packet(t, g.World))
 	}
 }
 

@@ -4,82 +4,34 @@ package compile_test
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
-	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/corpus/gen"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 )
 
-// change draws the next generation: a pod, a label, a policy, a mode.
-func change(t *rapid.T, g generation) generation {
-	w := *g.world
-	w.Pods, w.Namespaces = maps.Clone(w.Pods), maps.Clone(w.Namespaces)
-	out := generation{world: &w, modes: slices.Clone(g.modes)}
-	keys := slices.Sorted(maps.Keys(w.Pods))
-	key := rapid.SampledFrom(keys).Draw(t, "pod")
-	switch rapid.IntRange(0, 5).Draw(t, "change") {
-	case 0:
-		p := *w.Pods[key]
-		p.Labels = gen.Labels(t)
-		w.Pods[key] = &p
-	case 1:
-		delete(w.Pods, key)
-		if len(w.Pods) == 0 {
-			return g
-		}
-	case 2:
-		p := gen.Pod(t, rapid.IntRange(0, 9).Draw(t, "number"), len(w.Nodes))
-		for k, old := range w.Pods { // the address is taken over
-			if len(p.IPs) > 0 && slices.ContainsFunc(old.IPs, func(ip netip.Addr) bool { return slices.Contains(p.IPs, ip) }) && !old.HostNetwork {
-				delete(w.Pods, k)
-			}
-		}
-		w.Pods[p.Key()] = p
-	case 3:
-		name := rapid.SampledFrom(slices.Sorted(maps.Keys(w.Namespaces))).Draw(t, "namespace")
-		l := gen.Labels(t)
-		l["kubernetes.io/metadata.name"] = name
-		w.Namespaces[name] = &identity.Namespace{Name: name, Labels: l}
-	case 4:
-		m := compile.PolicyMode{Policy: gen.Policy(t, rapid.IntRange(0, 7).Draw(t, "policy")), Candidate: true, Current: rapid.Bool().Draw(t, "current")}
-		out.modes = slices.DeleteFunc(out.modes, func(o compile.PolicyMode) bool {
-			return o.Policy.Name == m.Policy.Name && o.Policy.Namespace == m.Policy.Namespace
-		})
-		out.modes = append(out.modes, m)
-	default:
-		if len(out.modes) > 0 {
-			i := rapid.IntRange(0, len(out.modes)-1).Draw(t, "toggled")
-			out.modes[i].Candidate = !out.modes[i].Candidate
-			out.modes[i].Enforced = out.modes[i].Candidate && rapid.Bool().Draw(t, "enforced")
-		}
-	}
-	return out
-}
-
 // Equal histories give equal numbers.
 func TestDeterministic(t *testing.T) {
 	check(t, 200, func(t *rapid.T) {
-		history := []generation{draw(t)}
+		history := []gen.Generation{gen.Draw(t)}
 		for range 2 {
-			history = append(history, change(t, history[len(history)-1]))
+			history = append(history, gen.Change(t, history[len(history)-1]))
 		}
 		var dumps [2]string
 		for i := range dumps {
 			c := compile.New()
 			for n, g := range history {
-				out, err := c.Compile(compile.Input{Generation: uint64(n), World: g.world, Policies: g.modes})
+				out, err := c.Compile(compile.Input{Generation: uint64(n), World: g.World, Policies: g.Modes})
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, name := range slices.Sorted(maps.Keys(g.world.Nodes)) {
+				for _, name := range slices.Sorted(maps.Keys(g.World.Nodes)) {
 					dumps[i] += out.Dump(name)
 				}
 			}
@@ -94,19 +46,19 @@ func TestDeterministic(t *testing.T) {
 // change or as after it, and each set keeps its meaning.
 func TestLiveChanges(t *testing.T) {
 	check(t, cases(t)/200, func(t *rapid.T) {
-		g := draw(t)
+		g := gen.Draw(t)
 		c := compile.New()
 		before := compiled(t, c, 1, g)
 		rulesets := map[string]*ruleset.Ruleset{}
-		for name := range g.world.Nodes {
+		for name := range g.World.Nodes {
 			rulesets[name] = before.out.Node(name)
 		}
 		for n := range uint64(4) {
-			g = change(t, g)
+			g = gen.Change(t, g)
 			after := compiled(t, c, n+2, g)
 			var packets []policy.Packet
 			for range 6 {
-				packets = append(packets, gen.Packet(t, g.world))
+				packets = append(packets, gen.Packet(t, g.World))
 			}
 			for _, p := range packets {
 				after.agree(t, p)
