@@ -103,8 +103,8 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("labelSelector") != "" {
 		known, path = false, "/api/v1/pods" // nothing here is of a session
 	} else if !known {
-		if ns, ok := strings.CutPrefix(path, "/api/v1/namespaces/"); ok && strings.Count(ns, "/") == 1 {
-			o, known = f.lists["/api/v1"+ns[strings.Index(ns, "/"):]]
+		if group, rest, ok := strings.Cut(path, "/namespaces/"); ok && strings.Count(rest, "/") == 1 {
+			o, known = f.lists[group+rest[strings.Index(rest, "/"):]]
 		}
 	}
 	switch {

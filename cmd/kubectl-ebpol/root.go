@@ -47,6 +47,7 @@ func newRoot(argv0 string, streams genericiooptions.IOStreams) *cobra.Command {
 	for _, c := range subcommands {
 		root.AddCommand(c(g))
 	}
+	g.completeNames(root)
 	return root
 }
 
