@@ -29,6 +29,7 @@ type nodeState struct {
 	leaseAt    time.Time
 	totalLeft  time.Duration
 	kernel     map[kernelKey]*kernelCount
+	runs       map[string]programRun // by program
 }
 
 // notSkewed is how far apart the clocks of a node and of the plugin may seem
@@ -157,6 +158,11 @@ func (a *applying) stats(m *wire.Stats) {
 	n := a.nodeState()
 	n.row.RSS, n.row.MapBytes, n.row.Conns = m.GetRssBytes(), m.GetMapBytes(), m.GetConnections()
 	n.row.RingFill = float64(m.GetRingFillPermille()) / 1000
+	if n.statsAt.IsZero() {
+		n.programs(m.GetPrograms(), 0)
+	} else if dt := a.at.Sub(n.statsAt); dt > 0 {
+		n.programs(m.GetPrograms(), dt)
+	}
 	var run uint64
 	for _, p := range m.GetPrograms() {
 		run += p.GetRunTimeNs()

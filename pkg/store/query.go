@@ -225,7 +225,10 @@ func (s *Store) queryDrops(q *Query, out *Snapshot) {
 	case "count", "packets", "drops":
 		c = func(a, b *dropGroup) int { return cmp.Compare(b.sampled, a.sampled) }
 	case "culprit", "name":
-		c = func(a, b *dropGroup) int { return strings.Compare(a.row.Culprit, b.row.Culprit) }
+		c = func(a, b *dropGroup) int {
+			return cmp.Or(strings.Compare(a.row.Culprit, b.row.Culprit), strings.Compare(a.key.reason, b.key.reason),
+				strings.Compare(a.key.source, b.key.source), strings.Compare(a.key.destination, b.key.destination))
+		}
 	case "reason":
 		c = func(a, b *dropGroup) int { return strings.Compare(a.key.reason, b.key.reason) }
 	case "source", "from":
@@ -252,7 +255,10 @@ func (s *Store) queryPolicies() []*PolicyRow {
 		r := &PolicyRow{
 			Kind: flow.RuleKind(p.GetKind()), Namespace: p.GetNamespace(), Name: p.GetName(), Origin: p.GetOrigin(),
 			Current: p.GetCurrent(), Candidate: p.GetCandidate(), Enforced: p.GetEnforced(),
-			Selected: int(p.GetSelected()), YAML: p.GetYaml(), NotEvaluated: p.GetNotEvaluated(),
+			Selected: int(p.GetSelected()), YAML: p.GetYaml(), NotEvaluated: p.GetNotEvaluated(), Warnings: p.GetWarnings(),
+		}
+		if p.GetChangedNs() != 0 {
+			r.Changed = time.Unix(0, p.GetChangedNs()).UTC()
 		}
 		if c := s.rules.counts[policyKey{r.Kind, r.Namespace, r.Name}]; c != nil {
 			r.Hits, r.WouldDeny = c.hits, c.wouldDeny

@@ -87,7 +87,9 @@ type PolicyRow struct {
 	RuleHits     map[RuleAt]uint64 // flows that the rule decided, by direction and index; index -1: the default deny
 	WouldDeny    uint64
 	YAML         string
-	NotEvaluated string // why, for kinds that aren't judged
+	NotEvaluated string    // why, for kinds that aren't judged
+	Changed      time.Time // when its present text came into effect; zero: not known
+	Warnings     []string  // of the compiler
 }
 
 // RuleAt names a rule within its policy.
@@ -118,6 +120,7 @@ type NodeRow struct {
 	LeaseLeft  time.Duration
 	Enforcing  bool
 	Others     []string // other programs seen on our hooks
+	Programs   []ProgramCost
 }
 
 // Feature is something a node can or can't do, with the reason.
