@@ -50,6 +50,8 @@ type Pod struct {
 	Workload    string       // "deploy/web", "sts/db", "ds/x", "job/x", "cronjob/x", "pod/x": the topmost owner known
 	Ready       bool
 	Created     time.Time
+	ReadySince  time.Time         // when it last became ready; zero: it isn't, or not known
+	Containers  map[string]string // name by id, without the runtime's scheme; nil: not known
 }
 
 // Key is namespace/name.

@@ -49,6 +49,17 @@ func podOf(p *corev1.Pod, cronJobs func(namespace, job string) string) *identity
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodReady {
 			out.Ready = c.Status == corev1.ConditionTrue
+			if out.Ready {
+				out.ReadySince = c.LastTransitionTime.Time
+			}
+		}
+	}
+	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses) {
+		if _, id, ok := strings.Cut(c.ContainerID, "://"); ok && id != "" {
+			if out.Containers == nil {
+				out.Containers = make(map[string]string)
+			}
+			out.Containers[id] = c.Name
 		}
 	}
 	return out

@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -136,6 +137,9 @@ func nodeMessage(n *identity.Node) *Node {
 	return m
 }
 
+// maxContainer bounds a container's id and name, in bytes.
+const maxContainer = 128
+
 func podMessage(p *identity.Pod, ep ruleset.EndpointID) *Pod {
 	m := &Pod{
 		Namespace: p.Namespace, Name: p.Name, Uid: p.UID, Labels: p.Labels, Node: p.Node, Ips: AddrsBytes(p.IPs),
@@ -143,6 +147,12 @@ func podMessage(p *identity.Pod, ep ruleset.EndpointID) *Pod {
 	}
 	if !p.Created.IsZero() {
 		m.CreatedNs = p.Created.UnixNano()
+	}
+	if !p.ReadySince.IsZero() {
+		m.ReadyNs = p.ReadySince.UnixNano()
+	}
+	for _, id := range slices.Sorted(maps.Keys(p.Containers)) {
+		m.Containers = append(m.Containers, &Container{Id: Clean(id, maxContainer), Name: Clean(p.Containers[id], maxContainer)})
 	}
 	for _, n := range p.Ports {
 		m.Ports = append(m.Ports, &NamedPort{Name: n.Name, Protocol: uint32(n.Protocol), Number: uint32(n.Number)})

@@ -18,6 +18,8 @@ const (
 	maxObjects   = 400_000
 	maxGonePods  = 20_000 // pods that are gone but may still name a flow
 	maxScopeSize = 10_000
+	// maxContainers of one pod, those that ended before included.
+	maxContainers = 256
 )
 
 // WorldDecoder puts World messages together. The zero value is ready. Not for
@@ -125,6 +127,9 @@ func (d *WorldDecoder) World() *identity.World {
 	return &w
 }
 
+// Endpoint is the endpoint that a pod (namespace/name) is; 0: none.
+func (d *WorldDecoder) Endpoint(pod string) ruleset.EndpointID { return d.ids[pod] }
+
 // Pod is who an endpoint is, or was; nil if not known.
 func (d *WorldDecoder) Pod(id ruleset.EndpointID) *identity.Pod { return d.endpoints[id] }
 
@@ -145,6 +150,15 @@ func podOf(p *Pod) *identity.Pod {
 	}
 	if p.GetCreatedNs() != 0 {
 		out.Created = time.Unix(0, p.GetCreatedNs())
+	}
+	if p.GetReadyNs() != 0 {
+		out.ReadySince = time.Unix(0, p.GetReadyNs())
+	}
+	for _, c := range p.GetContainers()[:min(len(p.GetContainers()), maxContainers)] {
+		if out.Containers == nil {
+			out.Containers = make(map[string]string, len(p.GetContainers()))
+		}
+		out.Containers[c.GetId()] = c.GetName()
 	}
 	for _, n := range p.GetPorts() {
 		if n.GetProtocol() <= math.MaxUint8 && n.GetNumber() <= math.MaxUint16 {
