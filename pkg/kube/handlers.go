@@ -147,7 +147,7 @@ func (t *table) putPolicy(kind string, o metav1.Object, p *policy.Policy, err er
 			return
 		}
 		delete(t.problems, k)
-		p.Source.YAML = asYAML(o)
+		p.Source.YAML, p.Source.Changed = asYAML(o), written(o)
 		t.policies[k] = p
 	})
 }

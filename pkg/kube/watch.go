@@ -246,9 +246,12 @@ func strip(obj any) (any, error) {
 		slim.Status = corev1.PodStatus{Phase: o.Status.Phase, PodIP: o.Status.PodIP, PodIPs: o.Status.PodIPs, HostIP: o.Status.HostIP, HostIPs: o.Status.HostIPs}
 		for _, c := range o.Status.Conditions {
 			if c.Type == corev1.PodReady {
-				slim.Status.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status}}
+				slim.Status.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime}}
 			}
 		}
+		slim.Status.InitContainerStatuses = slimContainers(o.Status.InitContainerStatuses)
+		slim.Status.ContainerStatuses = slimContainers(o.Status.ContainerStatuses)
+		slim.Status.EphemeralContainerStatuses = slimContainers(o.Status.EphemeralContainerStatuses)
 		return slim, nil
 	case *corev1.Node:
 		slim := &corev1.Node{ObjectMeta: slimMeta(&o.ObjectMeta)}
@@ -266,9 +269,38 @@ func strip(obj any) (any, error) {
 		}
 		return slim, nil
 	case metav1.Object:
+		// When it was last written is all that managed fields tell us.
+		last := metav1.ManagedFieldsEntry{}
+		for _, m := range o.GetManagedFields() {
+			if m.Subresource == "" && m.Time != nil && (last.Time == nil || last.Time.Before(m.Time)) {
+				last.Time = m.Time
+			}
+		}
 		o.SetManagedFields(nil)
+		if last.Time != nil {
+			o.SetManagedFields([]metav1.ManagedFieldsEntry{last})
+		}
 	}
 	return obj, nil
+}
+
+func slimContainers(list []corev1.ContainerStatus) []corev1.ContainerStatus {
+	var out []corev1.ContainerStatus
+	for _, c := range list {
+		out = append(out, corev1.ContainerStatus{Name: c.Name, ContainerID: c.ContainerID})
+	}
+	return out
+}
+
+// written is when the present version of an object was written, to the second.
+func written(o metav1.Object) time.Time {
+	at := o.GetCreationTimestamp().Time
+	for _, m := range o.GetManagedFields() {
+		if m.Time != nil && m.Time.After(at) {
+			at = m.Time.Time
+		}
+	}
+	return at
 }
 
 func slimMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {

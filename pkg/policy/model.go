@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"time"
 	"net/netip"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -117,6 +118,8 @@ type Source struct {
 	Line  int            // of the document's first line, from 1; 0: not known
 	Lines map[string]int // line of each field by its path, such as "spec.ingress[0].from[1]"; nil: not known
 	YAML  string         // the document as it was written, if known; at most 64 KiB
+
+	Changed time.Time // when the cluster got this version, to the second; zero: not known
 }
 
 // LineOf is the line of a field, or of the nearest field around it. 0: not known.

@@ -134,11 +134,15 @@ func describe(c *choice, selected uint32) *wire.PolicyState {
 	if c.own != nil {
 		origin = cmp.Or(p.Source.File, "candidate")
 	}
-	return &wire.PolicyState{
+	m := &wire.PolicyState{
 		Kind: string(c.key.Kind), Namespace: c.key.Namespace, Name: c.key.Name, Origin: wire.Clean(origin, 1000),
 		Current: c.cluster != nil, Candidate: c.mode != Off, Enforced: c.mode == Enforced,
 		Selected: selected, Yaml: wire.Clean(p.Source.YAML, maxYAML),
 	}
+	if c.cluster != nil && !c.cluster.Source.Changed.IsZero() {
+		m.ChangedNs = c.cluster.Source.Changed.UnixNano()
+	}
+	return m
 }
 
 // selected counts the pods that each policy is for.
