@@ -30,8 +30,9 @@ type Result struct {
 	// (case 9). NotJudged never stands here: an end that no policy covers allows.
 	Verdict  flow.Verdict
 	Readings []Reading // if contested: each open case that matters, with each of its answers
-	// Enforced is what enforcement takes where Verdict is contested: what the
-	// specification's text says or, where it has none, the reading that allows.
+	// Enforced is what enforcement takes where Verdict is contested: a service
+	// is judged by its backend's address, as the API's end-to-end tests do
+	// (case 12); in all else, which has no text either, the reading that allows.
 	Enforced flow.Verdict
 
 	Egress  End // judged at the source

@@ -45,6 +45,8 @@ type reading struct {
 type question struct {
 	id      Case
 	answers []answer
+	// settled: enforcement takes the first answer, whether it allows or not.
+	settled bool
 }
 
 type answer struct {
@@ -53,7 +55,20 @@ type answer struct {
 }
 
 func yesNo(id Case, no, yes string, set func(*reading)) question {
-	return question{id, []answer{{no, func(*reading) {}}, {yes, set}}}
+	return question{id: id, answers: []answer{{no, func(*reading) {}}, {yes, set}}}
+}
+
+// translation asks whether a block is compared with the backend's address or
+// the service's own. The API's text leaves it open, so that the verdict is
+// contested; but its end-to-end tests reach a pod by its service and expect an
+// egress block, and its except, to mean the pod. They are the nearest to a
+// text that there is, so enforcement takes the backend's address: a service
+// must not open what a block that excepts its backend has closed.
+func translation() question {
+	q := yesNo(CaseTranslation, "address blocks are compared with the backend's address", "address blocks are compared with the service's address",
+		func(r *reading) { r.untranslated = true })
+	q.settled = true
+	return q
 }
 
 // questions lists the cases that can matter for a packet.
@@ -65,14 +80,13 @@ func (e *Evaluator) questions(p *Packet, x *ends) []question {
 			b := &x.backends[i]
 			q.answers = append(q.answers, answer{"the service sends it to " + e.nameOf(b.IP, b.Port), func(r *reading) { r.backend = b }})
 		}
-		qs = append(qs, q, yesNo(CaseTranslation, "address blocks are compared with the backend's address", "address blocks are compared with the service's address",
-			func(r *reading) { r.untranslated = true }))
+		qs = append(qs, q, translation())
 		if x.hairpin {
 			qs = append(qs, yesNo(CaseHairpin, "a pod that reaches itself through a service is subject to policy", "a pod always reaches itself",
 				func(r *reading) { r.hairpinExempt = true }))
 		}
 		if len(x.masquerades) > 0 {
-			q := question{CaseMasquerade, []answer{{"the source address is kept", func(*reading) {}}}}
+			q := question{id: CaseMasquerade, answers: []answer{{"the source address is kept", func(*reading) {}}}}
 			for _, ip := range x.masquerades {
 				q.answers = append(q.answers, answer{"the source becomes " + e.nameOf(ip, 0), func(r *reading) { r.source = ip }})
 			}

@@ -70,10 +70,7 @@ func (a *answers) each(f func(*reading) []outcome) {
 // verdict is contested.
 func (a *answers) summarize(x *ends) *Result {
 	r := &Result{Verdict: a.common(bothEnds), Readings: a.readings(bothEnds)}
-	r.Enforced = r.Verdict
-	if r.Verdict == flow.Contested {
-		r.Enforced = flow.Allow
-	}
+	r.Enforced = bothEnds(a.taken(bothEnds))
 	out := a.taken(atSource)
 	r.Egress = End{Direction: flow.Egress, Verdict: a.common(atSource), Why: out.whyOut, Subject: x.src.pod, Decision: out.egress, Readings: a.readings(atSource)}
 	in := a.taken(atDestination)
@@ -86,11 +83,15 @@ func (a *answers) summarize(x *ends) *Result {
 	return r
 }
 
-// taken is the outcome that enforcement takes at one end: one that allows both
-// ends if there is one, else one that allows this end, else the first.
+// taken is the outcome that enforcement takes at one end: of those that give
+// settled questions their first answer, one that allows both ends if there is
+// one, else one that allows this end, else the first.
 func (a *answers) taken(end of) outcome {
 	for _, f := range []of{bothEnds, end} {
-		for _, c := range a.combinations {
+		for i, c := range a.combinations {
+			if !a.enforceable(i) {
+				continue
+			}
 			for _, o := range c {
 				if f(o) == flow.Allow {
 					return o
@@ -99,6 +100,18 @@ func (a *answers) taken(end of) outcome {
 		}
 	}
 	return a.combinations[0][0]
+}
+
+// enforceable says whether the combination answers each settled question with
+// its first answer.
+func (a *answers) enforceable(combination int) bool {
+	for _, q := range a.questions {
+		if q.settled && combination%len(q.answers) != 0 {
+			return false
+		}
+		combination /= len(q.answers)
+	}
+	return true
 }
 
 func common(outcomes []outcome, f of) flow.Verdict {

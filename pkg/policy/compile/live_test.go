@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/corpus/gen"
@@ -58,10 +59,11 @@ func TestLiveChanges(t *testing.T) {
 			after := compiled(t, c, n+2, g)
 			var packets []policy.Packet
 			for range 6 {
-				packets = append(packets, gen.Packet(t, g.World))
-			}
-			for _, p := range packets {
+				p := gen.Packet(t, g.World)
 				after.agree(t, p)
+				if !hairpin(g.World, p) {
+					packets = append(packets, p)
+				}
 			}
 			for name, old := range rulesets {
 				r := after.out.Node(name)
@@ -74,6 +76,21 @@ func TestLiveChanges(t *testing.T) {
 			}
 		}
 	})
+}
+
+// hairpin says whether the source backs the service that it speaks to: such a
+// pod is endpoint and peer at once, and the two change one after the other.
+func hairpin(w *identity.World, p policy.Packet) bool {
+	for _, s := range w.Services {
+		for _, port := range s.Ports {
+			for _, b := range port.Backends {
+				if b.IP == p.Source && slices.Contains(slices.Concat(s.IPs, s.ExternalIPs), p.Destination) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // between applies the delta's steps to a copy of old and asks in between. A

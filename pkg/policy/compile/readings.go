@@ -14,12 +14,16 @@ import (
 type reading struct {
 	rules  []int // of the set, in order
 	exempt bool  // default denies don't hold (case 22)
+
+	// untranslated: blocks are compared with the service's address (case 12).
+	// The verdict says so, but enforcement doesn't take it.
+	untranslated bool
 }
 
-// settle finds the two bitmaps that say what all readings say together: bits
-// allows wherever some reading allows, alt denies wherever some reading
-// denies, under each of the set's masks. Not ok: no two bitmaps do; the pair
-// returned then still allows wherever some reading allows, if any does.
+// settle finds the two bitmaps that say what all readings say together, under
+// each of the set's masks: bits allows wherever some reading that enforcement
+// may take allows, and alt says otherwise wherever readings differ. Not ok: no
+// two bitmaps do; the pair returned is then the one that does most of it.
 func (s *set) settle(readings []reading) (bits, alt ruleset.Bitmap, ok bool) {
 	plain := make([]ruleset.Bitmap, len(readings))
 	same := true
@@ -31,7 +35,7 @@ func (s *set) settle(readings []reading) (bits, alt ruleset.Bitmap, ok bool) {
 		if same {
 			return plain[0], plain[0], true
 		}
-		if len(plain) == 2 && s.onlyAllows(plain[0], plain[1]) {
+		if len(plain) == 2 && !readings[0].untranslated && !readings[1].untranslated && s.onlyAllows(plain[0], plain[1]) {
 			return plain[0], plain[1], true
 		}
 	}
@@ -108,7 +112,24 @@ func dedupe(in []ruleset.Bitmap) []ruleset.Bitmap {
 type truth struct {
 	mask        ruleset.Bitmap
 	allow, deny bool
+	taken       bool // some reading that enforcement may take allows
 	byDefault   bool // some reading denies by default
+}
+
+// enforced is what enforcement takes.
+func (t *truth) enforced() flow.Verdict {
+	if t.taken {
+		return flow.Allow
+	}
+	return flow.Deny
+}
+
+// other is the reading that enforcement doesn't take; the same one if all agree.
+func (t *truth) other() flow.Verdict {
+	if t.deny && (t.taken || !t.allow) {
+		return flow.Deny
+	}
+	return flow.Allow
 }
 
 func (s *set) search(readings []reading, candidates []ruleset.Bitmap) (bits, alt ruleset.Bitmap, ok bool) {
@@ -118,29 +139,20 @@ func (s *set) search(readings []reading, candidates []ruleset.Bitmap) (bits, alt
 			s.outcomes(r, &truths[i])
 		}
 	}
-	bits, foundBits := s.pick(candidates, truths, func(t truth) flow.Verdict {
-		if t.allow {
-			return flow.Allow
-		}
-		return flow.Deny
-	})
-	alt, foundAlt := s.pick(candidates, truths[:2], func(t truth) flow.Verdict {
-		if t.deny {
-			return flow.Deny
-		}
-		return flow.Allow
-	})
+	bits, foundBits := s.pick(candidates, truths, (*truth).enforced)
+	alt, foundAlt := s.pick(candidates, truths[:2], (*truth).other)
 	return bits, alt, foundBits && foundAlt
 }
 
 // pick finds the candidate that says what is wanted under every mask, or the
 // one that does so under most. One whose denials are default denies goes
 // first, as those are open for protocols that have no ports (case 36).
-func (s *set) pick(candidates []ruleset.Bitmap, truths []truth, want func(truth) flow.Verdict) (ruleset.Bitmap, bool) {
+func (s *set) pick(candidates []ruleset.Bitmap, truths []truth, want func(*truth) flow.Verdict) (ruleset.Bitmap, bool) {
 	best, bestScore := ruleset.Bitmap{}, -1
 	for _, c := range candidates {
 		right, byDefault := 0, 0
-		for _, t := range truths {
+		for i := range truths {
+			t := &truths[i]
 			verdict, bit := s.Decide(c, t.mask)
 			if verdict == want(t) {
 				right++
@@ -161,21 +173,22 @@ func (s *set) pick(candidates []ruleset.Bitmap, truths []truth, want func(truth)
 func (s *set) outcomes(r reading, t *truth) {
 	for _, admin := range s.first(r.rules, policy.Admin, t.mask) {
 		if admin != nil && admin.action != policy.Pass {
-			t.add(admin.action == policy.Deny, false)
+			t.add(r, admin.action == policy.Deny, false)
 			continue
 		}
 		verdict, bit := s.Decide(s.vector(reading{rules: s.onlyNetwork(r.rules), exempt: r.exempt}), t.mask)
 		if bit >= 0 {
-			t.add(verdict == flow.Deny, verdict == flow.Deny)
+			t.add(r, verdict == flow.Deny, verdict == flow.Deny)
 			continue
 		}
 		for _, baseline := range s.first(r.rules, policy.Baseline, t.mask) {
-			t.add(baseline != nil && baseline.action == policy.Deny, false)
+			t.add(r, baseline != nil && baseline.action == policy.Deny, false)
 		}
 	}
 }
 
-func (t *truth) add(deny, byDefault bool) {
+func (t *truth) add(r reading, deny, byDefault bool) {
+	t.taken = t.taken || !deny && !r.untranslated
 	t.allow = t.allow || !deny
 	t.deny = t.deny || deny
 	t.byDefault = t.byDefault || byDefault

@@ -271,15 +271,16 @@ func (s *set) serviceReadings(at policy.ServiceAddress, address *class, ways []b
 		asked4[key] = true
 		for _, narrow := range []bool{false, true} {
 			q := asked{class: w.class, ports: &s.ports.classes[ports], narrow: narrow}
-			rules := [][]int{s.matched(q)}
+			found := []reading{{rules: s.matched(q)}}
 			if s.hasAddr {
 				q.address, q.addrPort = address, addrPort
-				rules = append(rules, s.matched(q))
+				found = append(found, reading{rules: s.matched(q), untranslated: true})
 			}
-			for _, r := range rules {
-				out = append(out, reading{rules: r})
+			for _, r := range found {
+				out = append(out, r)
 				if key.self {
-					out = append(out, reading{rules: r, exempt: true})
+					r.exempt = true
+					out = append(out, r)
 				}
 			}
 		}

@@ -173,6 +173,11 @@ var blocks = []string{
 
 // Packet draws a packet between addresses that mean something, mostly.
 func Packet(t *rapid.T, w *identity.World) policy.Packet {
+	if rapid.IntRange(0, 4).Draw(t, "to a service") == 0 {
+		if p, ok := toService(t, w); ok {
+			return p
+		}
+	}
 	v4 := rapid.IntRange(0, 2).Draw(t, "family") != 0
 	ips, ports := addresses(w, v4)
 	p := policy.Packet{
