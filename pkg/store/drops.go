@@ -147,6 +147,7 @@ func (a *applying) blame(e *flow.Event, t flow.Tuple, endpoint uint32, why Expla
 		if !why.Benign {
 			r.faults += e.Packets
 		}
+		a.s.sum(r)
 		subject := t.Destination.Addr()
 		if e.Direction == flow.Egress {
 			subject = t.Source.Addr()

@@ -38,6 +38,7 @@ type row struct {
 	flags                               uint8
 	enforced, service, guessed, preex   bool
 	done                                bool
+	sum                                 summed
 	inOpen, inClosed, judged, wouldDrop bool
 }
 
@@ -80,6 +81,7 @@ func (a *applying) flow(m *wire.Flow) {
 		r.closeReason = clean(m.GetCloseReason())
 		a.close(r)
 	}
+	s.sum(r)
 }
 
 func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
@@ -228,6 +230,7 @@ func (s *Store) retire(r *row) {
 	}
 	r.inOpen, r.inClosed = false, true
 	s.closed.add(r)
+	s.sum(r)
 	if s.tuples[r.key()] == r {
 		delete(s.tuples, r.key())
 	}
@@ -250,5 +253,6 @@ func (s *Store) makeRoom() {
 		}
 		r.inOpen, r.inClosed = false, false
 		delete(s.flows, r.id)
+		s.leave(r)
 	}
 }

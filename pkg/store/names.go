@@ -119,6 +119,9 @@ func (a *applying) world(m *wire.World) {
 		keep = append(keep, r)
 		if moved[r.peer.Addr()] {
 			r.peerWho = n.of(r.peer.Addr(), r.since)
+			if r.sum.pair != nil {
+				a.s.sum(r)
+			}
 		}
 	}
 	clear(n.fresh[len(keep):])

@@ -63,6 +63,7 @@ func (a *applying) hello(m *wire.Hello) {
 			if id.Node == a.node {
 				delete(a.s.flows, id)
 				r.inOpen, r.inClosed = false, false
+				a.s.leave(r)
 			}
 		}
 		clear(n.endpoints)

@@ -4,7 +4,6 @@ package store
 
 import (
 	"cmp"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -36,16 +35,18 @@ type PairRow struct {
 	First, Last    time.Time
 }
 
-// pair is a PairRow while it is being added up.
+// pair is a PairRow that is kept up to date, with its rows in the order in
+// which they came.
 type pair struct {
 	PairRow
-	newest *row
+	key           pairKey
+	first, newest *row // by arrival
+	tickBytes     uint64
 }
 
-// pairKey is a PairID in 16 bytes: a hundred thousand are looked up for one
-// snapshot, and texts would be most of the cost.
+// pairKey is a PairID that is cheap to compare.
 type pairKey struct {
-	local, peer        uint32 // of groupNumbers
+	local, peer        *groupName
 	port               uint16
 	protocol           flow.Protocol
 	direction          flow.Direction
@@ -53,67 +54,95 @@ type pairKey struct {
 	enforced           bool
 }
 
-// groupNumbers numbers the names of groups in the order in which they are met.
-type groupNumbers struct {
-	who   map[*who]uint32
-	names map[string]uint32
-	list  []string
+// put adds a row to the pair's. Most come last; one whose verdict has changed
+// goes between those that came before and after it.
+func (p *pair) put(r *row) {
+	after := p.newest
+	for after != nil && after.seq > r.seq {
+		after = after.sum.prev
+	}
+	r.sum.prev = after
+	if after == nil {
+		r.sum.next = p.first
+	} else {
+		r.sum.next = after.sum.next
+		after.sum.next = r
+	}
+	if r.sum.next != nil {
+		r.sum.next.sum.prev = r
+	} else {
+		p.newest = r
+	}
+	if r.sum.prev == nil {
+		p.first = r
+	}
 }
 
-func (g *groupNumbers) of(w *who, addr netip.AddrPort) uint32 {
-	if n, ok := g.who[w]; ok {
-		return n
+// take removes a row from the pair's.
+func (p *pair) take(r *row) {
+	if r.sum.prev != nil {
+		r.sum.prev.sum.next = r.sum.next
+	} else {
+		p.first = r.sum.next
 	}
-	name := w.group()
-	known := name != ""
-	if !known {
-		name = addr.Addr().String()
+	if r.sum.next != nil {
+		r.sum.next.sum.prev = r.sum.prev
+	} else {
+		p.newest = r.sum.prev
 	}
-	n, ok := g.names[name]
-	if !ok {
-		n = uint32(len(g.list)) //nolint:gosec // no more than there are rows
-		g.names[name] = n
-		g.list = append(g.list, name)
-	}
-	if known {
-		g.who[w] = n
-	}
-	return n
+	r.sum.prev, r.sum.next = nil, nil
 }
 
-// queryPairs sums up all rows that match, whatever the window.
+// queryPairs gives the pairs as they are kept, or, for a filter that looks at
+// single connections, sums up those that match.
 func (s *Store) queryPairs(q *Query, out *Snapshot) {
-	groups := groupNumbers{who: map[*who]uint32{}, names: map[string]uint32{}}
-	pairs := map[pairKey]*pair{}
+	var list []*pair
+	if q.Match == nil {
+		list = s.keptPairs(q)
+	} else {
+		list = s.pairsOf(q)
+	}
+	out.PairTotal = len(list)
+	for _, p := range window(list, q, s.pairOrder(q.Order.By)) {
+		c := p.PairRow
+		c.Sample = s.flowRow(p.newest)
+		out.Pairs = append(out.Pairs, &c)
+	}
+}
+
+func (s *Store) keptPairs(q *Query) []*pair {
+	list := make([]*pair, 0, len(s.sums.pairs))
+	for _, p := range s.sums.pairs {
+		if q.Trouble && p.Faults == 0 && !p.newest.troubled(s.rules.hasCandidate) || q.Changed && !s.changed(p.newest) {
+			continue
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func (s *Store) pairsOf(q *Query) []*pair {
+	pairs := map[*pair]*pair{}
 	var list []*pair
 	s.matching(q, func(r *row) {
-		k := pairKey{
-			local: groups.of(r.localWho, r.local), peer: groups.of(r.peerWho, r.peer), port: r.port(), protocol: r.protocol,
-			direction: r.direction, verdict: r.verdict, enforced: r.enforced,
+		of := r.sum.pair
+		if of == nil {
+			return // it has just been let go
 		}
-		if s.rules.hasCandidate {
-			k.candidate = r.candidate
-		}
-		p := pairs[k]
+		p := pairs[of]
 		if p == nil {
-			p = &pair{newest: r}
-			p.First, p.Last = r.first, r.last
-			p.ID = k.id(groups.list)
-			pairs[k] = p
+			p = &pair{newest: r, key: of.key, PairRow: PairRow{ID: of.ID, First: r.first, Last: r.last}}
+			pairs[of] = p
 			list = append(list, p)
 		}
 		p.add(r, s.rateOf(r))
 	})
-	out.PairTotal = len(list)
-	for _, p := range window(list, q, s.pairOrder(q.Order.By)) {
-		p.Sample = s.flowRow(p.newest)
-		out.Pairs = append(out.Pairs, &p.PairRow)
-	}
+	return list
 }
 
-func (k pairKey) id(names []string) PairID {
+func (k pairKey) id() PairID {
 	id := PairID{
-		Source: names[k.local], Destination: names[k.peer], Port: k.port, Protocol: k.protocol,
+		Source: k.local.name, Destination: k.peer.name, Port: k.port, Protocol: k.protocol,
 		Direction: k.direction, Verdict: k.verdict, Candidate: k.candidate, Enforced: k.enforced,
 	}
 	if k.direction == flow.Ingress {

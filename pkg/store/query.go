@@ -79,23 +79,42 @@ func window[T any](list []T, q *Query, order func(a, b T) int) []T {
 }
 
 func (s *Store) queryFlows(q *Query, out *Snapshot) {
-	list := make([]*row, 0, len(s.flows))
-	s.matching(q, func(r *row) { list = append(list, r) })
-	out.FlowTotal = len(list)
-	for _, r := range window(list, q, s.flowOrder(q.Order.By)) {
+	order := s.flowOrder(q.Order.By)
+	if q.Order.Reverse {
+		forward := order
+		order = func(a, b *row) int { return forward(b, a) }
+	}
+	best := newBest(q.Offset+q.Limit, order)
+	s.matching(q, func(r *row) {
+		out.FlowTotal++
+		best.add(r)
+	})
+	list := best.sorted()
+	for _, r := range list[min(q.Offset, len(list)):] {
 		out.Flows = append(out.Flows, s.flowRow(r))
 	}
 }
+
+// breath is after how many rows a walk through all of them lets the feeder in:
+// it waits for about a millisecond, not for the whole walk.
+const breath = 2000
 
 // matching calls f for each row that the query lets through, in no order.
 func (s *Store) matching(q *Query, f func(*row)) {
 	var e flow.Event
 	var src, dst flow.Peer
+	seen := 0
 	for _, r := range s.flows {
+		if seen++; seen%breath == 0 {
+			// Whoever feeds the store comes in between; a map may be changed
+			// while it is walked through, as long as that isn't at once.
+			s.mu.RUnlock()
+			s.mu.RLock()
+		}
 		if q.Trouble && !r.troubled(s.rules.hasCandidate) {
 			continue
 		}
-		if q.Changed && (!s.rules.hasCandidate || r.candidate == r.verdict || r.candidate == flow.NotJudged || r.verdict == flow.NotJudged) {
+		if q.Changed && !s.changed(r) {
 			continue
 		}
 		if q.Match != nil {
@@ -106,6 +125,11 @@ func (s *Store) matching(q *Query, f func(*row)) {
 		}
 		f(r)
 	}
+}
+
+// changed: the candidate decides otherwise.
+func (s *Store) changed(r *row) bool {
+	return s.rules.hasCandidate && r.candidate != r.verdict && r.candidate != flow.NotJudged && r.verdict != flow.NotJudged
 }
 
 // flowOrder compares rows by a column; ties by arrival, newest first.

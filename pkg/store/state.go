@@ -47,6 +47,7 @@ type Store struct {
 	open   queue // rows in the order in which they came
 	closed queue // rows in the order in which they closed
 	drops  dropTable
+	sums   sums
 	pods   map[string]*account // what each subject sums up to, by namespace/pod
 	nodes  map[string]*nodeState
 	events timeline
@@ -77,6 +78,7 @@ func New(opt Options) *Store {
 	s.names.init()
 	s.rules.init()
 	s.drops.init()
+	s.sums.init()
 	s.events.limit = opt.Events
 	return s
 }
@@ -165,6 +167,7 @@ func (s *Store) advance() {
 	for _, p := range s.pods {
 		p.tick(n)
 	}
+	s.sums.tick(n)
 }
 
 // timeline is a bounded ring of events.

@@ -53,7 +53,7 @@ type DropRow struct {
 	Benign   bool // not a fault: part of ordinary life (a reset after close, ...)
 }
 
-// WorkloadRow sums up one group of subjects: a workload, a pod, a namespace, a node.
+// WorkloadRow sums up one group of subjects: a workload, a pod, a namespace, a node; or of flows: a port, an external name.
 type WorkloadRow struct {
 	Namespace string
 	Name      string // "deploy/web", "pod/x", the namespace or the node
@@ -155,7 +155,7 @@ type Query struct {
 	Match    func(*flow.Event) bool // nil: all; compiled by ParseFilter
 	Trouble  bool                   // only rows with a denial, a would-be denial, a contested verdict or a drop
 	Changed  bool                   // only flows whose verdict the candidate changes
-	GroupBy  string                 // workloads by: "workload" (default), "pod", "namespace", "node"
+	GroupBy  string                 // workloads by: "workload" (default), "pod", "namespace", "node", "port", "external"
 	Order    Order
 	Offset   int // first row wanted
 	Limit    int // rows wanted; 0: 1000

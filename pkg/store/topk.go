@@ -40,3 +40,32 @@ func (h *worst[T]) Less(i, j int) bool { return h.cmp(h.list[i], h.list[j]) > 0 
 func (h *worst[T]) Swap(i, j int)      { h.list[i], h.list[j] = h.list[j], h.list[i] }
 func (h *worst[T]) Push(any)           {}
 func (h *worst[T]) Pop() any           { return nil }
+
+// best keeps the k first of what is added, however much that is.
+type best[T any] struct {
+	worst[T]
+	k int
+}
+
+func newBest[T any](k int, cmp func(a, b T) int) *best[T] {
+	return &best[T]{worst: worst[T]{cmp: cmp}, k: k}
+}
+
+func (b *best[T]) add(v T) {
+	switch {
+	case len(b.list) < b.k:
+		b.list = append(b.list, v)
+		if len(b.list) == b.k {
+			heap.Init(&b.worst)
+		}
+	case b.k > 0 && b.cmp(v, b.list[0]) < 0:
+		b.list[0] = v
+		heap.Fix(&b.worst, 0)
+	}
+}
+
+// sorted is what is kept, the first first. Nothing may be added after.
+func (b *best[T]) sorted() []T {
+	slices.SortFunc(b.list, b.cmp)
+	return b.list
+}

@@ -13,6 +13,10 @@ import (
 
 // queryWorkloads sums the subjects' accounts up by what they are grouped by.
 func (s *Store) queryWorkloads(q *Query) []*WorkloadRow {
+	switch q.GroupBy {
+	case "port", "external":
+		return s.querySums(q)
+	}
 	groups := map[[2]string]*WorkloadRow{}
 	for _, p := range s.pods {
 		key := p.groupKey(q.GroupBy)
@@ -34,6 +38,59 @@ func (s *Store) queryWorkloads(q *Query) []*WorkloadRow {
 		slices.Sort(w.Nodes)
 		w.Nodes = slices.Compact(w.Nodes)
 		out = append(out, w)
+	}
+	return window(out, q, workloadOrder(q.Order.By))
+}
+
+// querySums lists the destination ports, or the ends that are neither pod nor
+// service. Connections whose both ends are watched count once, where they
+// arrive. A filter chooses among the known connections, so that totals are
+// those of rows that haven't been let go.
+func (s *Store) querySums(q *Query) []*WorkloadRow {
+	of := func(c *summed) *account { return c.port }
+	kept := s.sums.ports
+	if q.GroupBy == "external" {
+		of, kept = func(c *summed) *account { return c.external }, s.sums.externals
+	}
+	var out []*WorkloadRow
+	keep := func(a *account) {
+		w := &WorkloadRow{Name: a.who.name}
+		a.addTo(w)
+		w.Pods, w.Nodes = 0, nil
+		if !q.Trouble || w.Denied+w.WouldDeny+w.Contested+w.Dropped+w.Enforced > 0 {
+			out = append(out, w)
+		}
+	}
+	if q.Match == nil {
+		for _, a := range kept {
+			keep(a)
+		}
+		return window(out, q, workloadOrder(q.Order.By))
+	}
+	some := map[*account]*account{}
+	all := *q
+	all.Trouble = false
+	s.matching(&all, func(r *row) {
+		a := of(&r.sum)
+		if a == nil {
+			return
+		}
+		n := some[a]
+		if n == nil {
+			n = &account{who: a.who}
+			some[a] = n
+		}
+		n.bytesIn += r.bytesIn
+		n.bytesOut += r.bytesOut
+		n.dropped += r.faults + r.enforcedPackets
+		n.rate += s.rateOf(r)
+		n.verdicts(r.verdict, r.candidate, +1)
+		if !r.done {
+			n.flows++
+		}
+	})
+	for _, a := range some {
+		keep(a)
 	}
 	return window(out, q, workloadOrder(q.Order.By))
 }

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
+
+// sums are kept up to date as rows change, so that a snapshot of who talks to
+// whom among a hundred thousand connections looks at the pairs alone.
+type sums struct {
+	groups    map[string]*groupName
+	pairs     map[pairKey]*pair
+	ports     map[string]*account // by destination port: "tcp/5432"
+	externals map[string]*account // by who is neither pod nor service: a name or an address
+}
+
+// groupName is a name that pairs refer to, for as long as one does.
+type groupName struct {
+	name string
+	refs int
+}
+
+// maxSums bounds the ports and the external names; what comes later is summed
+// up under one name.
+const (
+	maxSums = 20_000
+	others  = "(others)"
+)
+
+func (m *sums) init() {
+	*m = sums{groups: map[string]*groupName{}, pairs: map[pairKey]*pair{}, ports: map[string]*account{}, externals: map[string]*account{}}
+}
+
+// summed is what a row has added to the sums so far.
+type summed struct {
+	pair                       *pair
+	prev, next                 *row // of the pair's rows, in order of arrival
+	port, external             *account
+	localWho, peerWho          *who
+	in, out, packets, faults   uint64
+	verdict, candidate         flow.Verdict
+	enforced, open             bool
+}
+
+// sum brings the sums up to the row's present state.
+func (s *Store) sum(r *row) {
+	c := &r.sum
+	if c.pair == nil || c.localWho != r.localWho || c.peerWho != r.peerWho || c.verdict != r.verdict ||
+		c.candidate != r.candidate || c.enforced != r.enforced {
+		s.place(r)
+	}
+	in, out, packets, faults := r.bytesIn-c.in, r.bytesOut-c.out, r.packetsIn+r.packetsOut-c.packets, r.faults+r.enforcedPackets-c.faults
+	c.in, c.out, c.packets, c.faults = r.bytesIn, r.bytesOut, r.packetsIn+r.packetsOut, r.faults+r.enforcedPackets
+	p := c.pair
+	p.Bytes += in + out
+	p.Packets += packets
+	p.Faults += faults
+	p.tickBytes += in + out
+	if r.last.After(p.Last) {
+		p.Last = r.last
+	}
+	for _, a := range [2]*account{c.port, c.external} {
+		if a != nil {
+			a.bytesIn += in
+			a.bytesOut += out
+			a.tickBytes += in + out
+			a.dropped += faults
+		}
+	}
+	if open := !r.done; open != c.open {
+		by := -1
+		if open {
+			by = 1
+		}
+		c.open = open
+		p.Open += by
+		for _, a := range [2]*account{c.port, c.external} {
+			if a != nil {
+				a.flows += int64(by)
+			}
+		}
+	}
+}
+
+// place puts a row among those that it belongs to by now.
+func (s *Store) place(r *row) {
+	c := &r.sum
+	again := c.pair != nil
+	if again {
+		s.sums.takeOut(r)
+	}
+	if !again || c.peerWho != r.peerWho {
+		s.account(r)
+	}
+	for _, a := range [2]*account{c.port, c.external} {
+		if a == nil {
+			continue
+		}
+		if again {
+			a.verdicts(c.verdict, c.candidate, -1)
+		}
+		a.verdicts(r.verdict, r.candidate, +1)
+	}
+	c.localWho, c.peerWho, c.verdict, c.candidate, c.enforced = r.localWho, r.peerWho, r.verdict, r.candidate, r.enforced
+	k := pairKey{
+		local: s.sums.group(r.localWho, r.local), peer: s.sums.group(r.peerWho, r.peer), port: r.port(), protocol: r.protocol,
+		direction: r.direction, verdict: r.verdict, candidate: r.candidate, enforced: r.enforced,
+	}
+	p := s.sums.pairs[k]
+	if p == nil {
+		p = &pair{key: k, PairRow: PairRow{ID: k.id(), First: r.first, Last: r.last}}
+		s.sums.pairs[k] = p
+		k.local.refs++
+		k.peer.refs++
+	}
+	p.put(r)
+	c.pair = p
+	p.Flows++
+	p.Bytes += c.in + c.out
+	p.Packets += c.packets
+	p.Faults += c.faults
+	if c.open {
+		p.Open++
+	}
+	if r.first.Before(p.First) {
+		p.First = r.first
+	}
+}
+
+// account finds the port and the external name that a row counts for.
+func (s *Store) account(r *row) {
+	c := &r.sum
+	for _, a := range [2]*account{c.port, c.external} {
+		if a != nil { // it was taken for somebody else
+			a.bytesIn -= c.in
+			a.bytesOut -= c.out
+			a.dropped -= c.faults
+			a.verdicts(c.verdict, c.candidate, -1)
+			if c.open {
+				a.flows--
+			}
+		}
+	}
+	had := c.port != nil || c.external != nil
+	c.port, c.external = nil, nil
+	w := r.peerWho
+	if s.countedThere(r) {
+		return
+	}
+	c.port = accountIn(s.sums.ports, strings.ToLower(r.protocol.String())+portSuffix(r.port()))
+	if w.pod == "" && w.service == "" && w.node == "" {
+		name := w.name
+		if name == "" {
+			name = r.peer.Addr().String()
+		}
+		c.external = accountIn(s.sums.externals, name)
+	}
+	for _, a := range [2]*account{c.port, c.external} {
+		if a != nil && had {
+			a.bytesIn += c.in
+			a.bytesOut += c.out
+			a.dropped += c.faults
+			if c.open {
+				a.flows++
+			}
+			a.verdicts(c.verdict, c.candidate, +1) // place takes it over into what it is now
+		}
+	}
+}
+
+// countedThere says that the row's other end is watched as well, so that the
+// connection is counted where it arrives.
+func (s *Store) countedThere(r *row) bool {
+	w := r.peerWho
+	switch {
+	case r.direction != flow.Egress:
+		return false
+	case w.pod != "":
+		return s.names.decoder.Endpoint(w.namespace+"/"+w.pod) != 0
+	case w.service != "":
+		world := s.names.ledger.World()
+		if world == nil || world.Services[w.service] == nil {
+			return false
+		}
+		for _, p := range world.Services[w.service].Ports {
+			for _, b := range p.Backends {
+				o := s.names.of(b.IP, r.since)
+				return o.pod != "" && s.names.decoder.Endpoint(o.namespace+"/"+o.pod) != 0
+			}
+		}
+	}
+	return false
+}
+
+func portSuffix(port uint16) string {
+	if port == 0 {
+		return ""
+	}
+	return "/" + strconv.Itoa(int(port))
+}
+
+func accountIn(m map[string]*account, name string) *account {
+	a := m[name]
+	if a == nil {
+		if len(m) >= maxSums && name != others {
+			return accountIn(m, others)
+		}
+		a = &account{who: &who{name: name}}
+		m[name] = a
+	}
+	return a
+}
+
+// verdicts adds a flow's verdict, or takes it out again.
+func (p *account) verdicts(v, candidate flow.Verdict, by int64) {
+	switch v {
+	case flow.Allow:
+		p.allowed += by
+	case flow.Deny:
+		p.denied += by
+	case flow.Contested:
+		p.contested += by
+	}
+	if wouldDeny(v, candidate) {
+		p.wouldDeny += by
+	}
+}
+
+// leave takes a row that is let go out of the pairs. Ports and external names
+// keep its totals.
+func (s *Store) leave(r *row) {
+	c := &r.sum
+	if c.pair == nil {
+		return
+	}
+	s.sums.takeOut(r)
+	for _, a := range [2]*account{c.port, c.external} {
+		if a != nil && c.open {
+			a.flows--
+		}
+	}
+	r.sum = summed{}
+}
+
+func (m *sums) takeOut(r *row) {
+	c := &r.sum
+	p := c.pair
+	p.take(r)
+	p.Flows--
+	p.Bytes -= c.in + c.out
+	p.Packets -= c.packets
+	p.Faults -= c.faults
+	if c.open {
+		p.Open--
+	}
+	if p.Flows > 0 {
+		return
+	}
+	delete(m.pairs, p.key)
+	for _, g := range [2]*groupName{p.key.local, p.key.peer} {
+		if g.refs--; g.refs == 0 {
+			delete(m.groups, g.name)
+		}
+	}
+}
+
+func (m *sums) group(w *who, addr netip.AddrPort) *groupName {
+	name := w.group()
+	if name == "" {
+		name = addr.Addr().String()
+	}
+	g := m.groups[name]
+	if g == nil {
+		g = &groupName{name: name}
+		m.groups[name] = g
+	}
+	return g
+}
+
+// tick closes n seconds.
+func (m *sums) tick(n int) {
+	for _, list := range [2]map[string]*account{m.ports, m.externals} {
+		for _, a := range list {
+			a.tick(n)
+		}
+	}
+	for _, p := range m.pairs {
+		for range min(n, historyTicks) - 1 {
+			p.Rate /= 2
+		}
+		if p.Rate = (p.Rate + float64(p.tickBytes)) / 2; p.Rate < 1 {
+			p.Rate = 0
+		}
+		p.tickBytes = 0
+	}
+}
