@@ -71,6 +71,17 @@ seen "ended with 0"
 tmux -L "$socket" kill-server
 left_nothing "after q"
 
+# Ctrl-C, on the screen and without one.
+for flags in "" "--headless --for 5m"; do
+	tmux -L "$socket" new-session -d -x 140 -y 40 "$plugin demo $flags; echo ended with \$?; sleep 60"
+	seen "would.deny"
+	tmux -L "$socket" send-keys C-c
+	seen "ended with 0"
+	tmux -L "$socket" kill-server
+	left_nothing "after Ctrl-C of demo $flags"
+done
+echo "ok: Ctrl-C"
+
 # Killed, the hard way.
 "$plugin" demo --headless --for 60s >"$tmp/out" 2>/dev/null &
 pid=$!

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -22,11 +23,15 @@ import (
 type fakeAPI struct {
 	*httptest.Server
 	lists map[string]runtime.Object // by path
+	files map[string]string         // by path
 }
 
 func newFakeAPI(t *testing.T) *fakeAPI {
 	t.Helper()
-	f := &fakeAPI{lists: map[string]runtime.Object{}}
+	f := &fakeAPI{lists: map[string]runtime.Object{}, files: map[string]string{
+		"/policy.yaml": "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {podSelector: {matchLabels: {app: web}}, ingress: []}\n",
+		"/broken.yaml": "this is not YAML: [",
+	}}
 	pod := func(name string, change func(*corev1.Pod)) corev1.Pod {
 		p := corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", UID: "u-" + "1", ResourceVersion: "1", Labels: map[string]string{"app": "web"}},
@@ -89,6 +94,13 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	path := r.URL.Path
 	switch {
+	case strings.HasSuffix(path, ".yaml"): // a server of files, for -f URL
+		if f.files[path] == "" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, f.files[path])
+		return
 	case path == "/api" || path == "/apis":
 		answer(http.StatusOK, metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}})
 		return

@@ -28,7 +28,9 @@ func TestScripts(t *testing.T) {
 			if err := writeRecording(filepath.Join(env.WorkDir, "shop.ebpol")); err != nil {
 				return err
 			}
-			return os.WriteFile(path, []byte(newFakeAPI(t).kubeconfig()), 0o600)
+			api := newFakeAPI(t)
+			env.Setenv("SERVER", api.URL)
+			return os.WriteFile(path, []byte(api.kubeconfig()), 0o600)
 		},
 	})
 }

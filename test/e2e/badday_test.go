@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/deploy"
 )
@@ -121,4 +122,65 @@ func newestProbe(t *testing.T, node string) corev1.Pod {
 		t.Fatalf("no probe on node %s, error %v", node, err)
 	}
 	return slices.MaxFunc(list.Items, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+}
+
+// Ctrl-C while the probe's pod is still being made: it goes again.
+func TestInterruptedEarly(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	pods, err := env.client.CoreV1().Pods("").Watch(ctx, metav1.ListOptions{LabelSelector: w.others})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pods.Stop()
+	r := plugin(t, "trace", "pod", "db", "-n", w.ns, "-o", "json")
+	e, open := <-pods.ResultChan()
+	if !open {
+		t.Fatal("no probe pod was created within 30 s")
+	}
+	if e.Type != watch.Added {
+		t.Fatalf("first event about the probe's pod is %s", e.Type)
+	}
+	r.interrupt()
+	if _, err := r.wait(time.Second); err != nil {
+		t.Errorf("Ctrl-C ended it with %v", err)
+	}
+	nothingLeft(t, w)
+}
+
+// A cordoned node takes a probe all the same; one that isn't ready is refused
+// in words, before anything is created.
+func TestNodeState(t *testing.T) {
+	w := newWorld(t)
+	node := env.nodes[0]
+	cordon := func(on bool) {
+		patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on)
+		if _, err := env.client.CoreV1().Nodes().Patch(context.Background(), node, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cordon(true)
+	t.Cleanup(func() { cordon(false) })
+	r := plugin(t, "trace", "pod", "db", "-n", w.ns, "-o", "json")
+	r.await(30*time.Second, "a flow on a cordoned node", both(typed("flow"), between("web", "db", 0)))
+	r.interrupt()
+	nothingLeft(t, w)
+
+	// The kubelet says within 10 s that the node is well after all: until then
+	// it counts as sick. A try that began too late is made again.
+	for range 3 {
+		patch := []byte(`{"status":{"conditions":[{"type":"Ready","status":"False","reason":"Planted","message":"by a test"}]}}`)
+		if _, err := env.client.CoreV1().Nodes().Patch(t.Context(), node, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+		r = plugin(t, "trace", "pod", "db", "-n", w.ns, "--for=1s", "-o", "json")
+		text, err := r.wait(30 * time.Second)
+		if err != nil && strings.Contains(text, `node "`+node+`" is not ready`) && strings.Contains(text, "Planted") {
+			nothingLeft(t, w)
+			return
+		}
+		t.Logf("the kubelet was first: %v %s", err, text)
+	}
+	t.Error("no session said that the node is not ready")
 }

@@ -110,17 +110,15 @@ func random() string {
 	return hex.EncodeToString(b)
 }
 
-// target is how long the project promises something takes. The machine that
-// tests may be busy with other work: a test fails at thrice that and always
-// logs what it measured.
+// target is how long the project promises something takes. What was measured
+// is logged, not judged: the machine may be busy with other work. Benchmarks
+// judge speed.
 type target time.Duration
 
+// slack is how many times a target a test waits before it calls it never.
 const slack = 3
 
-func (d target) check(t *testing.T, what string, took time.Duration) {
+func (d target) log(t *testing.T, what string, took time.Duration) {
 	t.Helper()
 	t.Logf("%s: %s (target %s)", what, took.Round(time.Millisecond), time.Duration(d))
-	if took > slack*time.Duration(d) {
-		t.Errorf("%s took %s, the target is %s", what, took, time.Duration(d))
-	}
 }

@@ -226,7 +226,7 @@ func refused(t *testing.T, limit time.Duration, args []string, words ...string) 
 			t.Errorf("%v: stderr lacks %q:\n%s", args, w, text)
 		}
 	}
-	target(limit).check(t, fmt.Sprintf("refusal of %v", args), took)
+	target(limit).log(t, fmt.Sprintf("refusal of %v", args), took)
 	return took
 }
 
