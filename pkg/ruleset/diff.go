@@ -56,7 +56,7 @@ func Diff(old, new *Ruleset) (*Delta, error) {
 	for _, s := range new.Sets {
 		i, known := slices.BinarySearchFunc(old.Sets, s, compareSet)
 		if known && old.Sets[i].lasting() != s.lasting() {
-			return nil, fmt.Errorf("set %d changed in more than its modes: give what changed a new id", s.ID)
+			return nil, changedSet(s.ID)
 		}
 	}
 	d := &Delta{From: old.Generation, Generation: new.Generation}
@@ -70,15 +70,7 @@ func Diff(old, new *Ruleset) (*Delta, error) {
 	d.PutPeers, peers = diff(old.Peers, new.Peers, comparePeer)
 	var endpoints []Endpoint
 	d.PutEndpoints, endpoints = diff(old.Endpoints, new.Endpoints, compareEndpoint)
-	for _, s := range sets {
-		d.DelSets = append(d.DelSets, s.ID)
-	}
-	for _, p := range peers {
-		d.DelPeers = append(d.DelPeers, p.Prefix)
-	}
-	for _, e := range endpoints {
-		d.DelEndpoints = append(d.DelEndpoints, e.IP)
-	}
+	d.del(sets, peers, endpoints)
 	return d, nil
 }
 

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ruleset_test
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	. "github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// A paged ruleset differs from another one in what the flat ones differ in.
+func TestPagesDifferAsRulesetsDo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		old, new := drawRuleset(t, 1), drawRuleset(t, 2)
+		want, err := Diff(old, new)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DiffPages(old.Pages(), new.Pages())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %+v, %v, want %+v", got, err, want)
+		}
+		if again := new.Pages().Ruleset(); dump(again) != dump(new) {
+			t.Fatalf("there and back:\n%s", dump(again))
+		}
+	})
+}
+
+func TestDiffPagesRefusesAChangedSet(t *testing.T) {
+	old, new := world(), world()
+	new.Sets[0].Always.Add(101)
+	if _, err := DiffPages(old.Pages(), new.Pages()); err == nil {
+		t.Error("no error")
+	}
+}
+
+// Edits lead to what the same changes of a map lead to, from any list, and the
+// difference between any two is what brings one to the other.
+func TestListIsASortedMap(t *testing.T) {
+	byPort := func(a, b Port) int { return int(a.Port) - int(b.Port) }
+	rapid.Check(t, func(t *rapid.T) {
+		model := map[uint16]PortClass{}
+		var list List[Port]
+		for range rapid.IntRange(1, 4).Draw(t, "rounds") {
+			before, was := list, maps.Clone(model)
+			var edits []Edit[Port]
+			for range rapid.SampledFrom([]int{0, 1, 2, 100, 900}).Draw(t, "edits") {
+				e := Edit[Port]{Value: Port{Set: 1, Port: uint16(rapid.IntRange(0, 700).Draw(t, "port"))}, Delete: rapid.IntRange(0, 2).Draw(t, "delete") == 0}
+				if !e.Delete {
+					e.Value.Class = PortClass(rapid.IntRange(1, 3).Draw(t, "class"))
+					model[e.Value.Port] = e.Value.Class
+				} else {
+					delete(model, e.Value.Port)
+				}
+				edits = append(edits, e)
+			}
+			list = list.Edit(edits, byPort)
+			checkList(t, list, model, byPort)
+			checkList(t, before, was, byPort)
+			d, err := DiffPages(&Pages{Ports: before}, &Pages{Ports: list})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range d.DelPorts {
+				delete(was, p.Port)
+			}
+			for _, p := range d.PutPorts {
+				if was[p.Port] == p.Class {
+					t.Fatalf("%+v is put, but was there", p)
+				}
+				was[p.Port] = p.Class
+			}
+			if !maps.Equal(was, model) {
+				t.Fatalf("the difference leads to %v, want %v", was, model)
+			}
+		}
+	})
+}
+
+func checkList(t *rapid.T, list List[Port], model map[uint16]PortClass, compare func(a, b Port) int) {
+	got := list.Slice()
+	if len(got) != len(model) || list.Len() != len(model) || !slices.IsSortedFunc(got, compare) || !slices.Equal(got, slices.Collect(list.All())) {
+		t.Fatalf("%d entries, counted %d, want %d", len(got), list.Len(), len(model))
+	}
+	for _, p := range got {
+		if model[p.Port] != p.Class || list.Get(Port{Port: p.Port}, compare) == nil {
+			t.Fatalf("%+v is not in the model, or not found", p)
+		}
+	}
+	if list.Get(Port{Port: 701}, compare) != nil {
+		t.Fatal("found what isn't there")
+	}
+}
