@@ -54,6 +54,7 @@ type sink struct {
 	flows   map[uint64]*wire.Flow // newest of each
 	kinds   map[uint64][]wire.Flow_Kind
 	drops   []*wire.Drop
+	hops    []*wire.Hop
 	counts  map[string]*wire.DropCount
 	states  map[uint32]*wire.EndpointState
 	notices []string

@@ -36,6 +36,10 @@ type drops struct {
 	mu      sync.Mutex // guards what follows
 	spaces  map[uint32]bool
 	told    map[bpf.DropDropKey]uint64
+
+	blame *blamer // nil: no rule is named
+	hooks hooks
+	path  func(inode uint64) (string, bool) // of a namespace of this node
 }
 
 // openDrops loads and attaches the trace, switched off.
@@ -150,10 +154,13 @@ func (d *drops) watch(inodes []uint64) error {
 	return nil
 }
 
-// follow tells samples until the trace is closed.
+// follow tells samples until the trace is closed. Those whose rule may still
+// become known wait for it a moment, which no sample that comes later does.
 func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 	const pause = 50 * time.Millisecond
 	var rec ringbuf.Record
+	var waiting []*wire.Drop
+	var since []time.Time
 	for {
 		var list []*wire.Drop
 		ring.SetDeadline(time.Now().Add(pause))
@@ -166,15 +173,37 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 			if err != nil {
 				return // closed
 			}
-			if len(rec.RawSample) >= int(unsafe.Sizeof(bpf.DropDropEvent{})) {
-				list = append(list, d.sample((*bpf.DropDropEvent)(unsafe.Pointer(unsafe.SliceData(rec.RawSample))), skew))
+			if len(rec.RawSample) < int(unsafe.Sizeof(bpf.DropDropEvent{})) {
+				continue
 			}
+			w := d.sample((*bpf.DropDropEvent)(unsafe.Pointer(unsafe.SliceData(rec.RawSample))), skew)
+			if d.path != nil {
+				w.Programs = d.hooks.on(w, d.path)
+			}
+			if d.blame != nil && len(waiting) < maxWaiting && !d.blame.explain(w) {
+				waiting, since = append(waiting, w), append(since, time.Now())
+				continue
+			}
+			list = append(list, w)
 		}
+		n := 0
+		for i, w := range waiting {
+			if d.blame.explain(w) || time.Since(since[i]) > ruleWithin {
+				list = append(list, w)
+				continue
+			}
+			waiting[n], since[n] = w, since[i]
+			n++
+		}
+		clear(waiting[n:])
+		waiting, since = waiting[:n], since[:n]
 		if len(list) > 0 {
 			sink.Drops(list, nil)
 		}
 	}
 }
+
+const maxWaiting = 256
 
 const maxStack = 8
 

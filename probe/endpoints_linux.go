@@ -5,6 +5,8 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -155,6 +157,9 @@ func (p *Probe) search() {
 			e.attached = a
 			return err
 		})
+		if errors.Is(e.err, fs.ErrNotExist) {
+			e.err = errNotFound // the pod ended while it was entered
+		}
 		e.after = time.Since(e.since)
 		changed = append(changed, e.state())
 	}
@@ -168,6 +173,9 @@ func (p *Probe) locate(e *endpoint) bool {
 		inode, err := inodeOf(e.path)
 		if err == nil {
 			e.ns, err = look(inode, e.path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = errNotFound
 		}
 		if err != nil {
 			e.err = err
@@ -212,6 +220,7 @@ func (p *Probe) watch(found []*endpoint) error {
 	if err := p.kernel.Watch(ids); err != nil {
 		return err
 	}
+	p.blame.watch(slices.Collect(maps.Keys(ids)))
 	return p.drops.watch(append(spaces, p.finder.own))
 }
 

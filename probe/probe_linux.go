@@ -24,6 +24,8 @@ type Options struct {
 	Hook string
 	// NoDrops leaves the tracing of drops out.
 	NoDrops bool
+	// Node is the path of the node's network namespace; empty: this process's own.
+	Node string
 	// NoSeed leaves out the search for connections that are open already.
 	NoSeed bool
 }
@@ -36,6 +38,7 @@ type Probe struct {
 	events   *kernel.Events
 	finder   *finder
 	drops    *drops // nil if the kernel can't, or it was left out
+	blame    *blamer
 	features []*wire.Feature
 	meter    *meter
 
@@ -68,12 +71,22 @@ func Open(o Options) (*Probe, error) {
 	if p.finder, err = newFinder(); err != nil {
 		return nil, err
 	}
+	if o.Node != "" {
+		if p.finder.own, err = inodeOf(o.Node); err != nil {
+			return nil, err
+		}
+	}
+	p.blame = newBlamer(p.finder.own, p.pathOf)
+	p.features = append(p.features, ruleFeature(p.nodePath()))
 	if p.kernel, err = kernel.Open(o.Kernel); err != nil {
 		return nil, err
 	}
 	if !o.NoDrops {
 		p.drops, err = openDrops(p.kernel)
 		p.features = append(p.features, dropFeatures(p.drops, err)...)
+	}
+	if p.drops != nil {
+		p.drops.blame, p.drops.path = p.blame, p.pathOf
 	}
 	if p.events, err = p.kernel.Events(); err != nil {
 		return nil, errors.Join(err, p.drops.close(), p.kernel.Close())
@@ -110,8 +123,9 @@ func Features() (serve.Facts, bool, error) {
 
 // Start implements [serve.Probe].
 func (p *Probe) Start(sink serve.Sink) error {
-	p.sink = sink
+	p.sink, p.blame.sink = sink, sink
 	p.wg.Go(p.follow)
+	p.wg.Go(func() { p.blame.run(p.stop) })
 	p.wg.Go(p.work)
 	if p.drops != nil {
 		ring := p.drops.ring
@@ -245,8 +259,10 @@ func (p *Probe) SetOptions(o *wire.Options) error {
 	if o.GetTickNs() > 0 {
 		p.tick = max(time.Duration(o.GetTickNs()), 100*time.Millisecond)
 	}
+	err := p.kernel.ReadHeads(o.GetNames())
 	p.mu.Unlock()
 	p.drops.enable(o.GetDrops())
+	p.blame.set(o)
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -295,7 +311,7 @@ func (p *Probe) Close() error {
 	p.closed = true
 	close(p.stop)
 	p.mu.Unlock()
-	err := errors.Join(p.kernel.SetLease(0), p.events.Close(), p.drops.stop())
+	err := errors.Join(p.kernel.SetLease(0), p.events.Close(), p.drops.stop(), p.blame.close())
 	p.wg.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -5,6 +5,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 
@@ -47,6 +48,9 @@ func (p *Probe) seed(found []*endpoint) error {
 			list = append(list, more...)
 			return err
 		})
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // the pod ended meanwhile: it has no connections left
+		}
 		errs = append(errs, err)
 	}
 	if len(list) > maxSeeds {
