@@ -267,7 +267,7 @@ func (p *Probe) SetOptions(o *wire.Options) error {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	return nil
+	return err
 }
 
 // Resend implements [serve.Probe].
