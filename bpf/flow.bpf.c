@@ -12,9 +12,15 @@
  * whose verdict is fresh; -2 if it isn't that simple. */
 #define NOT_SIMPLE (-2)
 
-static __always_inline int established(struct __sk_buff *skb, struct conn *conn, __u32 egress, __u8 flags, __u32 headers)
+static __always_inline int established(struct __sk_buff *skb, struct conn *conn, __u32 egress, __u8 flags, __u32 headers,
+				       bool payload)
 {
+	__u8 await;
+
 	if (!conn || conn->epoch != epoch || conn->drop)
+		return NOT_SIMPLE;
+	await = conn->await[egress & 1];
+	if (await && (await & AWAIT_ANSWER || payload))
 		return NOT_SIMPLE;
 	account(skb, conn, egress, flags, headers);
 	return NEXT;
@@ -59,7 +65,8 @@ static __always_inline int established4(struct __sk_buff *skb, void *at, void *e
 	key.local_port = egress ? source : dest;
 	key.peer_port = egress ? dest : source;
 	*(__u32 *)&key.protocol = ip->protocol;
-	return established(skb, bpf_map_lookup_elem(&conns4, &key), egress, flags, sizeof(*ip) + length);
+	return established(skb, bpf_map_lookup_elem(&conns4, &key), egress, flags, sizeof(*ip) + length,
+			   bpf_ntohs(ip->tot_len) != sizeof(*ip) + length);
 }
 
 static __always_inline int established6(struct __sk_buff *skb, void *at, void *end, __u32 egress)
@@ -79,7 +86,8 @@ static __always_inline int established6(struct __sk_buff *skb, void *at, void *e
 	key.local_port = egress ? source : dest;
 	key.peer_port = egress ? dest : source;
 	*(__u32 *)&key.protocol = ip->nexthdr;
-	return established(skb, bpf_map_lookup_elem(&conns6, &key), egress, flags, sizeof(*ip) + length);
+	return established(skb, bpf_map_lookup_elem(&conns6, &key), egress, flags, sizeof(*ip) + length,
+			   bpf_ntohs(ip->payload_len) != length);
 }
 
 /* plain: what opens most connections, read in place: no options, no fragment.
@@ -100,6 +108,7 @@ static __always_inline bool plain(struct __sk_buff *skb, struct tuple *t)
 		t->protocol = ip->protocol;
 		t->local = mapped(t->egress ? ip->saddr : ip->daddr);
 		t->peer = mapped(t->egress ? ip->daddr : ip->saddr);
+		t->payload = bpf_ntohs(ip->tot_len);
 		l4 = at + sizeof(*ip);
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = at;
@@ -110,6 +119,7 @@ static __always_inline bool plain(struct __sk_buff *skb, struct tuple *t)
 		t->protocol = ip->nexthdr;
 		__builtin_memcpy(&t->local, t->egress ? &ip->saddr : &ip->daddr, sizeof(t->local));
 		__builtin_memcpy(&t->peer, t->egress ? &ip->daddr : &ip->saddr, sizeof(t->peer));
+		t->payload = ip->payload_len ? sizeof(*ip) + bpf_ntohs(ip->payload_len) : 0;
 		l4 = at + sizeof(*ip);
 	} else {
 		return false;
@@ -118,6 +128,9 @@ static __always_inline bool plain(struct __sk_buff *skb, struct tuple *t)
 	if (!transport(l4, end, t->protocol, &source, &dest, &t->tcp_flags, &length))
 		return false;
 	t->headers += length;
+	if (!t->payload) /* too large for the field */
+		t->payload = skb->len - link_header();
+	t->payload = t->payload > t->headers ? t->payload - t->headers : 0;
 	t->local_port = t->egress ? source : dest;
 	t->peer_port = t->egress ? dest : source;
 	t->opener = t->protocol == IPPROTO_TCP ? tcp_opener(t->tcp_flags) : OPENER_SENDER;
@@ -147,7 +160,10 @@ __noinline int slow(struct __sk_buff *skb, __u32 egress)
 		COUNT(neighbour, 1);
 		break;
 	case PASS_RELATED:
-		COUNT(related, 1);
+		if (told(skb, &t))
+			COUNT(related, 1);
+		else
+			COUNT(unrelated, 1);
 		break;
 	case PASS_UNRELATED:
 		COUNT(unrelated, 1);
@@ -234,6 +250,7 @@ const struct {
 	enum conn_flags b;
 	enum set_flags c;
 	struct event d;
+	struct head e;
 } *for_go __attribute__((unused));
 
 char _license[] SEC("license") = "Dual BSD/GPL";

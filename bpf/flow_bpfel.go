@@ -36,21 +36,24 @@ type FlowCidr6Key struct {
 }
 
 type FlowConn struct {
-	_         structs.HostLayout
-	Packets   [2]uint64
-	Bytes     [2]uint64
-	LastNs    uint64
-	Epoch     uint32
-	Drop      uint8
-	Direction uint8
-	TcpFlags  [2]uint8
-	Judgement FlowJudgement
-	Id        uint64
-	FirstNs   uint64
-	JudgedNs  uint64
-	Dropped   uint64
-	Endpoint  uint32
-	Flags     uint32
+	_           structs.HostLayout
+	Packets     [2]uint64
+	Bytes       [2]uint64
+	LastNs      uint64
+	Epoch       uint32
+	Drop        uint8
+	Direction   uint8
+	Await       [2]uint8
+	TcpFlags    [2]uint8
+	Flags       uint16
+	Endpoint    uint32
+	Judgement   FlowJudgement
+	Id          uint64
+	FirstNs     uint64
+	JudgedNs    uint64
+	Dropped     uint64
+	AnswerNs    uint64
+	FirstByteNs uint64
 }
 
 type FlowConn4Key struct {
@@ -79,6 +82,8 @@ const (
 	FlowConnFlagsCONN_OPENER_UNKNOWN FlowConnFlags = 1
 	FlowConnFlagsCONN_PREEXISTING    FlowConnFlags = 2
 	FlowConnFlagsCONN_ANNOUNCED      FlowConnFlags = 8
+	FlowConnFlagsCONN_ICMP_ERROR     FlowConnFlags = 16
+	FlowConnFlagsCONN_NOT_JUDGED     FlowConnFlags = 32
 )
 
 type FlowCounts struct {
@@ -96,6 +101,9 @@ type FlowCounts struct {
 	Unrelated        uint64
 	EnforcedPackets  uint64
 	Ids              uint64
+	HeadsLeftOut     uint64
+	HeadsSince       uint64
+	HeadsTaken       uint64
 }
 
 type FlowEndpoint struct {
@@ -128,7 +136,37 @@ const (
 	FlowEventKindEVENT_VERDICT FlowEventKind = 2
 	FlowEventKindEVENT_CLOSE   FlowEventKind = 3
 	FlowEventKindEVENT_DROP    FlowEventKind = 4
+	FlowEventKindEVENT_HEAD    FlowEventKind = 5
+	FlowEventKindEVENT_ICMP    FlowEventKind = 6
 )
+
+type FlowHead struct {
+	_         structs.HostLayout
+	TimeNs    uint64
+	Kind      uint32
+	Length    uint32
+	Local     FlowAddr
+	Peer      FlowAddr
+	LocalPort uint16
+	PeerPort  uint16
+	Protocol  uint8
+	Family    uint8
+	Direction uint8
+	Opened    uint8
+	Conn      uint64
+	Endpoint  uint32
+	Payload   uint32
+}
+
+type FlowIcmpError struct {
+	_      structs.HostLayout
+	From   FlowAddr
+	Mtu    uint32
+	Type   uint8
+	Code   uint8
+	Family uint8
+	Pad    uint8
+}
 
 type FlowJudgement struct {
 	_            structs.HostLayout
@@ -232,6 +270,7 @@ const (
 	FlowMapEndpoints        = "endpoints"
 	FlowMapEvents           = "events"
 	FlowMapFragments        = "fragments"
+	FlowMapIcmpErrors       = "icmp_errors"
 	FlowMapMatches          = "matches"
 	FlowMapPeers            = "peers"
 	FlowMapPorts            = "ports"
@@ -243,8 +282,10 @@ const (
 	FlowProgEbpolJudgeAgain = "ebpol_judge_again"
 	FlowVarEpoch            = "epoch"
 	FlowVarForGo            = "for_go"
+	FlowVarHeadsPerSecond   = "heads_per_second"
 	FlowVarLeaseUntil       = "lease_until"
 	FlowVarNoLinkHeader     = "no_link_header"
+	FlowVarReadHeads        = "read_heads"
 	FlowVarServiceFilter    = "service_filter"
 	FlowVarWakeAbove        = "wake_above"
 )
@@ -300,32 +341,35 @@ type FlowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowMapSpecs struct {
-	Cidrs4    *ebpf.MapSpec `ebpf:"cidrs4"`
-	Cidrs6    *ebpf.MapSpec `ebpf:"cidrs6"`
-	Conns4    *ebpf.MapSpec `ebpf:"conns4"`
-	Conns6    *ebpf.MapSpec `ebpf:"conns6"`
-	Counters  *ebpf.MapSpec `ebpf:"counters"`
-	Endpoints *ebpf.MapSpec `ebpf:"endpoints"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Fragments *ebpf.MapSpec `ebpf:"fragments"`
-	Matches   *ebpf.MapSpec `ebpf:"matches"`
-	Peers     *ebpf.MapSpec `ebpf:"peers"`
-	Ports     *ebpf.MapSpec `ebpf:"ports"`
-	Ranges    *ebpf.MapSpec `ebpf:"ranges"`
-	Services  *ebpf.MapSpec `ebpf:"services"`
-	Sets      *ebpf.MapSpec `ebpf:"sets"`
+	Cidrs4     *ebpf.MapSpec `ebpf:"cidrs4"`
+	Cidrs6     *ebpf.MapSpec `ebpf:"cidrs6"`
+	Conns4     *ebpf.MapSpec `ebpf:"conns4"`
+	Conns6     *ebpf.MapSpec `ebpf:"conns6"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	Fragments  *ebpf.MapSpec `ebpf:"fragments"`
+	IcmpErrors *ebpf.MapSpec `ebpf:"icmp_errors"`
+	Matches    *ebpf.MapSpec `ebpf:"matches"`
+	Peers      *ebpf.MapSpec `ebpf:"peers"`
+	Ports      *ebpf.MapSpec `ebpf:"ports"`
+	Ranges     *ebpf.MapSpec `ebpf:"ranges"`
+	Services   *ebpf.MapSpec `ebpf:"services"`
+	Sets       *ebpf.MapSpec `ebpf:"sets"`
 }
 
 // FlowVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowVariableSpecs struct {
-	Epoch         *ebpf.VariableSpec `ebpf:"epoch"`
-	ForGo         *ebpf.VariableSpec `ebpf:"for_go"`
-	LeaseUntil    *ebpf.VariableSpec `ebpf:"lease_until"`
-	NoLinkHeader  *ebpf.VariableSpec `ebpf:"no_link_header"`
-	ServiceFilter *ebpf.VariableSpec `ebpf:"service_filter"`
-	WakeAbove     *ebpf.VariableSpec `ebpf:"wake_above"`
+	Epoch          *ebpf.VariableSpec `ebpf:"epoch"`
+	ForGo          *ebpf.VariableSpec `ebpf:"for_go"`
+	HeadsPerSecond *ebpf.VariableSpec `ebpf:"heads_per_second"`
+	LeaseUntil     *ebpf.VariableSpec `ebpf:"lease_until"`
+	NoLinkHeader   *ebpf.VariableSpec `ebpf:"no_link_header"`
+	ReadHeads      *ebpf.VariableSpec `ebpf:"read_heads"`
+	ServiceFilter  *ebpf.VariableSpec `ebpf:"service_filter"`
+	WakeAbove      *ebpf.VariableSpec `ebpf:"wake_above"`
 }
 
 // FlowObjects contains all objects after they have been loaded into the kernel.
@@ -348,20 +392,21 @@ func (o *FlowObjects) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowMaps struct {
-	Cidrs4    *ebpf.Map `ebpf:"cidrs4"`
-	Cidrs6    *ebpf.Map `ebpf:"cidrs6"`
-	Conns4    *ebpf.Map `ebpf:"conns4"`
-	Conns6    *ebpf.Map `ebpf:"conns6"`
-	Counters  *ebpf.Map `ebpf:"counters"`
-	Endpoints *ebpf.Map `ebpf:"endpoints"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Fragments *ebpf.Map `ebpf:"fragments"`
-	Matches   *ebpf.Map `ebpf:"matches"`
-	Peers     *ebpf.Map `ebpf:"peers"`
-	Ports     *ebpf.Map `ebpf:"ports"`
-	Ranges    *ebpf.Map `ebpf:"ranges"`
-	Services  *ebpf.Map `ebpf:"services"`
-	Sets      *ebpf.Map `ebpf:"sets"`
+	Cidrs4     *ebpf.Map `ebpf:"cidrs4"`
+	Cidrs6     *ebpf.Map `ebpf:"cidrs6"`
+	Conns4     *ebpf.Map `ebpf:"conns4"`
+	Conns6     *ebpf.Map `ebpf:"conns6"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Endpoints  *ebpf.Map `ebpf:"endpoints"`
+	Events     *ebpf.Map `ebpf:"events"`
+	Fragments  *ebpf.Map `ebpf:"fragments"`
+	IcmpErrors *ebpf.Map `ebpf:"icmp_errors"`
+	Matches    *ebpf.Map `ebpf:"matches"`
+	Peers      *ebpf.Map `ebpf:"peers"`
+	Ports      *ebpf.Map `ebpf:"ports"`
+	Ranges     *ebpf.Map `ebpf:"ranges"`
+	Services   *ebpf.Map `ebpf:"services"`
+	Sets       *ebpf.Map `ebpf:"sets"`
 }
 
 func (m *FlowMaps) Close() error {
@@ -374,6 +419,7 @@ func (m *FlowMaps) Close() error {
 		m.Endpoints,
 		m.Events,
 		m.Fragments,
+		m.IcmpErrors,
 		m.Matches,
 		m.Peers,
 		m.Ports,
@@ -387,12 +433,14 @@ func (m *FlowMaps) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowVariables struct {
-	Epoch         *ebpf.Variable `ebpf:"epoch"`
-	ForGo         *ebpf.Variable `ebpf:"for_go"`
-	LeaseUntil    *ebpf.Variable `ebpf:"lease_until"`
-	NoLinkHeader  *ebpf.Variable `ebpf:"no_link_header"`
-	ServiceFilter *ebpf.Variable `ebpf:"service_filter"`
-	WakeAbove     *ebpf.Variable `ebpf:"wake_above"`
+	Epoch          *ebpf.Variable `ebpf:"epoch"`
+	ForGo          *ebpf.Variable `ebpf:"for_go"`
+	HeadsPerSecond *ebpf.Variable `ebpf:"heads_per_second"`
+	LeaseUntil     *ebpf.Variable `ebpf:"lease_until"`
+	NoLinkHeader   *ebpf.Variable `ebpf:"no_link_header"`
+	ReadHeads      *ebpf.Variable `ebpf:"read_heads"`
+	ServiceFilter  *ebpf.Variable `ebpf:"service_filter"`
+	WakeAbove      *ebpf.Variable `ebpf:"wake_above"`
 }
 
 // FlowPrograms contains all programs after they have been loaded into the kernel.

@@ -41,9 +41,15 @@ func (p *Probe) flow(r *kernel.Record) *wire.Flow {
 		LastNs:          int64(max(c.LastNs, c.FirstNs)) + r.Skew.Nanoseconds(), // the last packet's clock is coarse
 		EnforcedPackets: c.Dropped,
 		CloseReason:     r.Reason,
+		AnswerNs:        int64(c.AnswerNs),
+		FirstByteNs:     int64(c.FirstByteNs),
 	}
 	if r.Protocol == flow.TCP {
 		f.TcpFlags = uint32(c.TcpFlags[0] | c.TcpFlags[1])
+		f.TcpFlagsIn, f.TcpFlagsOut = uint32(c.TcpFlags[0]), uint32(c.TcpFlags[1])
+	}
+	if e := r.Error; e != nil {
+		f.IcmpError = &wire.IcmpError{Type: uint32(e.Type), Code: uint32(e.Code), From: e.From.AsSlice(), Mtu: e.MTU}
 	}
 	return f
 }

@@ -24,6 +24,7 @@ const (
 	BenchMapEndpoints        = "endpoints"
 	BenchMapEvents           = "events"
 	BenchMapFragments        = "fragments"
+	BenchMapIcmpErrors       = "icmp_errors"
 	BenchMapMatches          = "matches"
 	BenchMapPeers            = "peers"
 	BenchMapPorts            = "ports"
@@ -38,8 +39,10 @@ const (
 	BenchProgEbpolJudgeAgain = "ebpol_judge_again"
 	BenchVarEpoch            = "epoch"
 	BenchVarForGo            = "for_go"
+	BenchVarHeadsPerSecond   = "heads_per_second"
 	BenchVarLeaseUntil       = "lease_until"
 	BenchVarNoLinkHeader     = "no_link_header"
+	BenchVarReadHeads        = "read_heads"
 	BenchVarServiceFilter    = "service_filter"
 	BenchVarWakeAbove        = "wake_above"
 )
@@ -98,32 +101,35 @@ type BenchProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchMapSpecs struct {
-	Cidrs4    *ebpf.MapSpec `ebpf:"cidrs4"`
-	Cidrs6    *ebpf.MapSpec `ebpf:"cidrs6"`
-	Conns4    *ebpf.MapSpec `ebpf:"conns4"`
-	Conns6    *ebpf.MapSpec `ebpf:"conns6"`
-	Counters  *ebpf.MapSpec `ebpf:"counters"`
-	Endpoints *ebpf.MapSpec `ebpf:"endpoints"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Fragments *ebpf.MapSpec `ebpf:"fragments"`
-	Matches   *ebpf.MapSpec `ebpf:"matches"`
-	Peers     *ebpf.MapSpec `ebpf:"peers"`
-	Ports     *ebpf.MapSpec `ebpf:"ports"`
-	Ranges    *ebpf.MapSpec `ebpf:"ranges"`
-	Services  *ebpf.MapSpec `ebpf:"services"`
-	Sets      *ebpf.MapSpec `ebpf:"sets"`
+	Cidrs4     *ebpf.MapSpec `ebpf:"cidrs4"`
+	Cidrs6     *ebpf.MapSpec `ebpf:"cidrs6"`
+	Conns4     *ebpf.MapSpec `ebpf:"conns4"`
+	Conns6     *ebpf.MapSpec `ebpf:"conns6"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	Fragments  *ebpf.MapSpec `ebpf:"fragments"`
+	IcmpErrors *ebpf.MapSpec `ebpf:"icmp_errors"`
+	Matches    *ebpf.MapSpec `ebpf:"matches"`
+	Peers      *ebpf.MapSpec `ebpf:"peers"`
+	Ports      *ebpf.MapSpec `ebpf:"ports"`
+	Ranges     *ebpf.MapSpec `ebpf:"ranges"`
+	Services   *ebpf.MapSpec `ebpf:"services"`
+	Sets       *ebpf.MapSpec `ebpf:"sets"`
 }
 
 // BenchVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchVariableSpecs struct {
-	Epoch         *ebpf.VariableSpec `ebpf:"epoch"`
-	ForGo         *ebpf.VariableSpec `ebpf:"for_go"`
-	LeaseUntil    *ebpf.VariableSpec `ebpf:"lease_until"`
-	NoLinkHeader  *ebpf.VariableSpec `ebpf:"no_link_header"`
-	ServiceFilter *ebpf.VariableSpec `ebpf:"service_filter"`
-	WakeAbove     *ebpf.VariableSpec `ebpf:"wake_above"`
+	Epoch          *ebpf.VariableSpec `ebpf:"epoch"`
+	ForGo          *ebpf.VariableSpec `ebpf:"for_go"`
+	HeadsPerSecond *ebpf.VariableSpec `ebpf:"heads_per_second"`
+	LeaseUntil     *ebpf.VariableSpec `ebpf:"lease_until"`
+	NoLinkHeader   *ebpf.VariableSpec `ebpf:"no_link_header"`
+	ReadHeads      *ebpf.VariableSpec `ebpf:"read_heads"`
+	ServiceFilter  *ebpf.VariableSpec `ebpf:"service_filter"`
+	WakeAbove      *ebpf.VariableSpec `ebpf:"wake_above"`
 }
 
 // BenchObjects contains all objects after they have been loaded into the kernel.
@@ -146,20 +152,21 @@ func (o *BenchObjects) Close() error {
 //
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchMaps struct {
-	Cidrs4    *ebpf.Map `ebpf:"cidrs4"`
-	Cidrs6    *ebpf.Map `ebpf:"cidrs6"`
-	Conns4    *ebpf.Map `ebpf:"conns4"`
-	Conns6    *ebpf.Map `ebpf:"conns6"`
-	Counters  *ebpf.Map `ebpf:"counters"`
-	Endpoints *ebpf.Map `ebpf:"endpoints"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Fragments *ebpf.Map `ebpf:"fragments"`
-	Matches   *ebpf.Map `ebpf:"matches"`
-	Peers     *ebpf.Map `ebpf:"peers"`
-	Ports     *ebpf.Map `ebpf:"ports"`
-	Ranges    *ebpf.Map `ebpf:"ranges"`
-	Services  *ebpf.Map `ebpf:"services"`
-	Sets      *ebpf.Map `ebpf:"sets"`
+	Cidrs4     *ebpf.Map `ebpf:"cidrs4"`
+	Cidrs6     *ebpf.Map `ebpf:"cidrs6"`
+	Conns4     *ebpf.Map `ebpf:"conns4"`
+	Conns6     *ebpf.Map `ebpf:"conns6"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Endpoints  *ebpf.Map `ebpf:"endpoints"`
+	Events     *ebpf.Map `ebpf:"events"`
+	Fragments  *ebpf.Map `ebpf:"fragments"`
+	IcmpErrors *ebpf.Map `ebpf:"icmp_errors"`
+	Matches    *ebpf.Map `ebpf:"matches"`
+	Peers      *ebpf.Map `ebpf:"peers"`
+	Ports      *ebpf.Map `ebpf:"ports"`
+	Ranges     *ebpf.Map `ebpf:"ranges"`
+	Services   *ebpf.Map `ebpf:"services"`
+	Sets       *ebpf.Map `ebpf:"sets"`
 }
 
 func (m *BenchMaps) Close() error {
@@ -172,6 +179,7 @@ func (m *BenchMaps) Close() error {
 		m.Endpoints,
 		m.Events,
 		m.Fragments,
+		m.IcmpErrors,
 		m.Matches,
 		m.Peers,
 		m.Ports,
@@ -185,12 +193,14 @@ func (m *BenchMaps) Close() error {
 //
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchVariables struct {
-	Epoch         *ebpf.Variable `ebpf:"epoch"`
-	ForGo         *ebpf.Variable `ebpf:"for_go"`
-	LeaseUntil    *ebpf.Variable `ebpf:"lease_until"`
-	NoLinkHeader  *ebpf.Variable `ebpf:"no_link_header"`
-	ServiceFilter *ebpf.Variable `ebpf:"service_filter"`
-	WakeAbove     *ebpf.Variable `ebpf:"wake_above"`
+	Epoch          *ebpf.Variable `ebpf:"epoch"`
+	ForGo          *ebpf.Variable `ebpf:"for_go"`
+	HeadsPerSecond *ebpf.Variable `ebpf:"heads_per_second"`
+	LeaseUntil     *ebpf.Variable `ebpf:"lease_until"`
+	NoLinkHeader   *ebpf.Variable `ebpf:"no_link_header"`
+	ReadHeads      *ebpf.Variable `ebpf:"read_heads"`
+	ServiceFilter  *ebpf.Variable `ebpf:"service_filter"`
+	WakeAbove      *ebpf.Variable `ebpf:"wake_above"`
 }
 
 // BenchPrograms contains all programs after they have been loaded into the kernel.

@@ -68,6 +68,8 @@ enum {
 	ETH_HLEN = 14,
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
+	ETH_P_8021Q = 0x8100,
+	ETH_P_8021AD = 0x88a8,
 };
 
 enum {

@@ -106,7 +106,16 @@ struct {
 	__type(value, struct set);
 } sets SEC(".maps");
 
-/* struct event, in the order in which each CPU reserved them. */
+/* Key: id of a connection. Value: the last error about it. Few connections
+ * have one, and what falls out has been told. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct icmp_error);
+} icmp_errors SEC(".maps");
+
+/* struct event or head, in the order in which each CPU reserved them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
@@ -128,6 +137,12 @@ volatile __u64 lease_until;
 /* Which addresses may be a service's, as bits of a hash: most packets to pods
  * are spared a look-up in services. Bits are only ever added while it lives. */
 volatile __u64 service_filter[SERVICE_FILTER_WORDS];
+
+/* 1: the heads of payloads are read. */
+volatile __u32 read_heads;
+
+/* How many of them each CPU reads in a second; the rest is counted. */
+const volatile __u32 heads_per_second = 2000;
 
 /* How full the ring may be before user space is woken, in bytes. */
 const volatile __u32 wake_above = 1 << 18;

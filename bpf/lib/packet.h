@@ -32,7 +32,8 @@ struct tuple {
 	__u8 family; /* 4 or 6 */
 	__u8 tcp_flags;
 	__u8 opener;
-	__u32 headers; /* bytes from the IP header to the payload */
+	__u32 headers; /* bytes from what follows the link header to the payload */
+	__u32 payload; /* bytes; 0 in fragments. A frame may be longer than both: it is padded */
 	__u32 egress;  /* 1: it leaves the endpoint */
 };
 
@@ -81,6 +82,7 @@ struct ip {
 	struct addr dest;
 	__be32 fragment_id;
 	__u32 protocol;
+	__u32 end;     /* where the packet ends, in the frame */
 	bool fragment; /* not whole */
 	bool later;    /* nor the first part of it */
 };
@@ -101,6 +103,7 @@ static __always_inline int parse_ip4(struct cursor *c, struct ip *ip)
 	ip->fragment_id = h.id;
 	ip->fragment = h.frag_off & bpf_htons(0x3fff);
 	ip->later = h.frag_off & bpf_htons(0x1fff);
+	ip->end = h.tot_len ? c->at + bpf_ntohs(h.tot_len) : c->skb->len; /* 0: too large for the field */
 	c->at += length;
 	return PARSED;
 }
@@ -119,6 +122,7 @@ static __always_inline int parse_ip6(struct cursor *c, struct ip *ip)
 	__builtin_memcpy(&ip->dest, &h.daddr, sizeof(ip->dest));
 	ip->protocol = h.nexthdr;
 	c->at += sizeof(h);
+	ip->end = h.payload_len ? c->at + bpf_ntohs(h.payload_len) : c->skb->len;
 	for (i = 0; i < EXTENSIONS_MAX; i++) {
 		switch (ip->protocol) {
 		case IPPROTO_HOPOPTS:
@@ -161,17 +165,18 @@ static __always_inline __u8 tcp_opener(__u8 flags)
 	return flags & (TCP_FIN | TCP_RST) ? OPENER_NONE : OPENER_UNKNOWN;
 }
 
-/* related: an ICMP error carries the start of the packet that it is about;
- * it passes, whatever it says, and is counted by whether we know of that one. */
-__noinline int related(struct __sk_buff *skb, __u32 at, __u32 family, __u32 egress)
+/* related: an ICMP error carries the start of the packet that it is about.
+ * t becomes the tuple of that packet's connection, but for the headers. */
+__noinline int related(struct __sk_buff *skb, __u32 at, struct tuple *t)
 {
 	struct cursor c = { .skb = skb, .at = at };
 	struct ports p = {};
 	struct ip ip = {};
-	bool found;
 	int err;
 
-	err = parse_ip(&c, family, &ip);
+	if (!t)
+		return PASS_CUT_SHORT;
+	err = parse_ip(&c, t->family, &ip);
 	if (err)
 		return err;
 	if (ip.later)
@@ -186,24 +191,12 @@ __noinline int related(struct __sk_buff *skb, __u32 at, __u32 family, __u32 egre
 		p.dest = p.source;
 	}
 	/* One that comes in is about a packet that went out, and the reverse. */
-	if (family == 4) {
-		struct conn4_key k = { .protocol = ip.protocol };
-
-		k.local = egress ? ip.dest.word[3] : ip.source.word[3];
-		k.peer = egress ? ip.source.word[3] : ip.dest.word[3];
-		k.local_port = egress ? p.dest : p.source;
-		k.peer_port = egress ? p.source : p.dest;
-		found = bpf_map_lookup_elem(&conns4, &k);
-	} else {
-		struct conn6_key k = { .protocol = ip.protocol };
-
-		k.local = egress ? ip.dest : ip.source;
-		k.peer = egress ? ip.source : ip.dest;
-		k.local_port = egress ? p.dest : p.source;
-		k.peer_port = egress ? p.source : p.dest;
-		found = bpf_map_lookup_elem(&conns6, &k);
-	}
-	return found ? PASS_RELATED : PASS_UNRELATED;
+	t->protocol = ip.protocol;
+	t->local = t->egress ? ip.dest : ip.source;
+	t->peer = t->egress ? ip.source : ip.dest;
+	t->local_port = t->egress ? p.dest : p.source;
+	t->peer_port = t->egress ? p.source : p.dest;
+	return PASS_RELATED;
 }
 
 /* parse_icmp4 and parse_icmp6 leave the echo identifier in both ports. */
@@ -219,7 +212,7 @@ static __always_inline int parse_icmp4(struct cursor *c, struct ports *p, struct
 	case 5:  /* redirect */
 	case 11: /* time exceeded */
 	case 12: /* parameter problem */
-		return related(c->skb, c->at + 8, 4, t->egress);
+		return related(c->skb, c->at + 8, t);
 	case 0:  /* echo reply */
 	case 14: /* timestamp reply */
 		t->opener = OPENER_OTHER;
@@ -243,7 +236,7 @@ static __always_inline int parse_icmp6(struct cursor *c, struct ports *p, struct
 	if (!peek(c, h, 4))
 		return PASS_CUT_SHORT;
 	if (h[0] < 128) /* errors */
-		return related(c->skb, c->at + 8, 6, t->egress);
+		return related(c->skb, c->at + 8, t);
 	if ((h[0] >= 130 && h[0] <= 137) || h[0] == 143) /* listeners, neighbours, routers */
 		return PASS_NEIGHBOUR;
 	if (h[0] > 129)
@@ -308,19 +301,48 @@ static __always_inline int parse_fragment(struct cursor *c, struct ip *ip, struc
 	return PARSED;
 }
 
+/* ether_type: what follows the link header, behind VLAN tags that stand in the
+ * frame: those of a socket that writes frames itself. */
+static __always_inline __be16 ether_type(struct cursor *c)
+{
+	__be16 type = c->skb->protocol;
+	__be16 tag[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD))
+			return type;
+		if (!peek(c, tag, sizeof(tag)))
+			return 0;
+		type = tag[1];
+		c->at += sizeof(tag);
+	}
+	return type;
+}
+
+static __always_inline __u32 network_header(struct __sk_buff *skb)
+{
+	struct cursor c = { .skb = skb, .at = link_header() };
+
+	ether_type(&c);
+	return c.at;
+}
+
 /* parse fills t; t->egress is set by the caller. */
 __noinline int parse(struct __sk_buff *skb, struct tuple *t)
 {
 	struct cursor c = { .skb = skb, .at = link_header() };
 	struct ports p = {};
 	struct ip ip = {};
+	__be16 type;
 	int err;
 
 	if (!t)
 		return PASS_CUT_SHORT;
-	if (skb->protocol == bpf_htons(ETH_P_IP))
+	type = ether_type(&c);
+	if (type == bpf_htons(ETH_P_IP))
 		t->family = 4;
-	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
+	else if (type == bpf_htons(ETH_P_IPV6))
 		t->family = 6;
 	else
 		return PASS_NOT_IP;
@@ -333,6 +355,8 @@ __noinline int parse(struct __sk_buff *skb, struct tuple *t)
 	err = ip.fragment ? parse_fragment(&c, &ip, &p, t) : parse_transport(&c, &ip, &p, t);
 	if (err)
 		return err;
+	if (!ip.fragment && ip.end > t->headers + link_header())
+		t->payload = ip.end - t->headers - link_header();
 	t->local = t->egress ? ip.source : ip.dest;
 	t->peer = t->egress ? ip.dest : ip.source;
 	t->local_port = t->egress ? p.source : p.dest;

@@ -7,8 +7,8 @@
  * after the epoch changed.
  */
 
+#include "events.h"
 #include "judge.h"
-#include "packet.h"
 
 /* Both hooks know these: TCX_NEXT and TCX_DROP are TC_ACT_UNSPEC and TC_ACT_SHOT. */
 enum {
@@ -62,42 +62,6 @@ static __noinline int insert(const struct tuple *t, const struct conn *conn)
 		key6(t, &k);
 		return bpf_map_update_elem(&conns6, &k, conn, BPF_NOEXIST);
 	}
-}
-
-/* emit: 0 if the ring is full. User space polls; it is woken early by an
- * event that makes the ring fuller than wake_above, and by few others: waking
- * costs 6 us, twenty times as much as everything else that a new flow does. */
-__noinline int emit(const struct tuple *t, const struct conn *conn, __u32 kind, __u64 now, __u32 length)
-{
-	__u64 flags = BPF_RB_NO_WAKEUP, above;
-	struct event *e;
-
-	if (!t || !conn)
-		return 0;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		COUNT(ring_full, 1);
-		return 0;
-	}
-	e->time_ns = now;
-	e->kind = kind;
-	e->length = length;
-	e->local = t->local;
-	e->peer = t->peer;
-	e->local_port = t->local_port;
-	e->peer_port = t->peer_port;
-	e->protocol = t->protocol;
-	e->family = t->family;
-	e->direction = t->egress ? DIRECTION_EGRESS : DIRECTION_INGRESS;
-	e->pad = 0;
-	e->conn = *conn;
-	if (!(conn->id >> 12 & 7)) { /* asking is not free either */
-		above = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wake_above;
-		if (above < 16 * sizeof(*e))
-			flags = BPF_RB_FORCE_WAKEUP;
-	}
-	bpf_ringbuf_submit(e, flags);
-	return 1;
 }
 
 /* volume: a large packet counts as those that it will be cut into, or was
@@ -164,6 +128,12 @@ static __always_inline void judge_as(const struct tuple *t, const struct endpoin
 		judge(t, local, conn->direction, j);
 }
 
+/* dns: names are asked for here. */
+static __always_inline bool dns(const struct tuple *t)
+{
+	return t->local_port == bpf_htons(53) || t->peer_port == bpf_htons(53);
+}
+
 /* judge_again: 1 if a verdict changed. Two processors may do it at once:
  * they write the same. */
 __noinline int judge_again(const struct tuple *t, const struct endpoint *local, struct conn *conn, __u32 now_epoch)
@@ -180,6 +150,10 @@ __noinline int judge_again(const struct tuple *t, const struct endpoint *local, 
 	conn->drop = j.drop;
 	conn->endpoint = local->id;
 	conn->epoch = now_epoch;
+	if (read_heads && t->protocol == IPPROTO_UDP && dns(t)) {
+		conn->await[0] |= AWAIT_DNS;
+		conn->await[1] |= AWAIT_DNS;
+	}
 	if (same)
 		return 0;
 	conn->judged_ns = bpf_ktime_get_ns();
@@ -191,6 +165,63 @@ static __always_inline __u64 number(void)
 	struct counts *c = count();
 
 	return c ? ++c->ids << 12 | (bpf_get_smp_processor_id() & 0xfff) : 0;
+}
+
+/* expect: what the packets of a connection that begins are looked at for. A
+ * head is that of the opener's first payload; over TCP that of the first answer
+ * from port 53 too, over UDP of all that goes there and comes from there. */
+static __always_inline void expect(struct conn *conn, const struct tuple *t)
+{
+	bool heads = read_heads;
+	__u8 opener = 0, other = 0;
+
+	if (t->opener == OPENER_SENDER)
+		other = AWAIT_ANSWER | AWAIT_BYTE;
+	if (heads && t->protocol == IPPROTO_TCP) {
+		if (t->opener != OPENER_UNKNOWN)
+			opener = AWAIT_HEAD;
+		if (opener && dns(t))
+			other |= AWAIT_HEAD;
+	}
+	if (heads && t->protocol == IPPROTO_UDP && dns(t)) {
+		opener |= AWAIT_DNS;
+		other |= AWAIT_DNS;
+	}
+	if (conn->direction == DIRECTION_EGRESS) {
+		conn->await[0] = other;
+		conn->await[1] = opener;
+	} else {
+		conn->await[0] = opener;
+		conn->await[1] = other;
+	}
+}
+
+/* look: at a packet that something is awaited of. */
+__noinline int look(struct __sk_buff *skb, struct conn *conn, const struct tuple *t)
+{
+	__u8 await, left;
+	__u64 now;
+
+	if (!conn || !t)
+		return 0;
+	left = await = t->egress ? conn->await[1] : conn->await[0];
+	now = bpf_ktime_get_ns();
+	if (await & AWAIT_ANSWER) {
+		conn->answer_ns = now - conn->first_ns;
+		left &= ~AWAIT_ANSWER;
+	}
+	if (t->payload) {
+		if (await & AWAIT_BYTE)
+			conn->first_byte_ns = now - conn->first_ns;
+		left &= ~(AWAIT_BYTE | AWAIT_HEAD);
+		if (await & (AWAIT_HEAD | AWAIT_DNS) && read_heads)
+			read_head(skb, t, conn, now);
+	}
+	if (t->egress)
+		conn->await[1] = left;
+	else
+		conn->await[0] = left;
+	return 0;
 }
 
 static __always_inline void direct(struct conn *conn, const struct tuple *t)
@@ -219,10 +250,12 @@ __noinline int reopened(struct conn *conn, const struct tuple *t, const struct e
 	conn->bytes[0] = conn->bytes[1] = 0;
 	conn->dropped = 0;
 	conn->tcp_flags[0] = conn->tcp_flags[1] = 0;
+	conn->answer_ns = conn->first_byte_ns = 0;
 	conn->flags = 0;
 	conn->id = number();
 	conn->first_ns = conn->judged_ns = now;
 	direct(conn, t);
+	expect(conn, t);
 	judge_again(t, local, conn, epoch);
 	if (emit(t, conn, EVENT_NEW, now, 0))
 		conn->flags |= CONN_ANNOUNCED;
@@ -248,6 +281,12 @@ static __always_inline void first(struct conn *conn, struct __sk_buff *skb, cons
 	conn->id = number();
 	conn->epoch = epoch; /* before the look-ups: a change meanwhile makes it stale */
 	direct(conn, t);
+	expect(conn, t);
+}
+
+static __always_inline bool looked_at(const struct conn *conn, const struct tuple *t)
+{
+	return t->egress ? conn->await[1] : conn->await[0];
 }
 
 /* opened: its frame is part of the deepest stack, so it keeps nothing twice. */
@@ -271,6 +310,10 @@ __noinline int opened(struct __sk_buff *skb, const struct tuple *t, const struct
 		COUNT(table_full, 1);
 		COUNT(untracked_packets, conn.packets[0] + conn.packets[1]);
 		COUNT(untracked_bytes, conn.bytes[0] + conn.bytes[1]);
+	} else if (read_heads && t->payload && looked_at(&conn, t)) {
+		there = find(t);
+		if (there)
+			look(skb, there, t);
 	}
 	return conn.drop ? enforce(skb, &conn, t) : NEXT;
 }
@@ -305,6 +348,47 @@ static __always_inline int track(struct __sk_buff *skb, const struct tuple *t)
 	if (conn->epoch != now_epoch && judge_again(t, local, conn, now_epoch))
 		emit(t, conn, EVENT_VERDICT, conn->judged_ns, 0);
 known:
+	if (looked_at(conn, t))
+		look(skb, conn, t);
 	account(skb, conn, t->egress, t->tcp_flags, t->headers);
 	return conn->drop ? enforce(skb, conn, t) : NEXT;
+}
+
+/* told: t is the connection that it is about, its headers end where the
+ * error's begins. */
+__noinline int told(struct __sk_buff *skb, const struct tuple *t)
+{
+	struct icmp_error e = {}, *last;
+	struct conn *conn;
+	__u8 h[8];
+	__u64 id;
+
+	if (!t)
+		return 0;
+	conn = find(t);
+	if (!conn)
+		return 0;
+	if (bpf_skb_load_bytes(skb, link_header() + t->headers, h, sizeof(h)))
+		return 0;
+	e.type = h[0];
+	e.code = h[1];
+	e.family = t->family;
+	if (t->family == 4) {
+		e.from.word[2] = bpf_htonl(0xffff);
+		bpf_skb_load_bytes(skb, network_header(skb) + 12, &e.from.word[3], 4);
+		if (h[0] == 3 && h[1] == 4)
+			e.mtu = h[6] << 8 | h[7];
+	} else {
+		bpf_skb_load_bytes(skb, network_header(skb) + 8, &e.from, 16);
+		if (h[0] == 2)
+			e.mtu = h[4] << 24 | h[5] << 16 | h[6] << 8 | h[7];
+	}
+	id = conn->id;
+	last = bpf_map_lookup_elem(&icmp_errors, &id);
+	if (last && last->type == e.type && last->code == e.code && last->mtu == e.mtu && addr_equal(&last->from, &e.from))
+		return 1;
+	bpf_map_update_elem(&icmp_errors, &id, &e, BPF_ANY);
+	conn->flags |= CONN_ICMP_ERROR;
+	emit(t, conn, EVENT_ICMP, bpf_ktime_get_ns(), 0);
+	return 1;
 }

@@ -71,6 +71,16 @@ enum conn_flags {
 	CONN_OPENER_UNKNOWN = 1, /* found in mid-stream: direction is a guess, denied only if both directions deny */
 	CONN_PREEXISTING = 2,    /* put here by user space: open before the probe came */
 	CONN_ANNOUNCED = 8,      /* its EVENT_NEW is in the ring */
+	CONN_ICMP_ERROR = 16,    /* icmp_errors has the last one */
+	CONN_NOT_JUDGED = 32,    /* of a pod on the host's network, where policies don't apply */
+};
+
+/* What the next packet of a connection in one direction is looked at for. */
+enum await {
+	AWAIT_ANSWER = 1, /* any packet */
+	AWAIT_BYTE = 2,   /* from here on: packets with payload only */
+	AWAIT_HEAD = 4,   /* once */
+	AWAIT_DNS = 8,    /* each */
 };
 
 /* Both verdicts of a connection and what decided them. Bits count from 1,
@@ -89,8 +99,8 @@ struct judgement {
 };
 _Static_assert(sizeof(struct judgement) == 16, "two words");
 
-/* Established packets touch the first 64 bytes only: one cache line if the
- * key before it is 16 bytes. Index 0 of a pair is towards the endpoint. */
+/* Established packets touch the first 56 bytes only. Index 0 of a pair is
+ * towards the endpoint. */
 struct conn {
 	__u64 packets[2];
 	__u64 bytes[2];
@@ -98,18 +108,31 @@ struct conn {
 	__u32 epoch;   /* of the verdicts; 0: never judged */
 	__u8 drop;     /* copy of judgement.drop */
 	__u8 direction;
+	__u8 await[2];     /* enum await; each is written by packets of its direction only */
 	__u8 tcp_flags[2]; /* union of those seen, each way */
-	struct judgement judgement;
-
-	__u64 id; /* unique in the probe's life */
-	__u64 first_ns;  /* monotonic */
-	__u64 judged_ns; /* monotonic; when a verdict last changed */
-	__u64 dropped;   /* of the packets, by the lease */
+	__u16 flags;       /* enum conn_flags */
 	__u32 endpoint;
-	__u32 flags;
+
+	struct judgement judgement;
+	__u64 id;            /* unique in the probe's life */
+	__u64 first_ns;      /* monotonic */
+	__u64 judged_ns;     /* monotonic; when a verdict last changed */
+	__u64 dropped;       /* of the packets, by the lease */
+	__u64 answer_ns;     /* from the first packet to the first one back; 0: none yet, or the first wasn't seen */
+	__u64 first_byte_ns; /* likewise to the first payload from the end that didn't open it */
 };
-_Static_assert(sizeof(struct conn) == 104, "size of the table depends on it");
-_Static_assert(__builtin_offsetof(struct conn, id) == 64, "first line");
+_Static_assert(sizeof(struct conn) == 120, "size of the table depends on it");
+
+/* An ICMP or ICMPv6 error about a connection. */
+struct icmp_error {
+	struct addr from;
+	__u32 mtu; /* of "too big"; 0: not said */
+	__u8 type;
+	__u8 code;
+	__u8 family; /* 4 or 6 */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct icmp_error) == 24, "no holes");
 
 /* Later fragments have no ports: they are looked up by what they share. */
 struct fragment_key {
@@ -232,6 +255,8 @@ enum event_kind {
 	EVENT_VERDICT = 2,
 	EVENT_CLOSE = 3, /* the same addresses and ports were opened anew; counters are final */
 	EVENT_DROP = 4,  /* sample of packets dropped by the lease: the 1st, 2nd, 4th, 8th, ... of a connection */
+	EVENT_HEAD = 5, /* struct head */
+	EVENT_ICMP = 6, /* icmp_errors has news of the connection */
 };
 
 struct event {
@@ -248,7 +273,30 @@ struct event {
 	__u8 pad;
 	struct conn conn;
 };
-_Static_assert(sizeof(struct event) == 160, "no holes");
+_Static_assert(sizeof(struct event) == 176, "no holes");
+
+/* The first bytes of a payload; begins as struct event does. The data follows,
+ * in records of two sizes, so that a question for a name doesn't take the room
+ * of a page of answers. */
+#define HEAD_SHORT 256
+#define HEAD_LONG 1024
+struct head {
+	__u64 time_ns; /* monotonic */
+	__u32 kind;    /* EVENT_HEAD */
+	__u32 length;  /* of the data that follows; at most HEAD_LONG */
+	struct addr local;
+	struct addr peer;
+	__be16 local_port;
+	__be16 peer_port;
+	__u8 protocol;
+	__u8 family;
+	__u8 direction; /* of the packet */
+	__u8 opened;    /* direction of the connection */
+	__u64 conn; /* its id */
+	__u32 endpoint;
+	__u32 payload; /* of the packet, bytes */
+};
+_Static_assert(sizeof(struct head) == 72, "no holes");
 
 /* Counters on each CPU; all grow only. */
 struct counts {
@@ -265,6 +313,9 @@ struct counts {
 	__u64 unrelated;    /* ICMP errors that don't, ends of connections never seen */
 	__u64 enforced_packets;
 	__u64 ids;          /* connections numbered */
+	__u64 heads_left_out; /* payloads that were more than heads_per_second */
+	__u64 heads_since;  /* not a count: start of the second, monotonic, in which ... */
+	__u64 heads_taken;  /* ... so many were read */
 };
 
 /* skb->mark of what the lease drops, so that it isn't reported twice. */

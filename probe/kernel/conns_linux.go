@@ -39,10 +39,30 @@ type Record struct {
 	Skew                time.Duration  // boottime less monotonic
 	Length              uint32         // valid iff Dropped: of the packet, bytes
 	Direction           flow.Direction // valid iff Dropped: of the packet
+	Error               *ICMPError     // the last one about it; nil: none, or forgotten
+}
+
+// ICMPError is an ICMP or ICMPv6 error about a connection.
+type ICMPError struct {
+	Type, Code uint8
+	From       netip.Addr // whose error it is: of the peer, of a router between, of the endpoint itself
+	MTU        uint32     // of "too big"; 0: not said
+}
+
+// addError looks the error up if there is one.
+func (r *Record) addError(m *ebpf.Map) {
+	r.Error = nil
+	if !r.Is(bpf.FlowConnFlagsCONN_ICMP_ERROR) {
+		return
+	}
+	var e bpf.FlowIcmpError
+	if m.Lookup(r.Conn.Id, &e) == nil { // otherwise newer ones took its place
+		r.Error = &ICMPError{Type: e.Type, Code: e.Code, From: netAddr(e.From), MTU: e.Mtu}
+	}
 }
 
 // Is says whether a flag is set.
-func (r *Record) Is(f bpf.FlowConnFlags) bool { return r.Conn.Flags&uint32(f) != 0 }
+func (r *Record) Is(f bpf.FlowConnFlags) bool { return r.Conn.Flags&uint16(f) != 0 }
 
 // How long a connection may be silent before it is forgotten. A TCP
 // connection that is forgotten and speaks again is one whose opener isn't
@@ -74,6 +94,8 @@ type scanner struct {
 	last time.Duration   // monotonic start of the last walk
 	late map[uint64]bool // reported as new by a walk, because the ring was full
 	open int
+
+	errors *ebpf.Map // of connections, by id
 }
 
 type table[K comparable] struct {
@@ -94,6 +116,7 @@ const batch = 512
 
 func (s *scanner) init(m *bpf.FlowMaps) {
 	s.late = make(map[uint64]bool)
+	s.errors = m.IcmpErrors
 	s.four = table[bpf.FlowConn4Key]{m: m.Conns4, fill: fill4, keys: make([]bpf.FlowConn4Key, batch), conns: make([]bpf.FlowConn, batch)}
 	s.six = table[bpf.FlowConn6Key]{m: m.Conns6, fill: fill6, keys: make([]bpf.FlowConn6Key, batch), conns: make([]bpf.FlowConn, batch)}
 }
@@ -164,6 +187,7 @@ func scan[K comparable](t *table[K], w *walk) error {
 			} else if kind, changed := w.changed(c); changed {
 				r := Record{Kind: kind, Conn: *c, Time: w.now + w.skew, Skew: w.skew}
 				t.fill(&r, &t.keys[i])
+				r.addError(w.s.errors)
 				w.visit(&r)
 			}
 		}
@@ -184,6 +208,9 @@ func scan[K comparable](t *table[K], w *walk) error {
 		}
 		delete(w.s.late, r.Conn.Id)
 		t.fill(&r, &d.key)
+		if r.addError(w.s.errors); r.Error != nil {
+			_ = w.s.errors.Delete(r.Conn.Id) // newer ones would take its place anyway
+		}
 		w.visit(&r)
 	}
 	return nil
@@ -213,7 +240,7 @@ func takeOut(m *ebpf.Map, key any, c *bpf.FlowConn) error {
 
 // changed says whether there is something to tell, and what.
 func (w *walk) changed(c *bpf.FlowConn) (Kind, bool) {
-	if c.Flags&uint32(bpf.FlowConnFlagsCONN_ANNOUNCED) == 0 && !w.s.late[c.Id] {
+	if c.Flags&uint16(bpf.FlowConnFlagsCONN_ANNOUNCED) == 0 && !w.s.late[c.Id] {
 		w.s.late[c.Id] = true
 		return New, true
 	}
@@ -276,7 +303,7 @@ func (k *Kernel) Seed(list []Existing) (int, error) {
 		k.seeds++
 		c := bpf.FlowConn{
 			Id: k.seeds<<12 | 0xfff, FirstNs: now, LastNs: now, JudgedNs: now, Direction: uint8(e.Direction),
-			Endpoint: uint32(e.Endpoint), Flags: uint32(bpf.FlowConnFlagsCONN_PREEXISTING),
+			Endpoint: uint32(e.Endpoint), Flags: uint16(bpf.FlowConnFlagsCONN_PREEXISTING),
 		}
 		if e.Protocol == flow.TCP {
 			c.TcpFlags = [2]uint8{tcpSyn | tcpAck, tcpSyn | tcpAck}

@@ -15,6 +15,14 @@
 // the ring was full. They end with the connection's close, which is reported
 // once, after nothing more came for a while.
 //
+// An ICMP error about a connection is told at once, and again with all that is
+// told of the connection later, as long as it is among the last 1,024.
+//
+// Of payloads nothing is read unless [Kernel.ReadHeads] asks for it, and then
+// only what [Head] says, at most 1,024 bytes of a packet and 2,000 packets a
+// second on each CPU; Counts.HeadsLeftOut is how many were more. Heads come
+// through [Events], after the event of the connection that they belong to.
+//
 // Enforcement needs a lease whose end stands in the kernel; nothing here has
 // to run for it to end.
 //

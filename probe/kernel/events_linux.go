@@ -5,11 +5,13 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
@@ -24,8 +26,25 @@ const pause = 20 * time.Millisecond
 type Events struct {
 	ring   *ringbuf.Reader
 	size   int
+	errors *ebpf.Map
+	heads  func(*Head)
 	mu     sync.RWMutex // guards closed: a closed ring can't be asked
 	closed bool
+}
+
+// Head is the start of a packet's payload: of the first that a TCP connection's
+// opener sends, of each UDP packet to or from port 53, and of the first answer
+// from port 53 over TCP. None is read unless [Kernel.ReadHeads] asked for it.
+type Head struct {
+	Time        time.Duration // boottime
+	Endpoint    uint32
+	Conn        uint64 // id of the connection
+	Local, Peer netip.AddrPort
+	Protocol    flow.Protocol
+	Egress      bool   // the endpoint sent it
+	Opener      bool   // whoever opened the connection sent it
+	Length      int    // of the whole payload of the packet
+	Data        []byte // its first 1,024 bytes at most; the callback's until it returns
 }
 
 // Events opens the ring.
@@ -34,10 +53,14 @@ func (k *Kernel) Events() (*Events, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the events: %w", err)
 	}
-	e := &Events{ring: r, size: int(k.objects.Events.MaxEntries())}
+	e := &Events{ring: r, size: int(k.objects.Events.MaxEntries()), errors: k.objects.IcmpErrors}
 	k.events.Store(e)
 	return e, nil
 }
+
+// Heads gives the heads of payloads to the visitor. Call it before Follow,
+// whose goroutine calls the visitor.
+func (e *Events) Heads(visit func(*Head)) { e.heads = visit }
 
 // Follow gives each event to the visitor, and calls idle each time that
 // nothing is left to read. It returns nil after Close.
@@ -58,8 +81,17 @@ func (e *Events) Follow(visit func(*Record), idle func()) error {
 			if err != nil {
 				return fmt.Errorf("read an event: %w", err)
 			}
-			if decode(raw.RawSample, &r, skew) {
-				visit(&r)
+			switch kindOf(raw.RawSample) {
+			case bpf.FlowEventKindEVENT_HEAD:
+				var h Head
+				if e.heads != nil && decodeHead(raw.RawSample, &h, skew) {
+					e.heads(&h)
+				}
+			default:
+				if decode(raw.RawSample, &r, skew) {
+					r.addError(e.errors)
+					visit(&r)
+				}
 			}
 		}
 		idle()
@@ -84,6 +116,29 @@ func (e *Events) fill() uint32 {
 	return uint32(e.ring.AvailableBytes() * 1000 / e.size)
 }
 
+// kindOf is 0 for what is no event.
+func kindOf(b []byte) bpf.FlowEventKind {
+	if len(b) < int(unsafe.Sizeof(bpf.FlowHead{})) { // the shortest
+		return 0
+	}
+	return bpf.FlowEventKind((*bpf.FlowHead)(unsafe.Pointer(unsafe.SliceData(b))).Kind)
+}
+
+func decodeHead(b []byte, h *Head, skew time.Duration) bool {
+	v := (*bpf.FlowHead)(unsafe.Pointer(unsafe.SliceData(b)))
+	data := b[unsafe.Sizeof(*v):]
+	if int(v.Length) > len(data) {
+		return false
+	}
+	*h = Head{
+		Time: time.Duration(v.TimeNs) + skew, Endpoint: v.Endpoint, Conn: v.Conn,
+		Local: netip.AddrPortFrom(netAddr(v.Local), swap16(v.LocalPort)), Peer: netip.AddrPortFrom(netAddr(v.Peer), swap16(v.PeerPort)),
+		Protocol: flow.Protocol(v.Protocol), Egress: v.Direction == uint8(flow.Egress), Opener: v.Direction == v.Opened,
+		Length: int(v.Payload), Data: data[:v.Length],
+	}
+	return true
+}
+
 func decode(b []byte, r *Record, skew time.Duration) bool {
 	if len(b) < int(unsafe.Sizeof(bpf.FlowEvent{})) {
 		return false
@@ -103,6 +158,8 @@ func decode(b []byte, r *Record, skew time.Duration) bool {
 		r.Kind, r.Reason = Closed, "reopened"
 	case bpf.FlowEventKindEVENT_DROP:
 		r.Kind = Dropped
+	case bpf.FlowEventKindEVENT_ICMP:
+		r.Kind = Counters
 	default:
 		return false
 	}

@@ -21,6 +21,7 @@ type Options struct {
 	Conns4, Conns6 uint32 // connections that are tracked at once
 	Ring           uint32 // bytes, a power of two of at least a page; default 1 MiB
 	Matches        uint32
+	Heads          uint32 // payload heads that each CPU reads in a second; default 2,000
 }
 
 // Kernel holds the programs and maps. Make one with [Open].
@@ -69,6 +70,11 @@ func Open(o Options) (*Kernel, error) {
 	if err := spec.Variables[bpf.FlowVarWakeAbove].Set(spec.Maps[bpf.FlowMapEvents].MaxEntries / 4); err != nil {
 		return nil, err
 	}
+	if o.Heads != 0 {
+		if err := spec.Variables[bpf.FlowVarHeadsPerSecond].Set(o.Heads); err != nil {
+			return nil, err
+		}
+	}
 	k := &Kernel{spec: spec, epoch: 1}
 	if err := k.load(); err != nil {
 		return nil, explain(err)
@@ -84,7 +90,7 @@ func (g *global) shared() map[string]*ebpf.Map {
 		bpf.FlowMapConns4: g.Conns4, bpf.FlowMapConns6: g.Conns6, bpf.FlowMapFragments: g.Fragments, bpf.FlowMapEndpoints: g.Endpoints,
 		bpf.FlowMapPeers: g.Peers, bpf.FlowMapCidrs4: g.Cidrs4, bpf.FlowMapCidrs6: g.Cidrs6, bpf.FlowMapServices: g.Services,
 		bpf.FlowMapPorts: g.Ports, bpf.FlowMapRanges: g.Ranges, bpf.FlowMapMatches: g.Matches, bpf.FlowMapSets: g.Sets,
-		bpf.FlowMapEvents: g.Events, bpf.FlowMapCounters: g.Counters, ".data": g.Data, ".bss": g.Bss,
+		bpf.FlowMapEvents: g.Events, bpf.FlowMapIcmpErrors: g.IcmpErrors, bpf.FlowMapCounters: g.Counters, ".data": g.Data, ".bss": g.Bss,
 	}
 }
 
@@ -157,6 +163,23 @@ func (k *Kernel) SetLease(d time.Duration) error {
 	return k.objects.LeaseUntil.Set(uint64(Boottime()) + uint64(d))
 }
 
+// ReadHeads says whether the heads of payloads are read: see [Head]. Of
+// connections that are open already only those that ask for names are read.
+func (k *Kernel) ReadHeads(on bool) error {
+	v := uint32(0)
+	if on {
+		v = 1
+	}
+	var now uint32
+	if err := k.objects.ReadHeads.Get(&now); err != nil || now == v {
+		return err
+	}
+	if err := k.objects.ReadHeads.Set(v); err != nil {
+		return err
+	}
+	return k.bump() // the next packet of each connection looks whether there is something to read
+}
+
 // errTooBig is what an insert into a full hash table returns.
 var errTooBig = unix.E2BIG
 
@@ -196,7 +219,8 @@ func (k *Kernel) Close() error {
 		k.objects.Data.Close(), k.objects.Bss.Close())
 }
 
-// Counts are totals since Open, summed over all CPUs.
+// Counts are totals since Open, summed over all CPUs. HeadsSince and HeadsTaken
+// mean nothing.
 type Counts = bpf.FlowCounts
 
 // Counts reads the counters.
@@ -221,6 +245,7 @@ func (k *Kernel) Counts() (Counts, error) {
 		sum.Unrelated += c.Unrelated
 		sum.EnforcedPackets += c.EnforcedPackets
 		sum.Ids += c.Ids
+		sum.HeadsLeftOut += c.HeadsLeftOut
 	}
 	return sum, nil
 }

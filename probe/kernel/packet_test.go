@@ -193,7 +193,7 @@ func TestPacketsOfEveryKind(t *testing.T) {
 			}
 			got := conn(t, k, c.local, c.protocol, c.lport, c.pport)
 			if flow.Direction(got.Direction) != c.opener || flow.Verdict(got.Judgement.Verdict) != c.verdict ||
-				got.Flags&^uint32(bpf.FlowConnFlagsCONN_ANNOUNCED) != uint32(c.flags) {
+				got.Flags&^uint16(bpf.FlowConnFlagsCONN_ANNOUNCED) != uint16(c.flags) {
 				t.Errorf("direction %s, verdict %s, flags %d: want %s, %s, %d", flow.Direction(got.Direction), flow.Verdict(got.Judgement.Verdict), got.Flags, c.opener, c.verdict, c.flags)
 			}
 			way := map[flow.Direction]int{in: 0, out: 1}[c.direction]

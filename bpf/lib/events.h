@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * What goes to user space through the ring: connections, and heads of payloads.
+ */
+
+#include "maps.h"
+#include "packet.h"
+
+/* emit: 0 if the ring is full. User space polls; it is woken early by an
+ * event that makes the ring fuller than wake_above, and by few others: waking
+ * costs 6 us, twenty times as much as everything else that a new flow does. */
+__noinline int emit(const struct tuple *t, const struct conn *conn, __u32 kind, __u64 now, __u32 length)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP, above;
+	struct event *e;
+
+	if (!t || !conn)
+		return 0;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		COUNT(ring_full, 1);
+		return 0;
+	}
+	e->time_ns = now;
+	e->kind = kind;
+	e->length = length;
+	e->local = t->local;
+	e->peer = t->peer;
+	e->local_port = t->local_port;
+	e->peer_port = t->peer_port;
+	e->protocol = t->protocol;
+	e->family = t->family;
+	e->direction = t->egress ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+	e->pad = 0;
+	e->conn = *conn;
+	if (!(conn->id >> 12 & 7)) { /* asking is not free either */
+		above = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wake_above;
+		if (above < 16 * sizeof(*e))
+			flags = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(e, flags);
+	return 1;
+}
+
+/* head_allowed: so many a second on each CPU, so that whoever asks for a million
+ * names a second doesn't fill the ring. */
+static __always_inline bool head_allowed(__u64 now)
+{
+	struct counts *c = count();
+
+	if (!c)
+		return false;
+	if (now - c->heads_since >= 1000000000ULL) {
+		c->heads_since = now;
+		c->heads_taken = 0;
+	}
+	if (c->heads_taken >= heads_per_second) {
+		c->heads_left_out++;
+		return false;
+	}
+	c->heads_taken++;
+	return true;
+}
+
+static __always_inline void fill_head(struct head *h, const struct tuple *t, const struct conn *conn, __u64 now, __u32 length)
+{
+	h->time_ns = now;
+	h->kind = EVENT_HEAD;
+	h->length = length;
+	h->local = t->local;
+	h->peer = t->peer;
+	h->local_port = t->local_port;
+	h->peer_port = t->peer_port;
+	h->protocol = t->protocol;
+	h->family = t->family;
+	h->direction = t->egress ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+	h->opened = conn->direction;
+	h->conn = conn->id;
+	h->endpoint = conn->endpoint;
+	h->payload = t->payload;
+}
+
+/* read_head: the start of the packet's payload goes into the ring. */
+#define READ_HEAD(size)                                                                              \
+	do {                                                                                         \
+		h = bpf_ringbuf_reserve(&events, sizeof(*h) + (size), 0);                            \
+		if (!h) {                                                                            \
+			COUNT(ring_full, 1);                                                         \
+			return 0;                                                                    \
+		}                                                                                    \
+		length = (length - 1) & ((size) - 1); /* changes nothing, but tells 6.1 of the bounds */ \
+		asm volatile("" : "+r"(length));                                                     \
+		length++;                                                                            \
+		fill_head(h, t, conn, now, length);                                                  \
+		if (bpf_skb_load_bytes(skb, at, h + 1, length))                                      \
+			bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);                                    \
+		else                                                                                 \
+			bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);                                     \
+	} while (0)
+
+__noinline int read_head(struct __sk_buff *skb, const struct tuple *t, const struct conn *conn, __u64 now)
+{
+	__u32 at, length;
+	struct head *h;
+
+	if (!t || !conn || !head_allowed(now))
+		return 0;
+	at = link_header() + t->headers;
+	length = t->payload;
+	if (length > HEAD_LONG)
+		length = HEAD_LONG;
+	if (length < 1)
+		return 0;
+	if (length <= HEAD_SHORT)
+		READ_HEAD(HEAD_SHORT);
+	else
+		READ_HEAD(HEAD_LONG);
+	return 0;
+}
