@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=test/e2e/cluster/lib.sh
 . test/e2e/cluster/lib.sh
-mkdir -p bin
+mkdir -p bin dist
 go build -trimpath -o bin/kubectl-ebpol ./cmd/kubectl-ebpol
 if [ -z "${E2E_KUBECONFIG:-}" ]; then
 	if ! is_up; then
