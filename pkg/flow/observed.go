@@ -68,3 +68,9 @@ type NftRule struct {
 	Text    string `json:"text,omitempty"`    // in nft's words, as far as they can be read
 	Engine  string `json:"engine,omitempty"`  // who made it: "kube-proxy", "Calico", ...; absent: not recognised
 }
+
+// Ordinary says whether an outcome is what everyone expects: answered, and
+// nothing that the policies say speaks against it.
+func (e *Event) Ordinary() bool {
+	return e.Type == OutcomeEvent && e.Observed == Answered && (e.Agreement == "" || e.Agreement == Agrees)
+}

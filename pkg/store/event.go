@@ -20,6 +20,8 @@ func (s *Store) event(r *row, typ flow.EventType, at time.Time) flow.Event {
 		e.Note = r.closeReason
 	}
 	switch {
+	case typ == flow.OutcomeEvent:
+		e.Note = r.note
 	case typ != flow.FlowEvent:
 	case r.preex:
 		e.Note = "open before the session began"
@@ -55,6 +57,7 @@ func (s *Store) fill(r *row, e *flow.Event, src, dst *flow.Peer) {
 	if r.verdict == flow.Contested {
 		e.Reason = contestedCase(r)
 	}
+	r.say(e)
 }
 
 // contestedCase says in words on what the verdict turns.

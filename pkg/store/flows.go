@@ -40,6 +40,8 @@ type row struct {
 	done                                bool
 	sum                                 summed
 	inOpen, inClosed, judged, wouldDrop bool
+
+	observed
 }
 
 // tupleKey finds a row by addresses, for drops.
@@ -55,12 +57,14 @@ func (a *applying) flow(m *wire.Flow) {
 	id := FlowID{a.node, m.GetId()}
 	r := s.flows[id]
 	isNew := r == nil
+	was := r.state()
 	if isNew {
 		if r = a.newRow(id, m); r == nil {
 			return // let go, or never told of: its totals are in the loss counters
 		}
 	}
 	a.count(r, m)
+	a.observe(r, m)
 	altered := a.judge(r, m)
 	if !isNew && altered {
 		r.altered++
@@ -77,7 +81,11 @@ func (a *applying) flow(m *wire.Flow) {
 	case m.GetKind() == wire.Flow_VERDICT && altered:
 		a.emit(a.s.event(r, flow.VerdictEvent, a.at), id)
 	}
-	if m.GetKind() == wire.Flow_CLOSE && !r.done {
+	ends := m.GetKind() == wire.Flow_CLOSE && !r.done
+	if altered || r.state() != was || ends {
+		a.settle(r)
+	}
+	if ends {
 		r.closeReason = clean(m.GetCloseReason())
 		a.close(r)
 	}
@@ -102,6 +110,7 @@ func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
 	r.since = a.here(r.first)
 	r.localWho = s.names.endpoint(m.GetEndpoint(), local.Addr(), r.since)
 	r.peerWho = s.names.of(peer.Addr(), r.since)
+	s.nameByAnswer(r)
 	r.account = s.accountOf(r.localWho, local.Addr(), a.node)
 	s.makeRoom()
 	s.flows[id] = r
@@ -110,6 +119,8 @@ func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
 	r.seq, r.inOpen = s.arrived, true
 	s.open.add(r)
 	r.account.flows++
+	r.arrived = s.now
+	s.join(r)
 	s.names.remember(r, s.now)
 	return r
 }
@@ -223,6 +234,7 @@ func (s *Store) retire(r *row) {
 		return
 	}
 	r.done = true
+	r.closed = s.now
 	r.account.flows--
 	if r.wouldDrop {
 		r.wouldDrop = false
@@ -253,6 +265,7 @@ func (s *Store) makeRoom() {
 		}
 		r.inOpen, r.inClosed = false, false
 		delete(s.flows, r.id)
+		s.unjoin(r)
 		s.leave(r)
 	}
 }

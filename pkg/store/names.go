@@ -102,6 +102,7 @@ func (n *names) endpoint(id uint32, ip netip.Addr, at time.Time) *who {
 func (a *applying) world(m *wire.World) {
 	n := &a.s.names
 	n.decoder.Apply(m)
+	a.becameReady(m)
 	changed := n.ledger.Update(n.decoder.World(), a.at)
 	a.s.known.Store(n.ledger.World())
 	if len(changed) == 0 || len(n.fresh) == 0 {
@@ -119,6 +120,7 @@ func (a *applying) world(m *wire.World) {
 		keep = append(keep, r)
 		if moved[r.peer.Addr()] {
 			r.peerWho = n.of(r.peer.Addr(), r.since)
+			a.s.nameByAnswer(r)
 			if r.sum.pair != nil {
 				a.s.sum(r)
 			}

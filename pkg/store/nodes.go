@@ -22,6 +22,7 @@ type nodeState struct {
 	skew       time.Duration // of the node's clock against the plugin's
 	endpoints  map[uint32]*wire.EndpointState
 	told       Loss      // what the last loss event spoke of
+	samples    uint64    // lost so far
 	toldAt     time.Time // of the last loss event
 	statsAt    time.Time
 	runTime    uint64
@@ -29,6 +30,10 @@ type nodeState struct {
 	leaseAt    time.Time
 	totalLeft  time.Duration
 	kernel     map[kernelKey]*kernelCount
+	attachedAt map[uint32]time.Time  // endpoints, since when they are watched
+	heard      time.Time             // when the last frame came
+	lostAt     time.Time             // when samples were last lost, as far as it was told
+	appliedAt  time.Time             // when its rules last changed
 	runs       map[string]programRun // by program
 }
 
@@ -42,7 +47,10 @@ const lossEvery = 5 * time.Second
 func (a *applying) nodeState() *nodeState {
 	n := a.s.nodes[a.node]
 	if n == nil {
-		n = &nodeState{row: NodeRow{Node: a.node}, endpoints: map[uint32]*wire.EndpointState{}, kernel: map[kernelKey]*kernelCount{}}
+		n = &nodeState{
+			row: NodeRow{Node: a.node}, endpoints: map[uint32]*wire.EndpointState{}, kernel: map[kernelKey]*kernelCount{},
+			attachedAt: map[uint32]time.Time{}, heard: a.s.now,
+		}
 		a.s.nodes[a.node] = n
 	}
 	return n
@@ -62,14 +70,16 @@ func (a *applying) hello(m *wire.Hello) {
 			}
 			if id.Node == a.node {
 				delete(a.s.flows, id)
+				a.s.unjoin(r)
 				r.inOpen, r.inClosed = false, false
 				a.s.leave(r)
 			}
 		}
 		clear(n.endpoints)
+		clear(n.attachedAt)
 		clear(n.kernel)
 		n.runTime, n.sent, n.statsAt = 0, 0, time.Time{}
-		n.row.Loss, n.told = Loss{}, Loss{}
+		n.row.Loss, n.told, n.samples = Loss{}, Loss{}, 0
 	}
 	n.instance, n.helloAt = m.GetInstance(), a.at
 	if m.GetBootOffsetNs() != 0 {
@@ -90,6 +100,10 @@ func (a *applying) heartbeat(m *wire.Heartbeat) {
 	n := a.nodeState()
 	n.row.Loss = Loss{l.GetRing(), l.GetThinned(), l.GetTable(), l.GetResent(), l.GetUntrackedPackets(), l.GetUntrackedBytes()}
 	lost := n.row.Loss.samples() - n.told.samples()
+	if n.row.Loss.samples() > n.samples {
+		n.lostAt = a.s.now
+	}
+	n.samples = n.row.Loss.samples()
 	if n.row.Loss.samples() <= n.told.samples() || a.at.Sub(n.toldAt) < lossEvery && !n.toldAt.IsZero() {
 		return
 	}
@@ -126,9 +140,15 @@ func (a *applying) endpointStates(m *wire.EndpointStates) {
 	for _, e := range m.GetStates() {
 		if !e.GetAttached() && e.GetError() == "" {
 			delete(n.endpoints, e.GetId())
+			delete(n.attachedAt, e.GetId())
 			continue
 		}
 		n.endpoints[e.GetId()] = e
+		if _, known := n.attachedAt[e.GetId()]; !e.GetAttached() {
+			delete(n.attachedAt, e.GetId())
+		} else if !known {
+			n.attachedAt[e.GetId()] = a.s.now
+		}
 	}
 	n.row.Endpoints, n.row.Failed = 0, 0
 	others := map[string]bool{}
@@ -151,6 +171,9 @@ func (a *applying) applied(m *wire.Applied) {
 	if m.GetError() != "" {
 		n.row.Error = fmt.Sprintf("policies of generation %d were not taken: %s", m.GetGeneration(), clean(m.GetError()))
 		return
+	}
+	if n.row.Generation != m.GetGeneration() {
+		n.appliedAt = a.s.now
 	}
 	n.row.Generation = m.GetGeneration()
 }
@@ -183,6 +206,9 @@ func (a *applying) notice(m *wire.Notice) {
 
 func (a *applying) gap(m *wire.Gap) {
 	a.s.gaps++
+	if a.node != "" {
+		a.nodeState().lostAt = a.s.now
+	}
 	var lost uint64
 	if m.GetTo() >= m.GetFrom() && m.GetFrom() > 0 {
 		lost = m.GetTo() - m.GetFrom() + 1

@@ -42,7 +42,7 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 		out.Policies = s.queryPolicies()
 	}
 	if q.Nodes {
-		out.Nodes = s.queryNodes()
+		out.Nodes, out.Isolation = s.queryNodes(), s.queryIsolation()
 	}
 	if q.Timeline {
 		s.events.each(func(e *timelineEntry) bool {

@@ -3,6 +3,8 @@
 package store
 
 import (
+	"time"
+
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -26,6 +28,16 @@ type rules struct {
 	counts       map[policyKey]*policyCount
 	hasCandidate bool
 	notEvaluated int
+	version      uint64    // of policies
+	movedAt      time.Time // when they last changed
+	since        map[policyKey]*effect
+}
+
+// effect is since when the present text of a policy is in effect.
+type effect struct {
+	text string
+	at   time.Time // zero: not known
+	live bool      // the change was seen: at is exact, else to the second
 }
 
 // setNames names the bits of one set. byMode lists who isolates, current and
@@ -89,7 +101,7 @@ func (r *rules) add(m *wire.RuleNames) {
 
 // states takes the list of policies, which may come in parts; nothing changes
 // before the last of them.
-func (r *rules) states(m *wire.PolicyStates) {
+func (r *rules) states(m *wire.PolicyStates, at time.Time) {
 	if len(r.parts) < maxParts {
 		r.parts = append(r.parts, m.GetPolicies()...)
 	}
@@ -97,6 +109,7 @@ func (r *rules) states(m *wire.PolicyStates) {
 		return
 	}
 	r.policies, r.parts = r.parts, nil
+	r.effects(at)
 	r.hasCandidate, r.notEvaluated = m.GetHasCandidate(), 0
 	clear(r.byKey)
 	for _, p := range r.policies {
@@ -115,6 +128,50 @@ func (r *rules) states(m *wire.PolicyStates) {
 	for _, s := range r.sets {
 		r.isolation(s)
 	}
+}
+
+// effects notes which texts are new. What was there when the session began is
+// as old as the cluster says.
+func (r *rules) effects(at time.Time) {
+	first := r.version == 0
+	r.version++
+	now := make(map[policyKey]*effect, len(r.policies))
+	for _, p := range r.policies {
+		if !p.GetCurrent() || p.GetNotEvaluated() != "" {
+			continue
+		}
+		k := policyKey{flow.RuleKind(p.GetKind()), p.GetNamespace(), p.GetName()}
+		if p.GetOrigin() != fromCluster && r.since[k] != nil {
+			now[k] = r.since[k] // the text is the candidate's
+			continue
+		}
+		if old := r.since[k]; old != nil && old.text == p.GetYaml() {
+			now[k] = old
+			continue
+		}
+		e := &effect{text: p.GetYaml(), at: at, live: !first}
+		if first {
+			e.at = time.Time{}
+			if ns := p.GetChangedNs(); ns != 0 {
+				e.at = time.Unix(0, ns).UTC()
+			}
+		} else {
+			r.movedAt = at
+		}
+		now[k] = e
+	}
+	if len(now) < len(r.since) && !first {
+		r.movedAt = at // some are gone
+	}
+	r.since = now
+}
+
+// changed is since when a policy is in effect; zero if it isn't known.
+func (r *rules) changed(k policyKey) time.Time {
+	if e := r.since[k]; e != nil {
+		return e.at
+	}
+	return time.Time{}
 }
 
 // isolation finds out who isolates in each mode.

@@ -53,6 +53,14 @@ type Store struct {
 	events timeline
 	gaps   int
 	letGo  uint64
+
+	joins     joins
+	dns       dnsNames
+	reference reference
+	isolation isolation
+	waiting   []*row // not settled: looked at again as time goes by
+	spare     []*row // memory of the last waiting
+	lookedAt  time.Time
 	// arrived numbers rows.
 	arrived uint64
 	ticked  time.Time
@@ -78,6 +86,8 @@ func New(opt Options) *Store {
 	s.names.init()
 	s.rules.init()
 	s.drops.init()
+	s.joins.init()
+	s.isolation.init()
 	s.sums.init()
 	s.events.limit = opt.Events
 	return s
@@ -96,6 +106,9 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 	if a.at.After(s.now) {
 		s.now = a.at
 	}
+	if n := s.nodes[a.node]; n != nil {
+		n.heard = s.now
+	}
 	switch b := f.GetBody().(type) {
 	case *wire.Frame_Hello:
 		a.hello(b.Hello)
@@ -107,6 +120,8 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 		for _, m := range b.Flows.GetFlows() {
 			a.flow(m)
 		}
+	case *wire.Frame_Answers:
+		a.answers(b.Answers)
 	case *wire.Frame_Drops:
 		a.dropped(b.Drops)
 	case *wire.Frame_Applied:
@@ -124,13 +139,14 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 	case *wire.Frame_RuleNames:
 		s.rules.add(b.RuleNames)
 	case *wire.Frame_PolicyStates:
-		s.rules.states(b.PolicyStates)
+		s.rules.states(b.PolicyStates, a.at)
 	case *wire.Frame_ProbeState:
 		a.probeState(b.ProbeState)
 	default:
 		return nil
 	}
 	s.advance()
+	a.lookAgain()
 	s.id++
 	return a.out
 }

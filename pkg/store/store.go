@@ -181,6 +181,7 @@ type Snapshot struct {
 	Timeline   []flow.Event
 	Selected   *FlowRow
 	FlowEvents []flow.Event // the selected flow's own history
+	Isolation  []Isolation  // with Nodes: how long policies took to be enforced
 
 	Health Health
 }

@@ -19,11 +19,12 @@ func ip4(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
 // session feeds hand-made frames of one node, a second apart unless told otherwise.
 type session struct {
 	*Store
-	now time.Time
+	now      time.Time
+	outcomes []flow.Event // of the last frame
 }
 
 func newSession(limits Limits) *session {
-	s := &session{New(Options{Limits: limits, Source: "test"}), t0}
+	s := &session{Store: New(Options{Limits: limits, Source: "test"}), now: t0}
 	s.world(
 		&wire.Pod{Namespace: "shop", Name: "web-1", Uid: "u1", Node: "n1", Ips: [][]byte{ip4("10.0.0.1")}, Workload: "deploy/web", Endpoint: 1, Labels: map[string]string{"app": "web"}},
 		&wire.Pod{Namespace: "shop", Name: "db-0", Uid: "u2", Node: "n2", Ips: [][]byte{ip4("10.0.0.2")}, Workload: "sts/db", Endpoint: 2, Labels: map[string]string{"app": "db"}},
@@ -84,11 +85,24 @@ func (s *session) frame(node string, body any) []flow.Event {
 		f.Body = b
 	case *wire.Frame_Hello:
 		f.Body = b
+	case *wire.Frame_EndpointStates:
+		f.Body = b
+	case *wire.Frame_Answers:
+		f.Body = b
 	default:
 		panic(fmt.Sprintf("body %T", body))
 	}
 	s.now = s.now.Add(time.Second)
-	return s.Apply(f)
+	s.outcomes = s.outcomes[:0]
+	var rest []flow.Event
+	for _, e := range s.Apply(f) {
+		if e.Type == flow.OutcomeEvent {
+			s.outcomes = append(s.outcomes, e)
+		} else {
+			rest = append(rest, e)
+		}
+	}
+	return rest
 }
 
 func (s *session) flows(list ...*wire.Flow) []flow.Event {
@@ -191,7 +205,7 @@ func TestVerdictChangeIsOneEventAndMovesTheCount(t *testing.T) {
 		t.Errorf("allowed %d denied %d", w.Allowed, w.Denied)
 	}
 	snap := s.Snapshot(Query{Flows: true, Trouble: true, Selected: &FlowID{"n2", 1}})
-	if snap.FlowTotal != 1 || snap.Selected == nil || snap.Selected.Altered != 1 || len(snap.FlowEvents) != 2 {
+	if snap.FlowTotal != 1 || snap.Selected == nil || snap.Selected.Altered != 1 || len(snap.FlowEvents) != 3 {
 		t.Errorf("snapshot %+v", snap)
 	}
 }

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
+
+// sourceKey finds rows by who opened the connection, where a service stands
+// between the ends: the source is all that both sides see alike.
+type sourceKey struct {
+	protocol  flow.Protocol
+	direction flow.Direction // of the row
+	source    netip.AddrPort
+}
+
+func (r *row) sourceKey() sourceKey {
+	if r.direction == flow.Ingress {
+		return sourceKey{r.protocol, r.direction, r.peer}
+	}
+	return sourceKey{r.protocol, r.direction, r.local}
+}
+
+// joins finds the two rows of one connection. Rows stay in it as long as the
+// store has them, closed ones too: one node may tell of the end of a
+// connection before the other tells of its beginning.
+type joins struct {
+	exact  map[tupleKey]*row
+	source map[sourceKey]*row
+	// masked is when a node last opened a connection to an endpoint: it may
+	// have been for a pod of its own whose address it hid.
+	masked map[maskedKey]time.Time
+}
+
+type maskedKey struct {
+	node  string
+	local netip.AddrPort
+}
+
+const maxMasked = 20_000
+
+func (j *joins) init() {
+	j.exact, j.source, j.masked = map[tupleKey]*row{}, map[sourceKey]*row{}, map[maskedKey]time.Time{}
+}
+
+// apart is how far apart the two ends of a connection may begin, clocks of
+// nodes being what they are.
+const apart = 5 * time.Second
+
+// add enters a row and joins it with its other end.
+func (s *Store) join(r *row) {
+	j := &s.joins
+	if r.direction == flow.Ingress && r.peerWho.name != "" && r.peerWho.pod == "" {
+		if len(j.masked) >= maxMasked {
+			clear(j.masked)
+		}
+		j.masked[maskedKey{r.peerWho.name, r.local}] = s.now
+	}
+	j.exact[r.key()] = r
+	j.source[r.sourceKey()] = r
+	far := j.exact[tupleKey{r.protocol, r.peer, r.local}]
+	if far == nil || far.direction == r.direction {
+		k := r.sourceKey()
+		k.direction = flow.Ingress + flow.Egress - k.direction
+		far = j.source[k]
+		if far == nil || !s.behind(r, far) && !s.behind(far, r) {
+			return
+		}
+	}
+	if !r.preex && !far.preex && r.since.Sub(far.since).Abs() > apart {
+		return
+	}
+	r.far, far.far = far, r
+	for _, e := range [2]*row{r, far} {
+		if e.service && e.direction == flow.Egress && !e.backend.IsValid() {
+			e.backend, e.backendWho = e.far.local, e.far.localWho
+		}
+	}
+}
+
+// behind says whether the far row is at a backend of the service that r's
+// source asked for.
+func (s *Store) behind(r, far *row) bool {
+	if r.direction != flow.Egress || far.direction != flow.Ingress {
+		return false
+	}
+	if r.backend.IsValid() {
+		return r.backend == far.local
+	}
+	for _, b := range s.backends(r) {
+		if b == far.local {
+			return true
+		}
+	}
+	return false
+}
+
+// backends are those that the service which r's source asked for may pick;
+// none if it isn't known.
+func (s *Store) backends(r *row) []netip.AddrPort {
+	w := s.names.ledger.World()
+	if w == nil || r.peerWho.service == "" {
+		return nil
+	}
+	svc := w.Services[r.peerWho.service]
+	if svc == nil {
+		return nil
+	}
+	var out []netip.AddrPort
+	for _, p := range svc.Ports {
+		if p.Port != r.peer.Port() || p.Protocol != r.protocol {
+			continue
+		}
+		for _, b := range p.Backends {
+			out = append(out, netip.AddrPortFrom(b.IP, b.Port))
+		}
+	}
+	return out
+}
+
+// unjoin takes out a row that the store lets go.
+func (s *Store) unjoin(r *row) {
+	j := &s.joins
+	if j.exact[r.key()] == r {
+		delete(j.exact, r.key())
+	}
+	if j.source[r.sourceKey()] == r {
+		delete(j.source, r.sourceKey())
+	}
+	if r.far != nil && r.far.far == r {
+		r.far.far = nil
+	}
+}
+
+// rowsOf are the known rows of the connection that a packet is of, at either
+// end, whichever way it went, before or after the address translation of a
+// service.
+func (s *Store) rowsOf(t flow.Tuple) []*row {
+	var out []*row
+	add := func(r *row) {
+		if r == nil {
+			return
+		}
+		for _, have := range out {
+			if have == r {
+				return
+			}
+		}
+		out = append(out, r)
+		if r.far != nil {
+			out = append(out, r.far)
+		}
+	}
+	j := &s.joins
+	add(j.exact[tupleKey{t.Protocol, t.Source, t.Destination}])
+	add(j.exact[tupleKey{t.Protocol, t.Destination, t.Source}])
+	if len(out) > 0 {
+		return out
+	}
+	for _, way := range [2]flow.Tuple{t, t.Reverse()} {
+		r := j.source[sourceKey{t.Protocol, flow.Egress, way.Source}]
+		if r == nil || !r.service {
+			continue
+		}
+		for _, b := range s.backends(r) {
+			if b == way.Destination {
+				add(r)
+			}
+		}
+	}
+	return out
+}
