@@ -45,8 +45,13 @@ type Printer struct {
 func New(w io.Writer, f Format) *Printer { return &Printer{w: w, format: f} }
 
 // Print writes one event.
+// What is as expected is left out of the short form: the line of the connection
+// itself has been printed.
 func (p *Printer) Print(e *flow.Event) error {
 	p.buf = p.buf[:0]
+	if p.format == Short && e.Ordinary() {
+		return nil
+	}
 	if p.format == JSON {
 		b, err := json.Marshal(e)
 		if err != nil {
@@ -91,7 +96,9 @@ func appendLine(b []byte, e *flow.Event, wide bool) []byte {
 	if e.Backend != nil {
 		b = append(append(b, " => "...), Name(e.Backend)...)
 	}
-	if why := Why(e); why != "" {
+	if e.Answer != nil {
+		b = append(append(b, "  "...), Answer(e.Answer)...)
+	} else if why := Why(e); why != "" {
 		b = append(append(b, "  "...), why...)
 	}
 	if e.Packets > 0 && (e.Type != flow.DropEvent || e.Packets > 1) {
@@ -128,6 +135,16 @@ func appendWide(b []byte, e *flow.Event) []byte {
 		pair("candidate-rule", decided(e.CandidateRule, e.CandidateIsolatedBy))
 	}
 	pair("rule", decided(e.Rule, e.IsolatedBy))
+	pair("observed", string(e.Observed))
+	pair("agreement", string(e.Agreement))
+	pair("culprit", e.Culprit)
+	pair("owner", Owner(e.Owner))
+	pair("request", Request(e.Request))
+	pair("answered-after", seconds(e.AnswerSeconds))
+	pair("first-byte-after", seconds(e.FirstByteSeconds))
+	if e.Retransmits > 0 {
+		pair("retransmits", strconv.FormatUint(uint64(e.Retransmits), 10))
+	}
 	pair("location", e.Location)
 	pair("device", e.Device)
 	return b
@@ -193,6 +210,8 @@ func Why(e *flow.Event) string {
 			s += ": " + text(e.Note)
 		}
 		return s
+	case e.Type == flow.OutcomeEvent:
+		return outcome(e)
 	case e.WouldChange():
 		was, is := decided(e.Rule, e.IsolatedBy), decided(e.CandidateRule, e.CandidateIsolatedBy)
 		return "now " + e.Verdict.String() + by(was) + ", then " + e.Candidate.String() + by(is)

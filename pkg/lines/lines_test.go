@@ -94,3 +94,58 @@ func TestBytes(t *testing.T) {
 		}
 	}
 }
+
+func outcomeExample() *flow.Event {
+	e := example()
+	e.Type, e.Verdict, e.Candidate, e.CandidateIsolatedBy = flow.OutcomeEvent, flow.Deny, flow.NotJudged, nil
+	e.Rule, e.IsolatedBy = nil, []flow.Rule{{Kind: flow.NetworkPolicy, Namespace: "shop", Name: "deny"}}
+	e.Observed, e.Agreement = flow.Answered, flow.DeniedButDelivered
+	e.Owner = &flow.Owner{PID: 812, Command: "curl", Executable: "/usr/bin/curl", Container: strings.Repeat("ab", 32)}
+	e.Request = &flow.Request{Kind: "http", Host: "db", Method: "GET", Path: "/cart"}
+	e.AnswerSeconds, e.FirstByteSeconds, e.Retransmits = 0.001, 0.0025, 2
+	e.Note = "not enforced: shop/deny in effect for 3s"
+	return e
+}
+
+func TestOutcomesInJSONAreTheDocumentedSchema(t *testing.T) {
+	var b strings.Builder
+	if err := New(&b, JSON).Print(outcomeExample()); err != nil {
+		t.Fatal(err)
+	}
+	const want = `"verdict":"deny","isolatedBy":[{"kind":"NetworkPolicy","namespace":"shop","name":"deny"}],` +
+		`"observed":"answered","agreement":"denied by policy but delivered",` +
+		`"owner":{"pid":812,"command":"curl","executable":"/usr/bin/curl","container":"abababababababababababababababababababababababababababababababab"},` +
+		`"request":{"kind":"http","host":"db","method":"GET","path":"/cart"},"answerSeconds":0.001,"firstByteSeconds":0.0025,"retransmits":2,` +
+		`"note":"not enforced: shop/deny in effect for 3s"}` + "\n"
+	if !strings.HasSuffix(b.String(), want) {
+		t.Errorf("got  %s\nwant %s", b.String(), want)
+	}
+}
+
+func TestOutcomeLines(t *testing.T) {
+	print := func(f Format, e *flow.Event) string {
+		var b strings.Builder
+		if err := New(&b, f).Print(e); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	e := outcomeExample()
+	if got := print(Short, e); !strings.Contains(got, "answered: denied by policy but delivered; not enforced: shop/deny") {
+		t.Errorf("short %q", got)
+	}
+	wide := print(Wide, e)
+	for _, want := range []string{"owner=curl (pid 812, /usr/bin/curl, container abababababab)", "request=GET db/cart", "answered-after=1ms", "first-byte-after=2.5ms", "retransmits=2"} {
+		if !strings.Contains(wide, want) {
+			t.Errorf("%q lacks %q", wide, want)
+		}
+	}
+	e.Agreement = flow.Agrees
+	if print(Short, e) != "" || print(Wide, e) == "" {
+		t.Error("what is as expected is for the wide form only")
+	}
+	e.Type, e.Answer = flow.DNSEvent, &flow.Answer{Question: "db.example", Type: "AAAA", Code: "NXDOMAIN"}
+	if got := print(Short, e); !strings.Contains(got, "AAAA db.example: NXDOMAIN") {
+		t.Errorf("dns %q", got)
+	}
+}
