@@ -33,6 +33,7 @@ type Options struct {
 // Probe is one node's kernel side. Make it with [Open].
 type Probe struct {
 	options  Options
+	only     only
 	hook     string
 	kernel   *kernel.Kernel
 	events   *kernel.Events
@@ -152,7 +153,9 @@ func (p *Probe) follow() {
 		if r.Kind == kernel.Dropped {
 			samples = append(samples, leaseDrop(r))
 		} else {
-			flows = append(flows, p.flow(r))
+			if f := p.flow(r); !p.only.keeps(f) {
+				flows = append(flows, f)
+			}
 		}
 		if len(flows)+len(samples) >= 256 {
 			flush()
@@ -208,7 +211,9 @@ func (p *Probe) work() {
 func (p *Probe) scan(all bool) {
 	var flows []*wire.Flow
 	err := p.kernel.Scan(all, func(r *kernel.Record) {
-		flows = append(flows, p.flow(r))
+		if f := p.flow(r); !p.only.keeps(f) {
+			flows = append(flows, f)
+		}
 		if len(flows) >= 512 {
 			p.sink.Flows(flows)
 			flows = nil
@@ -260,6 +265,9 @@ func (p *Probe) SetOptions(o *wire.Options) error {
 		p.tick = max(time.Duration(o.GetTickNs()), 100*time.Millisecond)
 	}
 	err := p.kernel.ReadHeads(o.GetNames())
+	if p.only.set(o.GetOnly()) && p.sink != nil {
+		p.scan(true) // what was kept back so far
+	}
 	p.mu.Unlock()
 	p.drops.enable(o.GetDrops())
 	p.blame.set(o)

@@ -73,6 +73,7 @@ type Live struct {
 	finished  chan struct{} // everything ended, frames are closed
 	stop      chan struct{} // no frame comes any more
 	nodesLeft int
+	asked     asked // of the probes
 }
 
 var _ Controller = (*Live)(nil)
@@ -103,6 +104,7 @@ func NewLive(ctx context.Context, cfg Config) (*Live, error) {
 		kick: make(chan struct{}, 1), step: make(chan struct{}), abandon: make(chan struct{}),
 		finished: make(chan struct{}), stop: make(chan struct{}),
 	}
+	l.asked.init(cfg.Options)
 	l.compiler, l.dreamer = cfg.NewCompiler(), cfg.NewCompiler()
 	if l.modes == nil {
 		l.modes = map[PolicyKey]Mode{}

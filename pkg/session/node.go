@@ -224,7 +224,7 @@ type stream struct {
 	why      error // valid once closed
 	leaving  sync.Once
 	bye      string
-	options  bool // sent
+	options  int // version sent
 	eps      uint64
 	seq      uint64
 	parts    []*wire.Frame // of the delta that is being sent

@@ -174,9 +174,9 @@ func (c *stream) next() (*wire.Frame, error) {
 		c.parts = c.parts[1:]
 		return f, nil
 	}
-	if !c.options {
-		c.options = true
-		return &wire.Frame{Body: &wire.Frame_Options{Options: c.n.l.cfg.Options}}, nil
+	if o, version := c.n.l.asked.get(); version != c.options {
+		c.options = version
+		return &wire.Frame{Body: &wire.Frame_Options{Options: o}}, nil
 	}
 	delta, err := c.n.nextDelta()
 	if err != nil {
