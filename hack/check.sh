@@ -35,11 +35,11 @@ stage unit make test
 stage root make test-root
 stage demo hack/demo-check.sh
 stage generate make generate-check
-stage cross make cross
 stage format make format-check
 stage lint make lint
 stage image make image
 stage e2e make e2e
+# builds the plugin for all six platforms, as image did the probe for both
 stage dist make krew-check
 
 printf '\n=== totals\n'
