@@ -38,10 +38,10 @@ func newPattern(w *wire.Pattern) *pattern {
 	if w == nil {
 		return nil
 	}
-	return &pattern{from: prefixes(w.GetFrom()), to: prefixes(w.GetTo()), protocol: w.GetProtocol(), port: w.GetPort()}
+	return &pattern{from: catchPrefixes(w.GetFrom()), to: catchPrefixes(w.GetTo()), protocol: w.GetProtocol(), port: w.GetPort()}
 }
 
-func prefixes(list []*wire.Prefix) (out []netip.Prefix) {
+func catchPrefixes(list []*wire.Prefix) (out []netip.Prefix) {
 	for _, w := range list {
 		ip, ok := netip.AddrFromSlice(w.GetIp())
 		if p := netip.PrefixFrom(ip.Unmap(), int(w.GetBits())); ok && p.IsValid() {
@@ -55,10 +55,10 @@ func (p *pattern) matches(k *nft.Packet) bool {
 	if p == nil || p.protocol != 0 && p.protocol != uint32(k.Protocol) || p.port != 0 && p.port != uint32(k.DestinationPort) {
 		return false
 	}
-	return within(p.from, k.Source) && within(p.to, k.Destination)
+	return addressIn(p.from, k.Source) && addressIn(p.to, k.Destination)
 }
 
-func within(list []netip.Prefix, ip netip.Addr) bool {
+func addressIn(list []netip.Prefix, ip netip.Addr) bool {
 	if len(list) == 0 {
 		return true
 	}

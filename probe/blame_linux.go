@@ -366,17 +366,18 @@ func (b *blamer) close() error {
 // traceIsQuiet refuses where the old iptables has tables and the kernel writes
 // what its rules trace into its log, which is other people's.
 func traceIsQuiet(path string) error {
-	dir := strings.TrimSuffix(path, "/ns/net") + "/net/"
-	for family, file := range map[string]string{"2": "ip_tables_names", "10": "ip6_tables_names"} {
-		tables, err := os.ReadFile(dir + file)
-		if err != nil || len(strings.TrimSpace(string(tables))) == 0 {
-			continue
+	return inside(path, func() error {
+		tables := legacyTables()
+		if len(tables) == 0 {
+			return nil
 		}
-		logger, err := os.ReadFile("/proc/sys/net/netfilter/nf_log/" + family)
-		if err == nil && strings.TrimSpace(string(logger)) != "NONE" {
-			return fmt.Errorf("iptables-legacy is in use (tables %s), whose rules only the kernel's log can tell: move them to iptables-nft, or see iptables-legacy-save on the node",
-				strings.Join(strings.Fields(string(tables)), ", "))
+		for _, family := range []string{"2", "10"} {
+			logger, err := os.ReadFile("/proc/sys/net/netfilter/nf_log/" + family)
+			if err == nil && strings.TrimSpace(string(logger)) != "NONE" {
+				return fmt.Errorf("iptables-legacy is in use (tables %s), whose rules only the kernel's log can tell: move them to iptables-nft, or see iptables-legacy-save -c on the node",
+					strings.Join(tables, ", "))
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }

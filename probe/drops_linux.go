@@ -39,6 +39,7 @@ type drops struct {
 
 	blame *blamer // nil: no rule is named
 	hooks hooks
+	found evidence
 	path  func(inode uint64) (string, bool) // of a namespace of this node
 }
 
@@ -178,7 +179,7 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 			}
 			w := d.sample((*bpf.DropDropEvent)(unsafe.Pointer(unsafe.SliceData(rec.RawSample))), skew)
 			if d.path != nil {
-				w.Programs = d.hooks.on(w, d.path)
+				w.Programs, w.Evidence = d.hooks.on(w, d.path), d.found.of(w, d.path)
 			}
 			if d.blame != nil && len(waiting) < maxWaiting && !d.blame.explain(w) {
 				waiting, since = append(waiting, w), append(since, time.Now())

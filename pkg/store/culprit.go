@@ -4,6 +4,8 @@ package store
 
 import (
 	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 )
 
 // Cause is what the kernel tells of a drop.
@@ -13,6 +15,14 @@ type Cause struct {
 	Stack    []string
 	Device   string
 	Enforced bool // our own lease
+
+	Rule     *flow.NftRule // the very rule, where netfilter dropped it and the packet was traced
+	Programs []string      // BPF programs on the hook that dropped it
+	Evidence string        // what the probe found out beside
+
+	Service  string // namespace/name of a service that the packet was for and that has no ready endpoint
+	DNS      bool   // it is a question to a name server
+	FromNode string // the node that the destination pod is on, if it sent the packet
 }
 
 // Explanation is a cause in words.
@@ -20,17 +30,69 @@ type Explanation struct {
 	Culprit  string
 	Sentence string
 	Benign   bool
+
+	policy bool // a rule or program that may stand for a network policy
 }
 
 // Explain says who dropped a packet and why. What it doesn't know it calls by
 // the kernel's own name and blames nobody.
 func (c Cause) Explain() Explanation {
-	if c.Enforced {
+	e := c.explain()
+	if e.Benign {
+		return e
+	}
+	if c.DNS {
+		e.Sentence += " It is a question to DNS, without which the pod finds no names"
+		if e.policy {
+			e.Sentence += ": allow egress to port 53, UDP and TCP"
+		}
+		e.Sentence += "."
+	}
+	if c.FromNode != "" && e.policy {
+		e.Sentence += " It comes from the pod's own node " + c.FromNode + ", most likely a probe of the kubelet: let the node in, or the pod will be restarted or taken out of its services."
+	}
+	return e
+}
+
+func (c *Cause) explain() Explanation {
+	netfilter := c.netfilter()
+	switch {
+	case c.Enforced:
 		return Explanation{
 			Culprit:  "this session's lease",
-			Sentence: "A policy that you enforce with this session denies it; it is free again when the lease ends.",
+			Sentence: "A policy that you enforce with this session denies it; it is free again when the lease ends. Set the policy to dry-run, or end the session, to let it through now.",
+			policy:   true,
 		}
+	case c.Service != "" && netfilter && (c.Rule == nil || c.Rule.Engine == "kube-proxy"):
+		return c.noEndpoints()
+	case c.Rule != nil:
+		e := c.byRule()
+		e.policy = true
+		return e
 	}
+	if e, ok := c.byEvidence(); ok {
+		return e
+	}
+	e := c.byTable()
+	reason := strings.TrimPrefix(c.Reason, "SKB_DROP_REASON_")
+	e.policy = netfilter || reason == "XDP" || strings.HasPrefix(reason, "TC_")
+	c.byPrograms(&e)
+	return e
+}
+
+// netfilter says whether one of its rules or hooks dropped the packet.
+func (c *Cause) netfilter() bool {
+	switch strings.TrimPrefix(c.Reason, "SKB_DROP_REASON_") {
+	case "NETFILTER_DROP":
+		return true
+	case "", "NOT_SPECIFIED":
+		return c.at(c.Location, "nf_hook_slow") || c.at(c.Location, "nfqnl_") || c.at(c.Location, "nft_do_chain")
+	}
+	return false
+}
+
+// byTable explains by what the kernel says of every drop.
+func (c *Cause) byTable() Explanation {
 	reason := strings.TrimPrefix(c.Reason, "SKB_DROP_REASON_")
 	symbol, _, _ := strings.Cut(c.Location, "+")
 	for i := range culprits {
@@ -58,7 +120,7 @@ func (c Cause) Explain() Explanation {
 	if symbol != "" {
 		name += " at " + symbol
 	}
-	return Explanation{Culprit: "kernel", Sentence: "The kernel freed the packet: " + name + "."}
+	return Explanation{Culprit: "kernel", Sentence: "The kernel freed the packet: " + name + ". Look the name up in the kernel's sources (include/net/dropreason-core.h)."}
 }
 
 func (k *culprit) fits(reason string) bool {
@@ -71,7 +133,7 @@ func (k *culprit) fits(reason string) bool {
 
 // at: the symbol, or one of the callers if the location itself is only the
 // function that frees, starts with prefix.
-func (c Cause) at(symbol, prefix string) bool {
+func (c *Cause) at(symbol, prefix string) bool {
 	prefix, itself := strings.CutPrefix(prefix, "=")
 	if strings.HasPrefix(symbol, prefix) || itself {
 		return strings.HasPrefix(symbol, prefix)

@@ -89,6 +89,7 @@ func (a *applying) drop(d *wire.Drop) {
 	s := a.s
 	cause := Cause{
 		Reason: clean(d.GetReasonName()), Location: clean(d.GetLocation()), Device: clean(d.GetDevice()), Enforced: d.GetEnforced(),
+		Rule: nftRule(d.GetRule()), Evidence: clean(d.GetEvidence()),
 	}
 	e := flow.Event{
 		Type: flow.DropEvent, Time: a.when(d.GetTimeNs()), Node: a.node, Enforced: cause.Enforced,
@@ -97,13 +98,19 @@ func (a *applying) drop(d *wire.Drop) {
 	for _, f := range d.GetStack()[:min(len(d.GetStack()), 16)] {
 		cause.Stack = append(cause.Stack, clean(f))
 	}
-	e.Stack = cause.Stack
-	why := cause.Explain()
-	e.Note, e.Benign = why.Sentence, why.Benign
+	for _, name := range d.GetPrograms()[:min(len(d.GetPrograms()), 16)] {
+		cause.Programs = append(cause.Programs, clean(name))
+	}
+	e.Stack, e.NftRule, e.Programs = cause.Stack, cause.Rule, cause.Programs
 	source, destination := &who{}, &who{}
 	if t, ok := d.Tuple(); ok {
 		source, destination = s.names.of(t.Source.Addr(), a.here(e.Time)), s.names.of(t.Destination.Addr(), a.here(e.Time))
 		e.Protocol, e.Source, e.Destination = t.Protocol, source.peer(t.Source), destination.peer(t.Destination)
+		a.s.ends(&cause, t, source, destination)
+	}
+	why := cause.Explain()
+	e.Culprit, e.Note, e.Benign = why.Culprit, why.Sentence, why.Benign
+	if t, ok := d.Tuple(); ok {
 		a.blame(&e, t, d.GetEndpoint(), why)
 		a.unseen(&e, d)
 	}
@@ -112,14 +119,23 @@ func (a *applying) drop(d *wire.Drop) {
 	}
 	g := s.drops.group(dropKey{cause.Reason, cause.Location, group(source, e.Source), group(destination, e.Destination), cause.Enforced}, s)
 	g.sampled += e.Packets
-	g.row.Culprit, g.row.Sentence, g.row.Benign = why.Culprit, why.Sentence, why.Benign
+	if cause.Rule != nil || g.row.Event.NftRule == nil { // the rule of one packet goes for its like
+		g.row.Culprit, g.row.Sentence, g.row.Benign = why.Culprit, why.Sentence, why.Benign
+	}
 	if g.first.IsZero() {
 		g.first = e.Time
 	}
-	g.last, g.row.Event = e.Time, e
+	g.last = e.Time
+	if known := g.row.Event.NftRule; known != nil && e.NftRule == nil {
+		g.row.Event = e
+		g.row.Event.NftRule, g.row.Event.Culprit, g.row.Event.Note = known, g.row.Culprit, g.row.Sentence
+	} else {
+		g.row.Event = e
+	}
 	k := a.nodeState().count(kernelKey{cause.Reason, cause.Location, d.GetEndpoint(), cause.Enforced})
 	k.groups[g], g.kernel[k] = true, true
 	a.emit(e, a.flowOf(d))
+	a.hit(&e, why)
 }
 
 // blame adds what is known of the flow that the packet belonged to.

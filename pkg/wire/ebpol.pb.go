@@ -2911,6 +2911,7 @@ type Drop struct {
 	// Made by the probe.
 	Rule          *NftRule `protobuf:"bytes,24,opt,name=rule,proto3" json:"rule,omitempty"`         // that dropped it, if netfilter did and the packet was traced
 	Programs      []string `protobuf:"bytes,25,rep,name=programs,proto3" json:"programs,omitempty"` // BPF programs on the hook that dropped it
+	Evidence      string   `protobuf:"bytes,26,opt,name=evidence,proto3" json:"evidence,omitempty"` // what the probe found out beside: "conntrack-full N of M", "iptables-legacy TABLES", "route-blackhole", "route-unreachable", "route-prohibit", "route-none"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3118,6 +3119,13 @@ func (x *Drop) GetPrograms() []string {
 		return x.Programs
 	}
 	return nil
+}
+
+func (x *Drop) GetEvidence() string {
+	if x != nil {
+		return x.Evidence
+	}
+	return ""
 }
 
 // NftRule is a rule of the node's nftables, of iptables-nft too.
@@ -5739,7 +5747,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x04path\x18\x04 \x01(\tR\x04path\"Z\n" +
 	"\x05Drops\x12$\n" +
 	"\x05drops\x18\x01 \x03(\v2\x0e.ebpol.v1.DropR\x05drops\x12+\n" +
-	"\x06counts\x18\x02 \x03(\v2\x13.ebpol.v1.DropCountR\x06counts\"\x87\x05\n" +
+	"\x06counts\x18\x02 \x03(\v2\x13.ebpol.v1.DropCountR\x06counts\"\xa3\x05\n" +
 	"\x04Drop\x12\x17\n" +
 	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x1f\n" +
@@ -5767,7 +5775,8 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x03bit\x18\x16 \x01(\rR\x03bit\x12#\n" +
 	"\rcandidate_bit\x18\x17 \x01(\rR\fcandidateBit\x12%\n" +
 	"\x04rule\x18\x18 \x01(\v2\x11.ebpol.v1.NftRuleR\x04rule\x12\x1a\n" +
-	"\bprograms\x18\x19 \x03(\tR\bprograms\"\xad\x01\n" +
+	"\bprograms\x18\x19 \x03(\tR\bprograms\x12\x1a\n" +
+	"\bevidence\x18\x1a \x01(\tR\bevidence\"\xad\x01\n" +
 	"\aNftRule\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x14\n" +
