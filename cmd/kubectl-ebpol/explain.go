@@ -131,18 +131,42 @@ func (c *explainCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := b.Packet(&explain.Query{From: c.from, To: to, Protocol: protocol, Port: port})
+	parts, err := b.Parts(&explain.Query{From: c.from, To: to, Protocol: protocol, Port: port})
 	if err != nil {
 		return err
 	}
-	answer, err := b.Evaluate(p) // by the engine that was asked for; compares if all were
-	if err != nil {
-		return err
-	}
+	return c.print(b, parts)
+}
+
+// print writes the answer, or each of those that one question has.
+func (c *explainCommand) print(b *explain.Batch, parts []explain.Part) error {
+	differ := explain.Differ(parts)
 	if c.output == "json" {
-		return json.NewEncoder(c.Out).Encode(answer)
+		out := json.NewEncoder(c.Out)
+		if !differ {
+			return out.Encode(parts[0].Answer)
+		}
+		for i := range parts {
+			if err := out.Encode(&parts[i]); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	_, err = io.WriteString(c.Out, printable(b.Text(b.Explain(p))))
+	if differ {
+		_, err := io.WriteString(c.Out, printable(b.TextOfParts(parts)))
+		return err
+	}
+	text := b.Text(b.ExplainPart(&parts[0]))
+	for _, part := range []string{parts[0].From, parts[0].To} {
+		if strings.Contains(part, "/") && isPrefix(part) {
+			text += fmt.Sprintf("\nThe same holds for all of %s.\n", part)
+		}
+	}
+	if len(parts) > 1 {
+		text += fmt.Sprintf("\nThe same holds for all %d of them.\n", len(parts))
+	}
+	_, err := io.WriteString(c.Out, printable(text))
 	return err
 }
 

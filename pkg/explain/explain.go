@@ -37,24 +37,38 @@ type Patch struct {
 }
 
 // Explain answers with reasons, by the reference.
-func (b *Batch) Explain(p policy.Packet) *Explanation {
+func (b *Batch) Explain(p policy.Packet) *Explanation { return b.explain(p, nil) }
+
+// ExplainPart does so for a part; what would allow it is for all of the part.
+func (b *Batch) ExplainPart(part *Part) *Explanation {
+	blocks := map[netip.Addr]netip.Prefix{}
+	for _, text := range []string{part.From, part.To} {
+		if block, err := netip.ParsePrefix(text); err == nil {
+			blocks[block.Addr()] = block
+		}
+	}
+	return b.explain(part.Packet, blocks)
+}
+
+// explain answers; blocks are what addresses stand for, if it is more.
+func (b *Batch) explain(p policy.Packet, blocks map[netip.Addr]netip.Prefix) *Explanation {
 	x := &Explanation{Packet: p, Result: b.reference.Evaluate(p)}
-	x.Egress = b.side(p, &x.Result.Egress)
-	x.Ingress = b.side(p, &x.Result.Ingress)
+	x.Egress = b.side(p, &x.Result.Egress, blocks)
+	x.Ingress = b.side(p, &x.Result.Ingress, blocks)
 	return x
 }
 
-func (b *Batch) side(p policy.Packet, end *policy.End) Side {
+func (b *Batch) side(p policy.Packet, end *policy.End, blocks map[netip.Addr]netip.Prefix) Side {
 	s := Side{End: end, Misses: b.reference.Misses(p, end)}
 	if end.Verdict == flow.Deny && len(end.Decision.IsolatedBy) > 0 && p.Protocol.HasPorts() {
-		s.Patch = b.patch(p, end, s.Misses)
+		s.Patch = b.patch(p, end, s.Misses, blocks)
 	}
 	return s
 }
 
 // patch adds a rule to the policy that came nearest, or to the first that
 // isolates if none has rules.
-func (b *Batch) patch(p policy.Packet, end *policy.End, misses []policy.Miss) *Patch {
+func (b *Batch) patch(p policy.Packet, end *policy.End, misses []policy.Miss, blocks map[netip.Addr]netip.Prefix) *Patch {
 	target := end.Decision.IsolatedBy[0]
 	if len(misses) > 0 {
 		target = misses[0].Policy
@@ -69,7 +83,7 @@ func (b *Batch) patch(p policy.Packet, end *policy.End, misses []policy.Miss) *P
 			peerIP = backends[0].IP
 		}
 	}
-	peer, written := b.peerFor(target, peerIP)
+	peer, written := b.peerFor(target, peerIP, blocks)
 	rule := policy.Rule{
 		Index: len(target.Rules(end.Direction)), Action: policy.Accept, Peers: []policy.Peer{peer},
 		Ports: []policy.Port{{Protocol: p.Protocol, From: port, To: port}},
@@ -102,10 +116,13 @@ var passing = map[string]bool{
 }
 
 // peerFor is a peer for who has the address, as the model and as YAML know it.
-func (b *Batch) peerFor(p *policy.Policy, ip netip.Addr) (policy.Peer, map[string]any) {
+func (b *Batch) peerFor(p *policy.Policy, ip netip.Addr, blocks map[netip.Addr]netip.Prefix) (policy.Peer, map[string]any) {
 	pod := b.view.Pod(ip)
 	if pod == nil {
-		prefix := netip.PrefixFrom(ip, ip.BitLen())
+		prefix, many := blocks[ip]
+		if !many {
+			prefix = netip.PrefixFrom(ip, ip.BitLen())
+		}
 		return policy.Peer{Kind: policy.CIDRPeer, CIDR: prefix}, map[string]any{"ipBlock": map[string]any{"cidr": prefix.String()}}
 	}
 	labels := map[string]string{}

@@ -61,24 +61,46 @@ func ParsePort(text string, names bool) (Port, error) {
 	return Port{Name: text}, nil
 }
 
-// Packet finds what a query asks about.
+// Packet finds what a query asks about. One end may be many only if all of
+// them have the same answer; see [Batch.Parts].
 func (b *Batch) Packet(q *Query) (policy.Packet, error) {
-	from, err := b.resolver.Resolve(q.From)
+	from, to, err := b.places(q)
 	if err != nil {
-		return policy.Packet{}, fmt.Errorf("from: %w", err)
+		return policy.Packet{}, err
 	}
-	to, err := b.resolver.Resolve(q.To)
-	if err != nil {
-		return policy.Packet{}, fmt.Errorf("to: %w", err)
+	if from.many() || to.many() {
+		parts, err := b.Parts(q)
+		switch {
+		case err != nil:
+			return policy.Packet{}, err
+		case Differ(parts):
+			return policy.Packet{}, fmt.Errorf("%q to %q has no one answer (%s to %s: %s, %s to %s: %s): ask about one of them",
+				q.From, q.To, parts[0].From, parts[0].To, parts[0].Verdict, parts[len(parts)-1].From, parts[len(parts)-1].To, parts[len(parts)-1].Verdict)
+		}
+		return parts[0].Packet, nil
 	}
-	p := policy.Packet{Protocol: flow.TCP}
+	return b.packet(q, from, to)
+}
+
+func (b *Batch) places(q *Query) (from, to Place, err error) {
+	if from, err = b.resolver.Resolve(q.From); err != nil {
+		return from, to, fmt.Errorf("from: %w", err)
+	}
+	if to, err = b.resolver.Resolve(q.To); err != nil {
+		return from, to, fmt.Errorf("to: %w", err)
+	}
+	return from, to, nil
+}
+
+func (b *Batch) packet(q *Query, from, to Place) (p policy.Packet, err error) {
+	p.Protocol = flow.TCP
 	if q.Protocol != "" {
 		if p.Protocol, err = flow.ParseProtocol(q.Protocol); err != nil {
-			return policy.Packet{}, err
+			return p, err
 		}
 	}
 	if p.Source, p.Destination, err = pair(from, to); err != nil {
-		return policy.Packet{}, err
+		return p, err
 	}
 	if from.Pod != nil && from.Pod.HostNetwork {
 		p.SourcePod = from.Pod.Key()
@@ -150,8 +172,11 @@ func (b *Batch) Run(r io.Reader, w io.Writer) error {
 
 func (b *Batch) answer(line []byte) Answer {
 	var q Query
-	if err := json.Unmarshal(line, &q); err != nil {
-		return Answer{ID: q.ID, Error: err.Error()}
+	if !q.scan(line) {
+		q = Query{}
+		if err := json.Unmarshal(line, &q); err != nil {
+			return Answer{ID: q.ID, Error: err.Error()}
+		}
 	}
 	p, err := b.Packet(&q)
 	if err != nil {
