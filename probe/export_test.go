@@ -4,5 +4,30 @@
 
 package probe
 
+import (
+	"fmt"
+	"net/netip"
+)
+
 // FilterName is what a process calls its filters.
 var FilterName = filterName
+
+// FindAfter says whether a search finds the address in the namespace of the
+// process, if a namespace of the same number was known that had another one
+// and has long ended.
+func FindAfter(pid int, ended, address netip.Addr) (bool, error) {
+	f, err := newFinder()
+	if err != nil {
+		return false, err
+	}
+	inode, err := inodeOf(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return false, err
+	}
+	f.known[inode] = &namespace{inode: inode, path: "/proc/0/ns/net", addresses: map[netip.Addr]device{ended: {}}}
+	if err := f.scan(); err != nil {
+		return false, err
+	}
+	ns := f.find([]netip.Addr{address}, "")
+	return ns != nil && ns.inode == inode && f.find([]netip.Addr{ended}, "") == nil, nil
+}

@@ -93,8 +93,10 @@ func (f *finder) scan() error {
 		}
 		seen[inode] = true
 		old := f.known[inode]
+		if old != nil && old.path != path {
+			old = nil // numbers are reused: of a pod that ended, by the next one
+		}
 		if old != nil && !old.worthALook() {
-			old.path = path // another of its processes may have ended
 			continue
 		}
 		ns, err := look(inode, path)
