@@ -3,13 +3,10 @@
 package compile
 
 import (
-	"iter"
 	"net/netip"
 	"slices"
 
 	"github.com/gaissmai/bart"
-
-	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 )
 
 // blocks knows which address blocks cover an address. Every block and every
@@ -25,35 +22,66 @@ type edge struct {
 	covering      []atomID // sorted
 }
 
-func newBlocks(atoms []atom, used map[atomID]bool) *blocks {
-	t := &blocks{}
-	at := func(p netip.Prefix) *edge {
-		e, ok := t.edges.Get(p)
-		if !ok {
-			e = &edge{}
-			t.edges.Insert(p, e)
-		}
-		return e
-	}
-	for id := range used {
+// change brings some blocks in and takes some out. It gives the ranges in which
+// the blocks that cover addresses are others now, and the prefixes that are
+// edges no more, or are new ones.
+func (t *blocks) change(atoms []atom, come, gone []atomID) (ranges, edges []netip.Prefix) {
+	slices.Sort(come)
+	for _, id := range come {
 		p := &atoms[id].peer
-		if p.Kind != policy.CIDRPeer {
-			continue
-		}
-		e := at(p.CIDR)
+		e := t.at(p.CIDR)
 		e.begin = append(e.begin, id)
+		ranges, edges = append(ranges, p.CIDR), append(edges, p.CIDR)
 		for _, except := range p.Except {
 			// An exception outside the block changes nothing.
 			if except.Overlaps(p.CIDR) {
-				e := at(except)
+				e := t.at(except)
 				e.except = append(e.except, id)
+				edges = append(edges, except)
 			}
 		}
 	}
-	for prefix, e := range t.edges.All() {
-		e.covering = t.cover(prefix)
+	for _, id := range gone {
+		p := &atoms[id].peer
+		ranges = append(ranges, p.CIDR)
+		for _, prefix := range append([]netip.Prefix{p.CIDR}, p.Except...) {
+			e, there := t.edges.Get(prefix)
+			if !there {
+				continue
+			}
+			is := func(x atomID) bool { return x == id }
+			e.begin, e.except = slices.DeleteFunc(e.begin, is), slices.DeleteFunc(e.except, is)
+			if len(e.begin)+len(e.except) == 0 {
+				t.edges.Delete(prefix)
+			}
+			edges = append(edges, prefix)
+		}
 	}
-	return t
+	again := map[netip.Prefix]*edge{}
+	for _, prefix := range edges {
+		if e, there := t.edges.Get(prefix); there {
+			again[prefix] = e
+		}
+	}
+	for _, r := range ranges {
+		for prefix, e := range t.edges.Subnets(r) {
+			again[prefix] = e
+		}
+	}
+	for prefix, e := range again {
+		e.covering = t.cover(prefix)
+		edges = append(edges, prefix)
+	}
+	return ranges, edges
+}
+
+func (t *blocks) at(p netip.Prefix) *edge {
+	e, ok := t.edges.Get(p)
+	if !ok {
+		e = &edge{}
+		t.edges.Insert(p, e)
+	}
+	return e
 }
 
 // cover lists the blocks that hold the whole prefix.
@@ -82,15 +110,4 @@ func (t *blocks) cover(prefix netip.Prefix) []atomID {
 func (t *blocks) edge(ip netip.Addr) *edge {
 	e, _ := t.edges.Lookup(ip)
 	return e
-}
-
-// all gives every prefix at which the blocks that cover addresses change.
-func (t *blocks) all() iter.Seq2[netip.Prefix, []atomID] {
-	return func(yield func(netip.Prefix, []atomID) bool) {
-		for prefix, e := range t.edges.AllSorted() {
-			if !yield(prefix, e.covering) {
-				return
-			}
-		}
-	}
 }

@@ -21,19 +21,6 @@ type class struct {
 	hosts   []person // pods on the host network of the node whose address it is (case 26)
 }
 
-// person is a pod as rules know it.
-type person struct {
-	atoms []atomID   // that select it; sorted
-	names []portName // its named ports; sorted
-
-	// What it was found from.
-	space     *space
-	asked     int
-	portNames string
-}
-
-func (p *person) empty() bool { return len(p.atoms) == 0 && len(p.names) == 0 }
-
 func (p *person) key(b []byte) []byte {
 	b = append(b, 'a')
 	for _, a := range p.atoms {

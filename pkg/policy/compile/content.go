@@ -47,9 +47,15 @@ type content struct {
 	policy *policy.Policy
 	rules  [2][]rule // ingress, egress
 
-	stamp uint64   // generation that it was last in
-	now   *version // valid iff stamp is that of now
-	known bool     // it stands in the compiler's order
+	now   *version // nil: not in this generation
+	count struct{ entries, current, candidate, enforced int }
+	sets  map[*set]struct{} // that have bits of it
+}
+
+// pointed is what a policy's pointer led to, as long as an input has it.
+type pointed struct {
+	*content
+	entries int
 }
 
 // rule is a rule in numbers.
@@ -75,9 +81,9 @@ func side(d flow.Direction) int {
 // unchanged policies are the rule; equal contents are one.
 func (c *Compiler) contentOf(p *policy.Policy) *content {
 	if known := c.contents[p]; known != nil {
-		return known
+		return known.content
 	}
-	out := &content{policy: p}
+	out := &content{policy: p, sets: map[*set]struct{}{}}
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s %s/%s %s %d isolates %t %t\n", p.Kind, p.Namespace, p.Name, p.Tier, p.Priority, p.IsolatesIngress, p.IsolatesEgress)
 	fmt.Fprintf(&text, "subject none=%t %q %q %q\n", p.Subject.None, p.Subject.Namespace, p.Subject.Namespaces, p.Subject.Pods)
@@ -98,7 +104,7 @@ func (c *Compiler) contentOf(p *policy.Policy) *content {
 		out = same
 	}
 	c.byID[out.id] = out
-	c.contents[p] = out
+	c.contents[p] = &pointed{content: out}
 	return out
 }
 
@@ -130,12 +136,8 @@ func (c *Compiler) atomOf(p *policy.Peer) atomID {
 	}
 	if c.atoms[id].id == 0 {
 		c.atoms[id] = atom{id, *p}
-		switch {
-		case p.Kind != policy.PodPeer:
-		case p.Namespace != "":
-			c.fixed[p.Namespace] = append(c.fixed[p.Namespace], id)
-		default:
-			c.wide = append(c.wide, id)
+		if p.Kind == policy.PodPeer {
+			c.fresh = append(c.fresh, id)
 		}
 	}
 	return id

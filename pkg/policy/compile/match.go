@@ -182,12 +182,19 @@ func (s *set) appendMatches(out []ruleset.Match, k *class, atoms []atom) []rules
 		return append(out, s.matches(k)...)
 	}
 	wide, narrow := s.quick.peers(k, atoms)
-	for i, ports := range s.quick.ports {
-		m := ruleset.Match{Set: s.ID, Peer: k.id, Ports: ruleset.PortClass(i), Bits: wide, Alt: narrow}
-		and(&m.Bits, ports)
-		and(&m.Alt, ports)
-		if m.Bits != s.base[i].Bits || m.Alt != s.base[i].Alt {
-			out = append(out, m)
+	more := wide // than class 0 has; the narrow reading is between the two
+	for w := range more {
+		more[w] &^= s.quick.anyPeer[w]
+	}
+	for i := range s.quick.ports {
+		ports := &s.quick.ports[i]
+		if more[0]&ports[0]|more[1]&ports[1]|more[2]&ports[2]|more[3]&ports[3] == 0 {
+			continue
+		}
+		out = append(out, ruleset.Match{Set: s.ID, Peer: k.id, Ports: ruleset.PortClass(i)}) //nolint:gosec // as many as there are
+		m := &out[len(out)-1]
+		for w := range ports {
+			m.Bits[w], m.Alt[w] = wide[w]&ports[w], narrow[w]&ports[w]
 		}
 	}
 	return out

@@ -7,270 +7,521 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
-	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 )
 
-// nodeState is what a node's next generation needs of its last one.
+// nodeState is one node's last generation, indexed, so that the next one
+// costs what changes in it.
 type nodeState struct {
-	generation uint64
-	live       map[ruleset.SetID]bool
-	rows       map[ruleset.SetID]ruleset.Set // as they were written
+	c       *Compiler
+	name    string
+	stamp   uint64 // generation that it is of
+	stale   bool   // it refers to a world that was forgotten
+	pages   ruleset.Pages
+	sets    map[ruleset.SetID]*nodeSet
+	asks    map[asking]*nodeAsk
+	classes map[ruleset.ClassID]*nodeClass
+	known   map[sight]*class
+	blocks  *blocks
+	marks   uint64
+	nodeServices
 
-	// What costs most to find, kept for as long as it stays true.
-	sets   []*set // live and retiring
-	used   map[atomID]bool
-	names  map[portAsk]bool
-	blocks *blocks
-	known  map[sight]*class                  // while the sets stay the same
-	seen   map[ruleset.ClassID]*class        // classes of peers
-	parts  map[ruleset.SetID][]ruleset.Match // by set, of the classes seen
+	// What this generation changes.
+	added, removed     []*nodeSet
+	revived            []*nodeSet
+	counted            map[*nodeSet]struct{} // whose endpoints changed, or that were retiring
+	asked, forgotten   []asking
+	appeared, vanished []*nodeClass
 }
 
-// sight is all that the class of a pod's address follows from, while a node's
-// sets stay the same.
+// nodeSet is a set that judges pods of the node, or did so in the last
+// generation: until endpoints have moved it is still asked.
+type nodeSet struct {
+	*set
+	row       ruleset.Set // as it is written: a set that nobody is in any more keeps its modes
+	endpoints int         // 0: it goes with the next generation
+	retiring  bool
+	backers   map[*podState]int // pods in it that back services, by addresses
+	mark      uint64
+	services  map[ruleset.ClassID]struct{} // service classes of which it says something
+	searched  map[*serviceRow]struct{}     // services of which it says what depends on modes
+}
+
+// nodeAsk is something that sets of the node ask about peers.
+type nodeAsk struct {
+	sets    []*nodeSet
+	classes map[*nodeClass]struct{}
+}
+
+// nodeClass is a class that peers of the node have.
+type nodeClass struct {
+	*class
+	peers int
+	fresh bool
+	mark  uint64
+}
+
+// sight is all that the class of a pod's address follows from, while what the
+// node's sets ask about stays the same.
 type sight struct {
 	person *person
 	edge   *edge
 }
 
-// nodeBuild makes one node's ruleset.
-type nodeBuild struct {
-	*Output
-	name    string
-	before  *nodeState
-	state   *nodeState
-	sets    []*set // live and retiring, by id
-	egress  []*set
-	backers map[*set]map[*identity.Pod]bool // live egress sets that know services
-	asking  map[atomID][]*set               // egress sets by peer
-	slow    []*set                          // egress sets that are asked the long way
-	backing map[string][]*set               // by service
-	usual   map[portAt][]ruleset.Match
-	// ofServices holds the matches of service classes, by set.
-	ofServices map[ruleset.SetID][]ruleset.Match
-	used       map[atomID]bool
-	names      map[portAsk]bool
-	blocks     *blocks
-	known      map[sight]*class
-	seen       map[ruleset.ClassID]*class
-	r          *ruleset.Ruleset
+func newNodeState(c *Compiler, name string) *nodeState {
+	return &nodeState{
+		c: c, name: name, sets: map[ruleset.SetID]*nodeSet{}, asks: map[asking]*nodeAsk{}, classes: map[ruleset.ClassID]*nodeClass{},
+		known: map[sight]*class{}, blocks: &blocks{}, counted: map[*nodeSet]struct{}{}, nodeServices: newNodeServices(),
+	}
 }
 
 // Node is the ruleset of one node; that of pods on no node under "". It is
 // made when first asked for. A node that isn't known has no endpoints, but
 // peers.
 func (o *Output) Node(name string) *ruleset.Ruleset {
-	if r := o.done[name]; r != nil {
-		return r
+	r := o.flat[name]
+	if r == nil {
+		r = o.Pages(name).Ruleset()
+		o.flat[name] = r
 	}
-	b := &nodeBuild{
-		Output: o, name: name, before: o.c.nodes[name],
-		state: &nodeState{
-			generation: o.in.Generation, live: map[ruleset.SetID]bool{},
-			rows: map[ruleset.SetID]ruleset.Set{},
-		},
-		backers: map[*set]map[*identity.Pod]bool{}, ofServices: map[ruleset.SetID][]ruleset.Match{}, used: map[atomID]bool{}, names: map[portAsk]bool{},
-		seen: map[ruleset.ClassID]*class{0: {}},
-		r:    &ruleset.Ruleset{Generation: o.in.Generation},
-	}
-	if b.before == nil {
-		b.before = &nodeState{}
-	}
-	b.endpoints()
-	b.addSets()
-	b.askAbout()
-	b.addPeers()
-	b.addServices()
-	b.addMatches()
-	b.r.Sort()
-	o.c.nodes[name] = b.state
-	o.done[name] = b.r
-	return b.r
+	return r
 }
 
-// endpoints writes the node's pods and finds the sets that judge them.
-func (b *nodeBuild) endpoints() {
-	for _, s := range b.byNode[b.name] {
-		for _, ip := range s.pod.IPs {
-			id := b.ids[ip]
-			if id == 0 || b.view.Pod(ip) != s.pod {
+// Pages is the same, as pages that it shares with other generations. It must
+// be asked for before the next generation is compiled.
+func (o *Output) Pages(name string) *ruleset.Pages {
+	if p := o.pages[name]; p != nil {
+		return p
+	}
+	if o.stamp != o.Compiler.stamp {
+		panic("compile: an output's rulesets must be asked for before the next generation is compiled")
+	}
+	n := o.nodes[name]
+	if n == nil || n.stale || n.stamp != o.stamp-1 {
+		n = o.rebuild(name, n)
+	} else {
+		n.update(o.changes)
+	}
+	n.stamp = o.stamp
+	p := n.pages
+	p.Generation = o.generation
+	o.pages[name] = &p
+	return &p
+}
+
+// rebuild makes a node's state from nothing but the sets that the last one had.
+func (o *Output) rebuild(name string, old *nodeState) *nodeState {
+	n := newNodeState(o.Compiler, name)
+	o.nodes[name] = n
+	if old != nil {
+		for _, s := range old.sets {
+			if s.retiring {
+				o.release(s.set)
 				continue
 			}
-			b.r.Endpoints = append(b.r.Endpoints, ruleset.Endpoint{IP: ip, ID: id, Ingress: s.ingress.id(), Egress: s.egress.id()})
+			s = &nodeSet{set: s.set, row: s.row, backers: map[*podState]int{}}
+			n.sets[s.ID] = s
+			n.added = append(n.added, s)
+			n.counted[s] = struct{}{}
 		}
-		for _, set := range []*set{s.ingress, s.egress} {
-			if set != nil {
-				b.state.live[set.ID] = true
-			}
-		}
-		if s.egress != nil && s.egress.self >= 0 {
-			if b.backers[s.egress] == nil {
-				b.backers[s.egress] = map[*identity.Pod]bool{}
-			}
-			b.backers[s.egress][s.pod] = true
-		}
+	}
+	n.update(nil)
+	return n
+}
+
+func (c *Compiler) release(s *set) {
+	if s.nodes--; s.nodes == 0 {
+		c.loose[s] = struct{}{}
 	}
 }
 
-// addSets writes the live sets with the modes of now, and those that the last
-// generation used and this one doesn't as they were: until endpoints have
-// moved they judge by their old modes.
-func (b *nodeBuild) addSets() {
-	for id := range b.state.live {
-		s := b.c.sets[id]
-		s.masks(b.now)
-		b.sets = append(b.sets, s)
-		b.state.rows[id] = s.Set
+// update brings the state to the compiler's generation. Nil: everything may
+// have changed, and nothing is there.
+func (n *nodeState) update(ch *changes) {
+	n.pages.Endpoints = n.pages.Endpoints.Edit(n.endpoints(ch), ruleset.CompareEndpoints)
+	n.findSets()
+	n.writeSets(ch)
+	dirty := n.askAbout(ch)
+	changed := n.writePeers(dirty)
+	n.writeServices(ch, changed)
+	n.writeMatches(ch == nil)
+	for _, k := range n.appeared {
+		k.fresh = false
 	}
-	for id := range b.before.live {
-		if s := b.c.sets[id]; s != nil && !b.state.live[id] {
-			s.Set = b.before.rows[id]
-			b.sets = append(b.sets, s)
-		}
-	}
-	slices.SortFunc(b.sets, func(x, y *set) int { return int(x.ID) - int(y.ID) })
-	for _, s := range b.sets {
-		b.r.Sets = append(b.r.Sets, s.Set)
-		for _, p := range s.ports.single {
-			p.Set = s.ID
-			b.r.Ports = append(b.r.Ports, p)
-		}
-		for _, p := range s.ports.ranges {
-			p.Set = s.ID
-			b.r.PortRanges = append(b.r.PortRanges, p)
-		}
-		if s.parts.direction == flow.Egress {
-			b.egress = append(b.egress, s)
-		}
-	}
-	b.state.sets = b.sets
+	n.added, n.removed, n.revived, n.asked, n.forgotten, n.appeared, n.vanished = nil, nil, nil, nil, nil, nil, nil
 }
 
-// askAbout collects what the sets ask about peers. If the sets are those of
-// the last generation, that is known, and so are the classes it led to.
-func (b *nodeBuild) askAbout() {
-	if slices.Equal(b.sets, b.before.sets) && b.before.known != nil {
-		b.used, b.names, b.blocks, b.known = b.before.used, b.before.names, b.before.blocks, b.before.known
-	} else {
-		for _, s := range b.sets {
-			for a := range s.podAt {
-				b.used[a] = true
-			}
-			for a := range s.addrAt {
-				b.used[a] = true
-			}
-			if s.parts.direction == flow.Egress {
-				for _, n := range s.parts.named {
-					b.names[portAsk{n.name, n.protocol}] = true
+// endpoints writes the node's pods and counts who is in which set.
+func (n *nodeState) endpoints(ch *changes) []ruleset.Edit[ruleset.Endpoint] {
+	var edits []ruleset.Edit[ruleset.Endpoint]
+	if ch == nil {
+		for ps := range n.c.byNode[n.name] {
+			for _, ip := range ps.pod.IPs {
+				if row, ps := n.endpoint(ip); ps != nil {
+					edits = append(edits, ruleset.Edit[ruleset.Endpoint]{Value: row})
+					n.move(ruleset.Endpoint{}, row, ps)
 				}
 			}
 		}
-		b.blocks, b.known = newBlocks(b.c.atoms, b.used), map[sight]*class{}
+		return edits
 	}
-	b.state.used, b.state.names, b.state.blocks = b.used, b.names, b.blocks
-	b.state.known = make(map[sight]*class, len(b.known)) // only what is still there
+	for ip := range ch.endpoints {
+		old := n.pages.Endpoints.Get(ruleset.Endpoint{IP: ip}, ruleset.CompareEndpoints)
+		row, ps := n.endpoint(ip)
+		switch {
+		case ps == nil && old == nil:
+			continue
+		case ps == nil:
+			edits = append(edits, ruleset.Edit[ruleset.Endpoint]{Value: *old, Delete: true})
+			n.move(*old, ruleset.Endpoint{}, nil)
+		case old == nil:
+			edits = append(edits, ruleset.Edit[ruleset.Endpoint]{Value: row})
+			n.move(ruleset.Endpoint{}, row, ps)
+		default:
+			edits = append(edits, ruleset.Edit[ruleset.Endpoint]{Value: row})
+			n.move(*old, row, ps)
+		}
+	}
+	return edits
 }
 
-// addPeers writes the class of every pod, node and block.
-func (b *nodeBuild) addPeers() {
-	var strangers []*identity.Pod
-	for _, pod := range b.in.World.Pods {
-		if pod.HostNetwork || pod.Done {
+func (n *nodeState) endpoint(ip netip.Addr) (ruleset.Endpoint, *podState) {
+	ps, id := n.c.owner(ip), n.c.ids[ip]
+	if ps == nil || id == 0 || ps.pod.Node != n.name {
+		return ruleset.Endpoint{}, nil
+	}
+	return ruleset.Endpoint{IP: ip, ID: id, Ingress: ps.ingress.id(), Egress: ps.egress.id()}, ps
+}
+
+// move counts an address out of its old sets and into its new ones.
+func (n *nodeState) move(old, now ruleset.Endpoint, ps *podState) {
+	if was := n.backerAt[old.IP]; was != nil && old.Egress != 0 {
+		n.countBacker(n.sets[old.Egress], was, -1)
+		delete(n.backerAt, old.IP)
+	}
+	for _, id := range []ruleset.SetID{now.Ingress, now.Egress} {
+		if id == 0 {
 			continue
 		}
-		if !b.isKnown(pod) {
-			strangers = append(strangers, pod)
-			continue
+		s := n.sets[id]
+		if s == nil {
+			s = &nodeSet{set: n.c.sets[id], backers: map[*podState]int{}}
+			s.nodes++
+			n.sets[id] = s
+			n.added = append(n.added, s)
 		}
-		b.peersOf(pod)
+		s.endpoints++
+		n.counted[s] = struct{}{}
 	}
-	// New classes get their numbers in the order of names, not of maps.
-	slices.SortFunc(strangers, func(x, y *identity.Pod) int { return strings.Compare(x.Key(), y.Key()) })
-	for _, pod := range strangers {
-		b.peersOf(pod)
-	}
-	for _, name := range slices.Sorted(maps.Keys(b.in.World.Nodes)) {
-		node := b.in.World.Nodes[name]
-		flags := ruleset.PeerNode
-		if name == b.name {
-			flags |= ruleset.PeerLocalNode
+	for _, id := range []ruleset.SetID{old.Ingress, old.Egress} {
+		if id != 0 {
+			n.sets[id].endpoints--
+			n.counted[n.sets[id]] = struct{}{}
 		}
-		for _, ip := range node.IPs {
-			if b.view.Node(ip) == node {
-				b.peer(netip.PrefixFrom(ip, ip.BitLen()), b.classAt(ip), flags)
+	}
+	if s := n.sets[now.Egress]; s != nil && s.self >= 0 {
+		n.countBacker(s, ps, 1)
+		n.backerAt[now.IP] = ps
+	}
+}
+
+// findSets finds the sets that come and go.
+func (n *nodeState) findSets() {
+	var retiring []*nodeSet
+	for s := range n.counted {
+		switch {
+		case s.endpoints > 0:
+			if s.retiring {
+				s.retiring = false
+				n.revived = append(n.revived, s)
+			}
+		case s.retiring:
+			n.removed = append(n.removed, s)
+			delete(n.sets, s.ID)
+			n.c.release(s.set)
+		default:
+			s.retiring = true
+			retiring = append(retiring, s)
+		}
+	}
+	clear(n.counted)
+	for _, s := range retiring {
+		n.counted[s] = struct{}{} // it goes with the next generation
+	}
+	byID := func(a, b *nodeSet) int { return cmp.Compare(a.ID, b.ID) }
+	slices.SortFunc(n.added, byID)
+	slices.SortFunc(n.removed, byID)
+}
+
+// writeSets writes the sets with the modes of now. Those that nobody is in any
+// more stay as they were: until endpoints have moved they judge by their old
+// modes.
+func (n *nodeState) writeSets(ch *changes) {
+	var sets []ruleset.Edit[ruleset.Set]
+	var ports []ruleset.Edit[ruleset.Port]
+	var ranges []ruleset.Edit[ruleset.PortRange]
+	write := func(s *nodeSet, gone bool) {
+		sets = append(sets, ruleset.Edit[ruleset.Set]{Value: s.row, Delete: gone})
+	}
+	runs := func(s *nodeSet, gone bool) {
+		for _, p := range s.ports.single {
+			p.Set = s.ID
+			ports = append(ports, ruleset.Edit[ruleset.Port]{Value: p, Delete: gone})
+		}
+		for _, p := range s.ports.ranges {
+			p.Set = s.ID
+			ranges = append(ranges, ruleset.Edit[ruleset.PortRange]{Value: p, Delete: gone})
+		}
+	}
+	for _, s := range n.removed {
+		write(s, true)
+		runs(s, true)
+	}
+	for _, s := range n.added {
+		if !s.retiring {
+			s.row = s.set.Set
+		}
+		write(s, false)
+		runs(s, false)
+	}
+	again := n.revived
+	if ch != nil {
+		for s := range ch.masks {
+			if known := n.sets[s.ID]; known != nil {
+				again = append(again, known)
 			}
 		}
 	}
-	for prefix, atoms := range b.blocks.all() {
-		if prefix.IsSingleIP() && (b.view.Pod(prefix.Addr()) != nil || b.view.Node(prefix.Addr()) != nil) {
+	for _, s := range again {
+		if !s.retiring && s.row != s.set.Set {
+			s.row = s.set.Set
+			write(s, false)
+			for row := range s.searched {
+				n.dirty[row.at] = struct{}{}
+			}
+		}
+	}
+	n.pages.Sets = n.pages.Sets.Edit(sets, ruleset.CompareSets)
+	n.pages.Ports = n.pages.Ports.Edit(ports, ruleset.ComparePorts)
+	n.pages.PortRanges = n.pages.PortRanges.Edit(ranges, ruleset.ComparePortRanges)
+}
+
+// askAbout finds what the sets ask about peers, and the prefixes whose class
+// may be another one by that.
+func (n *nodeState) askAbout(ch *changes) map[netip.Prefix]struct{} {
+	dirty := map[netip.Prefix]struct{}{}
+	for _, s := range n.added {
+		s.eachAsking(func(a asking) {
+			ask := n.asks[a]
+			if ask == nil {
+				ask = &nodeAsk{classes: map[*nodeClass]struct{}{}}
+				n.asks[a] = ask
+				n.asked = append(n.asked, a)
+			}
+			ask.sets = append(ask.sets, s)
+		})
+	}
+	for _, s := range n.removed {
+		s.eachAsking(func(a asking) {
+			ask := n.asks[a]
+			ask.sets = slices.DeleteFunc(ask.sets, func(x *nodeSet) bool { return x == s })
+			if len(ask.sets) == 0 {
+				delete(n.asks, a)
+				n.forgotten = append(n.forgotten, a)
+			}
+		})
+	}
+	single := func(ip netip.Addr) { dirty[netip.PrefixFrom(ip, ip.BitLen())] = struct{}{} }
+	if ch == nil {
+		for ip, claims := range n.c.claims {
+			if len(claims) == 1 {
+				single(ip)
+			}
+		}
+		for _, ip := range n.c.nodeIPs {
+			single(ip)
+		}
+	} else {
+		for _, ip := range ch.ordered() {
+			single(ip)
+		}
+	}
+	n.changeBlocks(dirty, ch == nil)
+	if ch == nil {
+		return dirty
+	}
+	for _, list := range [2][]asking{n.asked, n.forgotten} {
+		for _, a := range list {
+			for p := range n.c.askers[a] {
+				n.c.addressesOf(p, single)
+			}
+			if n.c.kindOf(a) == policy.NodePeer {
+				for _, ip := range n.c.nodeIPs {
+					single(ip)
+				}
+			}
+		}
+	}
+	if len(n.asked)+len(n.forgotten) > 0 || len(n.known) > 4*len(n.c.persons)+1000 {
+		clear(n.known)
+	}
+	return dirty
+}
+
+// changeBlocks brings the blocks in that sets ask about now.
+func (n *nodeState) changeBlocks(dirty map[netip.Prefix]struct{}, all bool) {
+	only := func(list []asking) (out []atomID) {
+		for _, a := range list {
+			if n.c.kindOf(a) == policy.CIDRPeer {
+				out = append(out, a.atom)
+			}
+		}
+		return out
+	}
+	come, gone := only(n.asked), only(n.forgotten)
+	if len(come)+len(gone) == 0 {
+		return
+	}
+	ranges, edges := n.blocks.change(n.c.atoms, come, gone)
+	for _, p := range edges {
+		dirty[p] = struct{}{}
+	}
+	if all {
+		return
+	}
+	for _, r := range ranges {
+		for p := range n.pages.Peers.From(func(p *ruleset.Peer) bool { return p.Prefix.Addr().Less(r.Addr()) }) {
+			if !r.Contains(p.Prefix.Addr()) {
+				break
+			}
+			dirty[p.Prefix] = struct{}{}
+		}
+		n.markServices(r)
+	}
+}
+
+// writePeers writes the classes of addresses, in order, so that new classes
+// get their numbers in it. It gives the addresses that have another class.
+func (n *nodeState) writePeers(dirty map[netip.Prefix]struct{}) []netip.Addr {
+	order := slices.SortedFunc(maps.Keys(dirty), func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	var edits []ruleset.Edit[ruleset.Peer]
+	var changed []netip.Addr
+	touched := map[*nodeClass]struct{}{}
+	for _, prefix := range order {
+		old := n.pages.Peers.Get(ruleset.Peer{Prefix: prefix}, ruleset.ComparePeers)
+		now, class, there := n.peer(prefix)
+		if !there && old == nil || there && old != nil && *old == now {
 			continue
 		}
-		b.peer(prefix, b.c.classOf(class{address: atoms}), 0)
-	}
-}
-
-// isKnown says whether the classes of a pod's addresses are those of the last
-// generation.
-func (b *nodeBuild) isKnown(pod *identity.Pod) bool {
-	for _, ip := range pod.IPs {
-		if b.known[sight{b.person(pod), b.blocks.edge(ip)}] == nil {
-			return false
+		if there {
+			edits = append(edits, ruleset.Edit[ruleset.Peer]{Value: now})
+			k := n.classes[class.id]
+			if k == nil {
+				k = &nodeClass{class: class, fresh: true}
+				n.classes[class.id] = k
+			}
+			k.peers++
+			touched[k] = struct{}{}
+		} else {
+			edits = append(edits, ruleset.Edit[ruleset.Peer]{Value: *old, Delete: true})
+		}
+		if old != nil {
+			k := n.classes[old.Class]
+			k.peers--
+			touched[k] = struct{}{}
+		}
+		if prefix.IsSingleIP() {
+			changed = append(changed, prefix.Addr())
 		}
 	}
-	return true
+	n.pages.Peers = n.pages.Peers.Edit(edits, ruleset.ComparePeers)
+	for k := range touched {
+		n.settleClass(k)
+	}
+	return changed
 }
 
-func (b *nodeBuild) peersOf(pod *identity.Pod) {
-	for _, ip := range pod.IPs {
-		if b.view.Pod(ip) == pod {
-			b.peer(netip.PrefixFrom(ip, ip.BitLen()), b.classAt(ip), ruleset.PeerPod)
+// settleClass notes that a class came or went.
+func (n *nodeState) settleClass(k *nodeClass) {
+	switch {
+	case k.peers == 0:
+		delete(n.classes, k.id)
+		if k.fresh {
+			return
 		}
+		n.vanished = append(n.vanished, k)
+		k.eachAsked(func(a asking) {
+			if ask := n.asks[a]; ask != nil {
+				delete(ask.classes, k)
+			}
+		})
+	case k.fresh:
+		n.appeared = append(n.appeared, k)
+		k.eachAsked(func(a asking) { n.asks[a].classes[k] = struct{}{} })
 	}
 }
 
-func (b *nodeBuild) peer(prefix netip.Prefix, k *class, flags ruleset.PeerFlags) {
-	b.seen[k.id] = k
-	b.r.Peers = append(b.r.Peers, ruleset.Peer{Prefix: prefix, Class: k.id, Flags: flags})
+// peer is what stands for a prefix; not there: nothing.
+func (n *nodeState) peer(prefix netip.Prefix) (ruleset.Peer, *class, bool) {
+	ip := prefix.Addr()
+	if prefix.IsSingleIP() {
+		flags := ruleset.PeerPod
+		node := n.c.nodeOf(ip)
+		if n.c.owner(ip) == nil {
+			flags = ruleset.PeerNode
+			if node != nil && node.Name == n.name {
+				flags |= ruleset.PeerLocalNode
+			}
+		}
+		if flags == ruleset.PeerPod || node != nil {
+			k := n.classAt(ip)
+			return ruleset.Peer{Prefix: prefix, Class: k.id, Flags: flags}, k, true
+		}
+	}
+	e, there := n.blocks.edges.Get(prefix)
+	if !there {
+		return ruleset.Peer{}, nil, false
+	}
+	k := n.c.classOf(class{address: e.covering})
+	return ruleset.Peer{Prefix: prefix, Class: k.id}, k, true
 }
 
 // classAt is the class of an address as a peer of this node's sets.
-func (b *nodeBuild) classAt(ip netip.Addr) *class {
-	edge := b.blocks.edge(ip)
+func (n *nodeState) classAt(ip netip.Addr) *class {
+	edge := n.blocks.edge(ip)
 	k := class{}
 	if edge != nil {
 		k.address = edge.covering
 	}
-	if pod := b.view.Pod(ip); pod != nil {
-		at := sight{b.person(pod), edge}
-		out := b.known[at]
+	if ps := n.c.owner(ip); ps != nil {
+		at := sight{ps.person, edge}
+		out := n.known[at]
 		if out == nil {
-			if out = b.state.known[at]; out == nil {
-				k.owned, k.self = true, b.filtered(at.person)
-				out = b.c.classOf(k)
-			}
+			k.owned, k.self = true, n.filtered(at.person)
+			out = n.c.classOf(k)
+			n.known[at] = out
 		}
-		b.state.known[at] = out
 		return out
 	}
-	if node := b.view.Node(ip); node != nil {
-		k.address = b.withNodes(k.address, node)
-		for _, pod := range b.view.HostPods(node.Name) {
-			k.hosts = append(k.hosts, b.filtered(b.person(pod)))
+	if node := n.c.nodeOf(ip); node != nil {
+		k.address = n.withNodes(k.address, node)
+		for _, ps := range n.c.hostPods[node.Name] {
+			k.hosts = append(k.hosts, n.filtered(ps.person))
 		}
 	}
-	return b.c.classOf(k)
+	return n.c.classOf(k)
 }
 
-func (b *nodeBuild) withNodes(address []atomID, node *identity.Node) []atomID {
+func (n *nodeState) withNodes(address []atomID, node *identity.Node) []atomID {
 	out := slices.Clone(address)
-	for a := range b.used {
-		if p := &b.c.atoms[a].peer; p.Kind == policy.NodePeer && p.Nodes.Matches(node.Labels) {
-			out = append(out, a)
+	for a := range n.asks {
+		if p := &n.c.atoms[a.atom].peer; p.Kind == policy.NodePeer && p.Nodes.Matches(node.Labels) {
+			out = append(out, a.atom)
 		}
 	}
 	slices.Sort(out)
@@ -278,140 +529,17 @@ func (b *nodeBuild) withNodes(address []atomID, node *identity.Node) []atomID {
 }
 
 // filtered leaves only what this node's sets ask about.
-func (b *nodeBuild) filtered(p *person) person {
+func (n *nodeState) filtered(p *person) person {
 	var out person
 	for _, a := range p.atoms {
-		if b.used[a] {
+		if n.asks[asking{atom: a}] != nil {
 			out.atoms = append(out.atoms, a)
 		}
 	}
-	for _, n := range p.names {
-		if b.names[portAsk{n.name, n.asked}] {
-			out.names = append(out.names, n)
+	for _, name := range p.names {
+		if n.asks[asking{port: portAsk{name.name, name.asked}}] != nil {
+			out.names = append(out.names, name)
 		}
 	}
 	return out
-}
-
-// addMatches writes the entries of each set with each class that one of its
-// rules names; the others are those of class 0. A set's part is that of the
-// last generation unless a class came or went that it asks about.
-func (b *nodeBuild) addMatches() {
-	b.state.seen, b.state.parts = b.seen, make(map[ruleset.SetID][]ruleset.Match, len(b.sets))
-	changed := map[asking]bool{}
-	for id, k := range b.seen {
-		if b.before.seen[id] == nil {
-			k.eachAsked(func(a asking) { changed[a] = true })
-		}
-	}
-	for id, k := range b.before.seen {
-		if b.seen[id] == nil {
-			k.eachAsked(func(a asking) { changed[a] = true })
-		}
-	}
-	var dirty []*set
-	wanted := map[asking][]*class{}
-	for _, s := range b.sets {
-		part, known := b.before.parts[s.ID]
-		stays := true
-		s.eachAsking(func(a asking) { stays = stays && !changed[a] })
-		if known && stays {
-			b.state.parts[s.ID] = part
-			continue
-		}
-		dirty = append(dirty, s)
-		s.eachAsking(func(a asking) { wanted[a] = nil })
-	}
-	if len(dirty) > 0 {
-		for _, k := range b.seen {
-			k.eachAsked(func(a asking) {
-				if list, ok := wanted[a]; ok {
-					wanted[a] = append(list, k)
-				}
-			})
-		}
-	}
-	for _, s := range dirty {
-		b.state.parts[s.ID] = b.part(s, wanted)
-	}
-	for _, s := range b.sets {
-		b.r.Matches = mergeMatches(b.r.Matches, b.state.parts[s.ID], b.ofServices[s.ID])
-	}
-}
-
-// asking is one thing that sets ask about peers: a peer as written, or a port
-// name.
-type asking struct {
-	atom atomID
-	port portAsk
-}
-
-func (s *set) eachAsking(f func(asking)) {
-	for a := range s.podAt {
-		f(asking{atom: a})
-	}
-	for a := range s.addrAt {
-		f(asking{atom: a})
-	}
-	if s.parts.direction == flow.Egress {
-		for _, n := range s.parts.named {
-			f(asking{port: portAsk{n.name, n.protocol}})
-		}
-	}
-}
-
-func (k *class) eachAsked(f func(asking)) {
-	for _, a := range k.address {
-		f(asking{atom: a})
-	}
-	k.self.eachAsked(f)
-	for i := range k.hosts {
-		k.hosts[i].eachAsked(f)
-	}
-}
-
-func (p *person) eachAsked(f func(asking)) {
-	for _, a := range p.atoms {
-		f(asking{atom: a})
-	}
-	for _, n := range p.names {
-		f(asking{port: portAsk{n.name, n.asked}})
-	}
-}
-
-// part makes a set's entries, sorted.
-func (b *nodeBuild) part(s *set, classes map[asking][]*class) []ruleset.Match {
-	var out []ruleset.Match
-	for _, m := range s.base {
-		if m.Bits != (ruleset.Bitmap{}) || m.Alt != (ruleset.Bitmap{}) {
-			m.Set = s.ID
-			out = append(out, m)
-		}
-	}
-	done := map[ruleset.ClassID]bool{}
-	s.eachAsking(func(a asking) {
-		for _, k := range classes[a] {
-			if !done[k.id] {
-				done[k.id] = true
-				out = s.appendMatches(out, k, b.c.atoms)
-			}
-		}
-	})
-	slices.SortFunc(out, compareMatches)
-	return out
-}
-
-func compareMatches(x, y ruleset.Match) int {
-	return cmp.Or(cmp.Compare(x.Peer, y.Peer), cmp.Compare(x.Ports, y.Ports))
-}
-
-// mergeMatches adds two lists of one set, merged into one order.
-func mergeMatches(out, rules, services []ruleset.Match) []ruleset.Match {
-	slices.SortFunc(services, compareMatches)
-	for _, m := range services {
-		i, _ := slices.BinarySearchFunc(rules, m, compareMatches)
-		out = append(append(out, rules[:i]...), m)
-		rules = rules[i:]
-	}
-	return append(out, rules...)
 }

@@ -109,6 +109,10 @@ type set struct {
 	base    []ruleset.Match // matches of class 0, by port class
 	hasAddr bool
 	quick   *quick // nil: matches take the long way
+
+	key             string // that it is interned by
+	subjects, nodes int    // how many pods, and nodes' states, have it
+	masked          uint64 // generation that its masks are of
 }
 
 // setRule is a rule within a set.
@@ -138,11 +142,11 @@ func tooMany(p *setParts, bits int) error {
 }
 
 // newSet lays out the bits. It fails if they don't fit however they are merged.
-func (c *Compiler) newSet(parts setParts, now []*version) (*set, error) {
+func (c *Compiler) newSet(parts setParts) (*set, error) {
 	for {
 		s, bits := c.layOut(parts)
 		if bits <= ruleset.Bits {
-			s.masks(now)
+			s.masks()
 			s.addPorts()
 			s.index()
 			return s, nil
@@ -302,20 +306,14 @@ func byModes(in []*version) []*version {
 	return out
 }
 
-// masks sets Current, Candidate and Enforced from the modes of a generation's
-// versions.
-func (s *set) masks(now []*version) {
-	of := func(k *content) *version {
-		if int(k.id) < len(now) {
-			return now[k.id]
-		}
-		return nil
-	}
+// masks sets Current, Candidate and Enforced from the modes that the contents
+// have now.
+func (s *set) masks() {
 	s.Current, s.Candidate, s.Enforced = ruleset.Bitmap{}, ruleset.Bitmap{}, ruleset.Bitmap{}
 	for bit, members := range s.members {
 		var current, candidate, enforced bool
 		for _, m := range members {
-			if v := of(m); v != nil {
+			if v := m.now; v != nil {
 				current, candidate = current || v.current, candidate || v.candidate
 				enforced = enforced || v.candidate && (v.enforced || !s.Deny.Has(bit))
 			}
@@ -331,7 +329,7 @@ func (s *set) masks(now []*version) {
 		if enforced {
 			s.Enforced.Add(bit)
 		}
-		s.names[bit].CandidateOnly = candidate && !current && !slices.ContainsFunc(members, func(m *content) bool { return of(m) != nil && of(m).current })
+		s.names[bit].CandidateOnly = candidate && !current && !slices.ContainsFunc(members, func(m *content) bool { return m.now != nil && m.now.current })
 	}
 	for bit, is := range s.isBit {
 		if !is {
@@ -352,6 +350,9 @@ func (s *set) masks(now []*version) {
 		}
 	}
 }
+
+// asksNames says whether peers matter by the names of their ports.
+func (s *set) asksNames() bool { return s.parts.direction == flow.Egress && len(s.parts.named) > 0 }
 
 func (s *set) index() {
 	s.podAt, s.addrAt = map[atomID][]int{}, map[atomID][]int{}

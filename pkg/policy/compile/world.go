@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+// world is the last generation's input, indexed.
+type world struct {
+	last         *identity.World // what the rest is of
+	policies     []PolicyMode
+	widePolicies []*content // of all namespaces, in order
+	spaces       map[string]*space
+	fixed        map[string][]atomID // peers with selectors by the namespace that they name
+	wide         []atomID            // peers that select namespaces
+
+	pods     map[string]*podState // by key
+	byNode   map[string]map[*podState]struct{}
+	claims   map[netip.Addr][]*podState // by own address; more than one: nobody has it
+	hostPods map[string][]*podState     // by node, in order of keys
+	nodeAt   map[netip.Addr]*identity.Node
+	nodeIPs  []netip.Addr // in order
+	ids      map[netip.Addr]ruleset.EndpointID
+	numbered bool // ids were made here
+	persons  map[string]*person
+	askers   map[asking]map[*person]struct{} // persons by what can be asked about them
+	universe map[portAsk]*namedAsk
+	coarse   map[*podState]struct{} // with more rules than bits
+
+	servicesIndex
+}
+
+func newWorld() world {
+	return world{
+		last: &identity.World{}, spaces: map[string]*space{}, fixed: map[string][]atomID{}, pods: map[string]*podState{},
+		byNode: map[string]map[*podState]struct{}{}, claims: map[netip.Addr][]*podState{}, hostPods: map[string][]*podState{},
+		nodeAt: map[netip.Addr]*identity.Node{}, ids: map[netip.Addr]ruleset.EndpointID{}, persons: map[string]*person{},
+		askers: map[asking]map[*person]struct{}{}, universe: map[portAsk]*namedAsk{}, coarse: map[*podState]struct{}{},
+		servicesIndex: newServicesIndex(),
+	}
+}
+
+// podState is a pod and what was found out about it.
+type podState struct {
+	pod             *identity.Pod
+	key             string
+	space           *space
+	person          *person // nil: nobody asks, it has lost its addresses
+	ingress, egress *set    // nil: no policy, or not judged
+	backs           map[*serviceState][]string
+	backed          []string // services that it backs, as backedKey names them; sorted
+}
+
+// sameMap says whether two maps are one, not only equal.
+func sameMap[T any](a, b map[string]T) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// nodesDiffer says whether nodes came or went, or changed in what rules can
+// know of them: that is rare, and touches every service and ruleset.
+func (c *Compiler) nodesDiffer(now map[string]*identity.Node) bool {
+	old := c.last.Nodes
+	if sameMap(old, now) {
+		return false
+	}
+	return !maps.EqualFunc(old, now, func(a, b *identity.Node) bool {
+		return a == b || slices.Equal(a.IPs, b.IPs) && maps.Equal(a.Labels, b.Labels)
+	})
+}
+
+// addNodes indexes the nodes, unless that was done.
+func (c *Compiler) addNodes(w *identity.World) {
+	if c.last.Nodes == nil {
+		for _, name := range slices.Sorted(maps.Keys(w.Nodes)) {
+			for _, ip := range w.Nodes[name].IPs {
+				if c.nodeAt[ip] == nil {
+					c.nodeIPs = append(c.nodeIPs, ip)
+				}
+				c.nodeAt[ip] = w.Nodes[name]
+			}
+		}
+		slices.SortFunc(c.nodeIPs, netip.Addr.Compare)
+	}
+	last := *c.last
+	last.Nodes = w.Nodes
+	c.last = &last
+}
+
+// diffNamespaces finds the namespaces with other labels.
+func (c *Compiler) diffNamespaces(w *identity.World, ch *changes) {
+	old, now := c.last.Namespaces, w.Namespaces
+	c.last.Namespaces = now
+	if sameMap(old, now) {
+		return
+	}
+	check := func(name string) {
+		s := c.spaces[name]
+		if s == nil {
+			return // nobody asked yet
+		}
+		labels := c.namespaceLabels(name)
+		if maps.Equal(s.labels, labels) {
+			return
+		}
+		s.labels, s.fixed, s.wide, s.atoms = labels, 0, 0, nil
+		for ps := range s.pods {
+			ch.persons[ps], ch.subjects[ps] = struct{}{}, struct{}{}
+		}
+	}
+	for name, ns := range now {
+		if old[name] != ns {
+			check(name)
+		}
+	}
+	for name := range old {
+		if now[name] == nil {
+			check(name)
+		}
+	}
+}
+
+// namespaceLabels is [policy.View.NamespaceLabels].
+func (c *Compiler) namespaceLabels(name string) map[string]string {
+	return (&policy.View{World: c.last}).NamespaceLabels(name)
+}
+
+// diffPods finds the pods that came, went or changed.
+func (c *Compiler) diffPods(now map[string]*identity.Pod, ch *changes) {
+	old := c.last.Pods
+	c.last.Pods = now
+	if sameMap(old, now) {
+		return
+	}
+	var gone []*podState
+	var come []*identity.Pod
+	kept := 0
+	for key, p := range now {
+		ps := c.pods[key]
+		if ps == nil {
+			come = append(come, p)
+			continue
+		}
+		kept++
+		if ps.pod == p {
+			continue
+		}
+		if samePod(ps.pod, p) {
+			ps.pod = p
+			continue
+		}
+		gone, come = append(gone, ps), append(come, p)
+	}
+	if kept < len(c.pods) {
+		for key, ps := range c.pods {
+			if now[key] == nil {
+				gone = append(gone, ps)
+			}
+		}
+	}
+	for _, ps := range gone {
+		c.removePod(ps, ch)
+	}
+	for _, p := range come {
+		c.addPod(p, ch)
+	}
+}
+
+// samePod says whether rules can't tell two states of a pod apart.
+func samePod(a, b *identity.Pod) bool {
+	return a.Namespace == b.Namespace && a.Name == b.Name && a.Node == b.Node && a.HostNetwork == b.HostNetwork && a.Done == b.Done &&
+		slices.Equal(a.IPs, b.IPs) && slices.Equal(a.Ports, b.Ports) && maps.Equal(a.Labels, b.Labels)
+}
+
+func comparePodStates(a, b *podState) int { return strings.Compare(a.key, b.key) }
+
+func (c *Compiler) addPod(p *identity.Pod, ch *changes) {
+	ps := &podState{pod: p, key: p.Key(), space: c.space(p.Namespace)}
+	c.pods[ps.key] = ps
+	ps.space.pods[ps] = struct{}{}
+	if c.byNode[p.Node] == nil {
+		c.byNode[p.Node] = map[*podState]struct{}{}
+	}
+	c.byNode[p.Node][ps] = struct{}{}
+	ch.pods[ps], ch.persons[ps], ch.subjects[ps] = struct{}{}, struct{}{}, struct{}{}
+	if p.Done {
+		return
+	}
+	c.countPorts(ps, 1, ch)
+	if p.HostNetwork {
+		if p.Node != "" {
+			list := c.hostPods[p.Node]
+			at, _ := slices.BinarySearchFunc(list, ps, comparePodStates)
+			c.hostPods[p.Node] = slices.Insert(slices.Clone(list), at, ps)
+			c.markNode(p.Node, ch)
+		}
+		return
+	}
+	for _, ip := range p.IPs {
+		c.claims[ip] = append(c.claims[ip], ps)
+		c.markAddress(ip, ch)
+	}
+}
+
+func (c *Compiler) removePod(ps *podState, ch *changes) {
+	p := ps.pod
+	delete(c.pods, ps.key)
+	delete(ps.space.pods, ps)
+	delete(c.byNode[p.Node], ps)
+	delete(c.coarse, ps)
+	delete(ch.persons, ps)
+	delete(ch.subjects, ps)
+	delete(ch.pods, ps)
+	c.setPerson(ps, nil)
+	c.setSets(ps, nil, nil, ch)
+	for s := range ps.backs {
+		ch.backing[s] = struct{}{}
+		delete(s.backers, ps)
+	}
+	if p.Done {
+		return
+	}
+	c.countPorts(ps, -1, ch)
+	if p.HostNetwork {
+		c.hostPods[p.Node] = slices.DeleteFunc(slices.Clone(c.hostPods[p.Node]), func(x *podState) bool { return x == ps })
+		c.markNode(p.Node, ch)
+		return
+	}
+	for _, ip := range p.IPs {
+		if i := slices.Index(c.claims[ip], ps); i >= 0 {
+			c.claims[ip] = slices.Delete(c.claims[ip], i, i+1)
+		}
+		if len(c.claims[ip]) == 0 {
+			delete(c.claims, ip)
+		}
+		c.markAddress(ip, ch)
+	}
+}
+
+// markAddress notes that an address has another owner, or none.
+func (c *Compiler) markAddress(ip netip.Addr, ch *changes) {
+	ch.addresses[ip], ch.endpoints[ip] = struct{}{}, struct{}{}
+	for _, ps := range c.claims[ip] {
+		ch.subjects[ps] = struct{}{}
+	}
+	for s := range c.backends[ip] {
+		ch.backing[s] = struct{}{}
+	}
+	for e := range c.atIP[ip] {
+		ch.services[e] = struct{}{} // a pod's own address is never a service's
+	}
+}
+
+// markNode notes that the pods behind a node's addresses are others.
+func (c *Compiler) markNode(name string, ch *changes) {
+	if n := c.last.Nodes[name]; n != nil {
+		for _, ip := range n.IPs {
+			ch.addresses[ip] = struct{}{}
+		}
+	}
+}
+
+// owner is the pod whose own address ip is; nil if none is known, or several
+// claim it.
+func (c *Compiler) owner(ip netip.Addr) *podState {
+	if list := c.claims[ip]; len(list) == 1 {
+		return list[0]
+	}
+	return nil
+}
+
+func (c *Compiler) ownerPod(ip netip.Addr) *identity.Pod {
+	if ps := c.owner(ip); ps != nil {
+		return ps.pod
+	}
+	return nil
+}
+
+// nodeOf is the node whose address ip is, unless it is a pod's.
+func (c *Compiler) nodeOf(ip netip.Addr) *identity.Node {
+	if c.owner(ip) != nil {
+		return nil
+	}
+	return c.nodeAt[ip]
+}
+
+// diffEndpoints finds the addresses that have another number.
+func (c *Compiler) diffEndpoints(ids map[netip.Addr]ruleset.EndpointID, ch *changes) {
+	old := c.ids
+	if ids == nil {
+		if c.numbered && len(ch.addresses) == 0 {
+			return
+		}
+		ids = c.number()
+		c.numbered = true
+	} else {
+		c.numbered = false
+		if reflect.ValueOf(old).Pointer() == reflect.ValueOf(ids).Pointer() {
+			return
+		}
+	}
+	c.ids = ids
+	mark := func(ip netip.Addr) {
+		ch.endpoints[ip] = struct{}{}
+		for _, ps := range c.claims[ip] {
+			ch.subjects[ps] = struct{}{}
+		}
+	}
+	kept := 0
+	for ip, id := range ids {
+		was, there := old[ip]
+		if there {
+			kept++
+		}
+		if was != id {
+			mark(ip)
+		}
+	}
+	if kept < len(old) {
+		for ip := range old {
+			if _, there := ids[ip]; !there {
+				mark(ip)
+			}
+		}
+	}
+}
+
+// number gives endpoints to all pods, in the order of their addresses.
+func (c *Compiler) number() map[netip.Addr]ruleset.EndpointID {
+	ips := make([]netip.Addr, 0, len(c.claims))
+	for ip, list := range c.claims {
+		if len(list) == 1 {
+			ips = append(ips, ip)
+		}
+	}
+	slices.SortFunc(ips, netip.Addr.Compare)
+	out := make(map[netip.Addr]ruleset.EndpointID, len(ips))
+	for i, ip := range ips {
+		out[ip] = ruleset.EndpointID(i + 1) //nolint:gosec // as many as there are addresses
+	}
+	return out
+}
+
+// judged says whether an address of the pod is an endpoint.
+func (c *Compiler) judged(ps *podState) bool {
+	for _, ip := range ps.pod.IPs {
+		if c.ids[ip] != 0 && c.owner(ip) == ps {
+			return true
+		}
+	}
+	return false
+}
+
+// portAsk is a named port as a rule writes it.
+type portAsk struct {
+	name     string
+	protocol flow.Protocol
+}
+
+// namedAsk is what a port name of egress rules stands for, on all pods.
+type namedAsk struct {
+	rules   int // that ask for it
+	pods    map[identity.NamedPort]int
+	numbers []identity.NamedPort // sorted, without names
+}
+
+func (c *Compiler) countPorts(ps *podState, n int, ch *changes) {
+	if len(c.universe) == 0 {
+		return
+	}
+	for _, p := range ps.pod.Ports {
+		for _, ask := range [2]portAsk{{p.Name, 0}, {p.Name, p.Protocol}} {
+			u := c.universe[ask]
+			if _, fresh := ch.newAsks[ask]; u == nil || fresh {
+				continue
+			}
+			u.count(p, n)
+			ch.asks[ask] = struct{}{}
+		}
+	}
+}
+
+func (u *namedAsk) count(p identity.NamedPort, n int) {
+	port := identity.NamedPort{Protocol: p.Protocol, Number: p.Number}
+	if u.pods == nil {
+		u.pods = map[identity.NamedPort]int{}
+	}
+	if u.pods[port] += n; u.pods[port] == 0 {
+		delete(u.pods, port)
+	}
+}
+
+// askNames settles what the port names of egress rules stand for, on all pods
+// of the world.
+func (c *Compiler) askNames(ch *changes) {
+	if len(ch.newAsks) > 0 {
+		for _, ps := range c.pods {
+			if ps.pod.Done {
+				continue
+			}
+			for _, p := range ps.pod.Ports {
+				for _, ask := range [2]portAsk{{p.Name, 0}, {p.Name, p.Protocol}} {
+					if _, fresh := ch.newAsks[ask]; fresh {
+						c.universe[ask].count(p, 1)
+						ch.persons[ps] = struct{}{}
+					}
+				}
+			}
+		}
+	}
+	for ask := range ch.newAsks {
+		ch.asks[ask] = struct{}{}
+	}
+	for ask, u := range c.universe {
+		if u.rules == 0 {
+			delete(c.universe, ask)
+			delete(ch.asks, ask)
+			for _, ps := range c.pods {
+				if slices.ContainsFunc(ps.pod.Ports, func(p identity.NamedPort) bool { return p.Name == ask.name }) {
+					ch.persons[ps] = struct{}{}
+				}
+			}
+		}
+	}
+	for ask := range ch.asks {
+		u := c.universe[ask]
+		now := sortPorts(slices.Collect(maps.Keys(u.pods)))
+		if slices.Equal(now, u.numbers) {
+			delete(ch.asks, ask)
+		}
+		u.numbers = now
+	}
+	if len(ch.asks) == 0 {
+		return
+	}
+	for _, ps := range c.pods {
+		if ps.egress != nil && slices.ContainsFunc(ps.egress.parts.named, func(n namedPorts) bool {
+			_, changed := ch.asks[portAsk{n.name, n.protocol}]
+			return changed
+		}) {
+			ch.subjects[ps] = struct{}{}
+		}
+	}
+}
+
+func sortPorts(list []identity.NamedPort) []identity.NamedPort {
+	slices.SortFunc(list, func(a, b identity.NamedPort) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Number, b.Number))
+	})
+	return slices.Compact(list)
+}
