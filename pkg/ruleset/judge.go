@@ -6,8 +6,6 @@ import (
 	"math/bits"
 	"net/netip"
 
-	"github.com/gaissmai/bart"
-
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 )
 
@@ -130,94 +128,18 @@ func firstBit(matches, always, mode Bitmap, from int) int {
 	return -1
 }
 
-type (
-	serviceKey struct {
-		ip       netip.Addr
-		protocol uint8
-		port     uint16
-	}
-	portKey struct {
-		set      SetID
-		protocol uint8
-		port     uint16
-	}
-	rangeKey struct {
-		portKey
-		bits uint8
-	}
-	matchKey struct {
-		set   SetID
-		peer  ClassID
-		ports PortClass
-	}
-)
-
-// Table is a ruleset made ready to be asked: the same look-ups as the
-// kernel's, in plain Go. It doesn't change once made; many may ask at once.
-type Table struct {
-	sets      map[SetID]*Set
-	endpoints map[netip.Addr]Endpoint
-	exact     map[netip.Addr]Peer
-	ranges    bart.Table[Peer]
-	services  map[serviceKey]Service
-	ports     map[portKey]PortClass
-	runs      map[rangeKey]PortClass
-	matches   map[matchKey]*Match
-}
-
-// NewTable indexes a valid ruleset ([Ruleset.Validate]). The table keeps
-// pointers into it.
-func NewTable(r *Ruleset) *Table {
-	t := &Table{
-		sets:      make(map[SetID]*Set, len(r.Sets)),
-		endpoints: make(map[netip.Addr]Endpoint, len(r.Endpoints)),
-		exact:     make(map[netip.Addr]Peer, len(r.Peers)),
-		services:  make(map[serviceKey]Service, len(r.Services)),
-		ports:     make(map[portKey]PortClass, len(r.Ports)),
-		runs:      make(map[rangeKey]PortClass, len(r.PortRanges)),
-		matches:   make(map[matchKey]*Match, len(r.Matches)),
-	}
-	for i := range r.Sets {
-		t.sets[r.Sets[i].ID] = &r.Sets[i]
-	}
-	for _, e := range r.Endpoints {
-		t.endpoints[e.IP] = e
-	}
-	for _, p := range r.Peers {
-		if p.Prefix.IsSingleIP() {
-			t.exact[p.Prefix.Addr()] = p
-		} else {
-			t.ranges.Insert(p.Prefix, p)
-		}
-	}
-	for _, s := range r.Services {
-		t.services[serviceKey{s.IP, s.Protocol, s.Port}] = s
-	}
-	for _, p := range r.Ports {
-		t.ports[portKey{p.Set, p.Protocol, p.Port}] = p.Class
-	}
-	for _, p := range r.PortRanges {
-		t.runs[rangeKey{portKey{p.Set, p.Protocol, p.Port}, p.Bits}] = p.Class
-	}
-	for i := range r.Matches {
-		m := &r.Matches[i]
-		t.matches[matchKey{m.Set, m.Peer, m.Ports}] = m
-	}
-	return t
-}
-
 // Judge answers for one packet. It never fails: what isn't known isn't
 // isolated.
 func (t *Table) Judge(p Packet) Result {
 	allow := Judgement{Verdict: flow.Allow, Bit: -1}
 	r := Result{Current: allow, Candidate: allow}
-	e := t.endpoints[p.Local]
+	e := t.endpoint(p.Local)
 	if p.Direction == flow.Egress {
 		r.Set = e.Egress
 	} else {
 		r.Set = e.Ingress
 	}
-	set := t.sets[r.Set]
+	set := t.set(r.Set)
 	if set == nil {
 		r.Set = 0
 		return r
@@ -232,7 +154,7 @@ func (t *Table) Judge(p Packet) Result {
 	}
 	var service Service
 	if p.Direction == flow.Egress {
-		service, r.Service = t.services[serviceKey{p.Peer, uint8(p.Protocol), p.Port}]
+		service, r.Service = t.service(serviceKey{p.Peer, uint8(p.Protocol), p.Port})
 	}
 	var ports PortClass
 	if r.Service {
@@ -242,9 +164,9 @@ func (t *Table) Judge(p Packet) Result {
 	}
 
 	q := question{set: set, protocol: p.Protocol, depends: service.Depends}
-	m := t.matches[matchKey{set.ID, class, ports}]
+	m := t.match(matchKey{set.ID, class, ports})
 	if m == nil {
-		m = t.matches[matchKey{set.ID, 0, ports}]
+		m = t.match(matchKey{set.ID, 0, ports})
 	}
 	if m != nil {
 		q.bits, q.alt = m.Bits, m.Alt
@@ -255,24 +177,16 @@ func (t *Table) Judge(p Packet) Result {
 	return r
 }
 
-func (t *Table) peer(ip netip.Addr) (ClassID, PeerFlags) {
-	if p, ok := t.exact[ip]; ok {
-		return p.Class, p.Flags
-	}
-	p, _ := t.ranges.Lookup(ip)
-	return p.Class, p.Flags
-}
-
 // port follows Port and PortRange: the port itself, the longest run it is in,
 // the protocol's other ports, everything else.
 func (t *Table) port(set *Set, protocol uint8, port uint16) PortClass {
-	if c, ok := t.ports[portKey{set.ID, protocol, port}]; ok {
+	if c, ok := t.portOf(portKey{set.ID, protocol, port}); ok {
 		return c
 	}
 	if set.Ranges {
 		for n := uint8(16); ; n-- {
 			start := uint16(uint32(port) >> (16 - n) << (16 - n))
-			if c, ok := t.runs[rangeKey{portKey{set.ID, protocol, start}, n}]; ok {
+			if c, ok := t.run(rangeKey{portKey{set.ID, protocol, start}, n}); ok {
 				return c
 			}
 			if n == 0 {
@@ -280,8 +194,9 @@ func (t *Table) port(set *Set, protocol uint8, port uint16) PortClass {
 			}
 		}
 	}
-	if c, ok := t.ports[portKey{set.ID, protocol, 0}]; ok {
+	if c, ok := t.portOf(portKey{set.ID, protocol, 0}); ok {
 		return c
 	}
-	return t.ports[portKey{set: set.ID}]
+	c, _ := t.portOf(portKey{set: set.ID})
+	return c
 }

@@ -4,12 +4,14 @@ package ruleset_test
 
 import (
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	. "github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 )
 
@@ -95,4 +97,28 @@ func checkList(t *rapid.T, list List[Port], model map[uint16]PortClass, compare 
 	if list.Get(Port{Port: 701}, compare) != nil {
 		t.Fatal("found what isn't there")
 	}
+}
+
+// Pages are judged by as they are, and say what the index says.
+func TestPagesJudgeAsTheIndexDoes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRuleset(t, 1)
+		index, pages := NewTable(r), r.Pages().Table()
+		for range 40 {
+			ip := func(label string) netip.Addr {
+				host := byte(rapid.IntRange(0, 9).Draw(t, label))
+				if rapid.Bool().Draw(t, "v6") {
+					return netip.AddrFrom16([16]byte{0: 0xfd, 15: host})
+				}
+				return netip.AddrFrom4([4]byte{10, 0, 0, host})
+			}
+			p := Packet{
+				Direction: flow.Direction(rapid.IntRange(1, 2).Draw(t, "direction")), Protocol: rapid.SampledFrom([]flow.Protocol{flow.TCP, flow.UDP}).Draw(t, "protocol"),
+				Local: ip("local"), Peer: ip("peer"), Port: rapid.SampledFrom([]uint16{0, 1, 2, 53, 8192}).Draw(t, "port"),
+			}
+			if got, want := pages.Judge(p), index.Judge(p); got != want {
+				t.Fatalf("%+v: pages say %+v, the index %+v", p, got, want)
+			}
+		}
+	})
 }
