@@ -25,6 +25,12 @@ func TestScripts(t *testing.T) {
 			path := filepath.Join(env.WorkDir, "kubeconfig")
 			env.Setenv("KUBECONFIG", path)
 			env.Setenv("HOME", env.WorkDir)
+			if err := copyFile(filepath.Join(env.WorkDir, "demo.ebpol"), "../../pkg/demo/shop.ebpol"); err != nil {
+				return err
+			}
+			if err := writeMarket(filepath.Join(env.WorkDir, "market.ebpol")); err != nil {
+				return err
+			}
 			if err := writeRecording(filepath.Join(env.WorkDir, "shop.ebpol")); err != nil {
 				return err
 			}
@@ -33,4 +39,12 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(path, []byte(api.kubeconfig()), 0o600)
 		},
 	})
+}
+
+func copyFile(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
 }
