@@ -57,7 +57,6 @@ var subcommands = []func(*globals) *cobra.Command{
 	newTrace,
 	newDryRun,
 	newEnforce,
-	newCatch,
 	newReplay,
 	newLint,
 	newWeigh,
