@@ -124,6 +124,8 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 		a.answers(b.Answers)
 	case *wire.Frame_Drops:
 		a.dropped(b.Drops)
+	case *wire.Frame_Hops:
+		a.hops(b.Hops)
 	case *wire.Frame_Applied:
 		a.applied(b.Applied)
 	case *wire.Frame_Stats:

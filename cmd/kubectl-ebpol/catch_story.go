@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/lines"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
+)
+
+// A story ends when nothing new came for a while, or has become known.
+const (
+	storyQuiet  = 1500 * time.Millisecond // a TCP that gets no answer says so by its second try
+	storyWithin = 8 * time.Second
+	keptEvents  = 2000
+	keptNear    = 100
+)
+
+// errCaught ends a session that has what it waited for.
+var errCaught = errors.New("caught")
+
+// catcher waits for a connection and collects its story.
+type catcher struct {
+	c       *catchCommand
+	world   func() *identity.World
+	refresh func()
+	printer *lines.Printer
+
+	kept    []flow.Event // of connections that may become the one
+	near    map[string]bool
+	live    time.Time
+	key     connection
+	began   time.Time
+	last    time.Time
+	told    bool
+	renewed time.Time
+}
+
+// connection is what stays the same of one at both ends and behind a service:
+// who opened it, from which port.
+type connection struct {
+	protocol flow.Protocol
+	from     netip.AddrPort
+}
+
+func keyOf(e *flow.Event) connection {
+	return connection{e.Protocol, netip.AddrPortFrom(e.Source.IP, e.Source.Port)}
+}
+
+var _ liner = (*catcher)(nil)
+
+// Event implements [liner].
+func (ca *catcher) Event(e *flow.Event) error {
+	if e.Source == nil || e.Destination == nil {
+		return nil
+	}
+	w := ca.world()
+	if !ca.c.takes(e, w) {
+		if !ca.reply(e) {
+			ca.missed(e, w)
+			return nil
+		}
+	}
+	ca.kept = append(ca.kept, *e)
+	if len(ca.kept) > keptEvents {
+		ca.kept = slices.Delete(ca.kept, 0, keptEvents/2)
+	}
+	if ca.began.IsZero() && ca.starts(e) {
+		ca.key, ca.began = keyOf(e), time.Now()
+	}
+	if !ca.began.IsZero() && keyOf(e) == ca.key {
+		ca.last = time.Now()
+	}
+	return nil
+}
+
+// starts says whether the event begins what is waited for. What was open
+// before isn't the next connection.
+func (ca *catcher) starts(e *flow.Event) bool {
+	dropped := e.Type == flow.DropEvent && !e.Benign || e.Enforced
+	if ca.c.dropped {
+		return dropped
+	}
+	return dropped || e.Type == flow.FlowEvent && !strings.HasPrefix(e.Note, "open before")
+}
+
+// reply says whether the event is of a packet that came back on the caught
+// connection: a drop on its way back belongs to the story.
+func (ca *catcher) reply(e *flow.Event) bool {
+	return !ca.began.IsZero() && e.Type == flow.DropEvent && !e.Benign && e.Protocol == ca.key.protocol &&
+		netip.AddrPortFrom(e.Destination.IP, e.Destination.Port) == ca.key.from
+}
+
+// missed remembers what was seen of the two instead.
+func (ca *catcher) missed(e *flow.Event, w *identity.World) {
+	if e.Type != flow.FlowEvent || len(ca.near) >= keptNear || !ca.c.from.has(e.Source, w) && !ca.c.to.has(e.Destination, w) {
+		return
+	}
+	if ca.near == nil {
+		ca.near = map[string]bool{}
+	}
+	source := *e.Source
+	source.Port = 0
+	ca.near[lines.Name(&source)+" -> "+lines.Name(e.Destination)] = true
+}
+
+// Tick implements [liner].
+func (ca *catcher) Tick(s *store.Store) error {
+	now := time.Now()
+	if ca.live.IsZero() {
+		if snap := s.Snapshot(store.Query{Nodes: true, Limit: 1}); snap.Health.NodesLive > 0 {
+			ca.live = now
+		}
+		return nil
+	}
+	if now.Sub(ca.renewed) > time.Second {
+		ca.renewed = now
+		ca.refresh()
+	}
+	switch {
+	case !ca.began.IsZero() && (ca.over() || now.Sub(ca.last) > storyQuiet || now.Sub(ca.began) > storyWithin):
+		ca.told = true
+		return errors.Join(ca.tell(), errCaught)
+	case ca.began.IsZero() && now.Sub(ca.live) > ca.c.timeout:
+		return errCaught // nothing was
+	}
+	return nil
+}
+
+// over says whether nothing is left to happen: both ends are done.
+func (ca *catcher) over() bool {
+	closed := 0
+	for i := range ca.kept {
+		if keyOf(&ca.kept[i]) == ca.key && ca.kept[i].Type == flow.CloseEvent {
+			closed++
+		}
+	}
+	return closed >= 2
+}
+
+// End implements [liner].
+func (ca *catcher) End(*store.Store) error {
+	if ca.began.IsZero() || ca.told {
+		return nil
+	}
+	ca.told = true
+	return ca.tell()
+}
+
+// story is the connection's events in the order in which they happened.
+func (ca *catcher) story() (list []flow.Event) {
+	for i := range ca.kept {
+		if e := &ca.kept[i]; keyOf(e) == ca.key || ca.reply(e) {
+			list = append(list, *e)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b flow.Event) int { return a.Time.Compare(b.Time) })
+	return list
+}
+
+func (ca *catcher) tell() error {
+	list := ca.story()
+	if ca.c.format == lines.JSON {
+		for i := range list {
+			if err := ca.printer.Print(&list[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	_, err := fmt.Fprint(ca.c.Out, printable(storyText(list)))
+	return err
+}
+
+// storyText tells it hop by hop.
+func storyText(list []flow.Event) string {
+	var b strings.Builder
+	step := func(at time.Time, where, format string, args ...any) {
+		fmt.Fprintf(&b, "  %+9.3f ms  %-22s %s\n", float64(at.Sub(list[0].Time).Microseconds())/1000, where, fmt.Sprintf(format, args...))
+	}
+	newest := map[flow.Direction]*flow.Event{}
+	outcome := func(e *flow.Event) {
+		if e.Direction != 0 && e.Type != flow.DropEvent && e.Type != flow.HopEvent {
+			newest[e.Direction] = e
+		}
+	}
+	head := &list[0]
+	fmt.Fprintf(&b, "%s  %s  %s -> %s\n", head.Time.Local().Format("15:04:05.000"), head.Protocol, lines.Name(head.Source), lines.Name(head.Destination))
+	drops := map[string]bool{}
+	jumps := 0
+	for i := range list {
+		e := &list[i]
+		outcome(e)
+		switch e.Type {
+		case flow.FlowEvent, flow.VerdictEvent:
+			step(e.Time, place(e), "%s", judged(e))
+		case flow.HopEvent:
+			if strings.HasPrefix(e.NftRule.Verdict, "jump ") || strings.HasPrefix(e.NftRule.Verdict, "goto ") || e.NftRule.Handle == 0 && e.NftRule.Verdict == "accept" {
+				jumps++
+				continue
+			}
+			step(e.Time, "node "+e.Node, "%s", e.Note)
+			if e.NftRule.Text != "" {
+				step(e.Time, "", "%s", e.NftRule.Text)
+			}
+		case flow.DropEvent:
+			if e.Benign || drops[e.Culprit+e.Location] {
+				continue
+			}
+			drops[e.Culprit+e.Location] = true
+			step(e.Time, "node "+e.Node, "DROPPED by %s: %s", e.Culprit, e.Note)
+			if e.Location != "" {
+				step(e.Time, "", "reason %s at %s, device %s", e.Reason, e.Location, orNone(e.Device))
+			}
+		}
+	}
+	if jumps > 0 {
+		fmt.Fprintf(&b, "  and %d more rules that only lead to others (all with -o json)\n", jumps)
+	}
+	for _, d := range []flow.Direction{flow.Egress, flow.Ingress} {
+		if e := newest[d]; e != nil {
+			fmt.Fprintf(&b, "  at the %s: %s\n", d.Subject(), became(e))
+		}
+	}
+	return b.String()
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// place is where the event was seen.
+func place(e *flow.Event) string {
+	if e.Direction == flow.Egress {
+		return "leaves the pod (" + e.Node + ")"
+	}
+	return "comes to the pod (" + e.Node + ")"
+}
+
+// judged is the verdict with what decided.
+func judged(e *flow.Event) string {
+	s := lines.Word(e)
+	if why := lines.Decided(e.Rule, e.IsolatedBy); why != "" {
+		return s + " by " + why
+	}
+	if e.Verdict == flow.Allow {
+		return s + ": no policy isolates the pod"
+	}
+	return s
+}
+
+// became is what the end of the connection saw of it.
+func became(e *flow.Event) string {
+	var parts []string
+	if e.Observed != "" {
+		parts = append(parts, string(e.Observed))
+	}
+	if e.AnswerSeconds > 0 {
+		parts = append(parts, fmt.Sprintf("answer after %.3f ms", e.AnswerSeconds*1000))
+	}
+	if e.Agreement != "" {
+		parts = append(parts, string(e.Agreement))
+	}
+	if e.Owner != nil {
+		parts = append(parts, fmt.Sprintf("%s (pid %d)", e.Owner.Command, e.Owner.PID))
+	}
+	parts = append(parts, fmt.Sprintf("%d packets, %s", e.Packets, lines.Bytes(e.Bytes)))
+	return strings.Join(parts, ", ")
+}
