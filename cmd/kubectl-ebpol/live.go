@@ -40,6 +40,7 @@ type liveFlags struct {
 	namespace string
 	readOnly  bool
 	noDrops   bool
+	noBlame   bool
 	yes       bool
 	powerful  bool
 	secrets   []string
@@ -56,6 +57,7 @@ func (f *liveFlags) add(cmd *cobra.Command) {
 	fs.BoolVar(&f.powerful, "probe-privileged", false, "run the probe privileged instead of with six capabilities, where a cluster insists")
 	fs.BoolVar(&f.readOnly, "read-only", false, "make enforcement impossible in this session")
 	fs.BoolVar(&f.noDrops, "no-drops", false, "don't trace the kernel's drops")
+	fs.BoolVar(&f.noBlame, "no-blame", false, "don't trace which netfilter rule dropped a packet: no table of ours on the nodes")
 	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask")
 }
 
@@ -158,7 +160,7 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 	s.Live, err = session.NewLive(ctx, session.Config{
 		Cluster: s.watcher, NewCompiler: newCompiler, Probes: probes, Session: name, Program: "kubectl-ebpol " + version.String(),
 		ReadOnly: f.readOnly, Select: match, Candidates: want.candidates, Modes: want.modes, Unchosen: want.unchosen,
-		Options: &wire.Options{Drops: !f.noDrops},
+		Options: &wire.Options{Drops: !f.noDrops, Blame: !f.noDrops && !f.noBlame},
 	})
 	if err != nil {
 		return nil, err

@@ -57,6 +57,7 @@ var subcommands = []func(*globals) *cobra.Command{
 	newTrace,
 	newDryRun,
 	newEnforce,
+	newCatch,
 	newReplay,
 	newLint,
 	newWeigh,
