@@ -113,6 +113,23 @@ func (k *known) flow(at flowAt, fl *wire.Flow) {
 	old.FirstNs, old.LastNs, old.TcpFlags, old.Service = fl.FirstNs, fl.LastNs, fl.TcpFlags, fl.Service
 	old.BackendIp, old.BackendPort = fl.BackendIp, fl.BackendPort
 	old.Preexisting, old.OpenerUnknown = fl.Preexisting, fl.OpenerUnknown
+	// What was observed is sent when it changes, and left out otherwise.
+	keep(&old.TcpFlagsIn, fl.TcpFlagsIn)
+	keep(&old.TcpFlagsOut, fl.TcpFlagsOut)
+	keep(&old.AnswerNs, fl.AnswerNs)
+	keep(&old.FirstByteNs, fl.FirstByteNs)
+	keep(&old.Retransmits, fl.Retransmits)
+	keep(&old.IcmpError, fl.IcmpError)
+	keep(&old.Owner, fl.Owner)
+	keep(&old.Request, fl.Request)
+}
+
+// keep takes over what was sent.
+func keep[T comparable](old *T, now T) {
+	var none T
+	if now != none {
+		*old = now
+	}
 }
 
 // tell writes all of it.

@@ -114,6 +114,29 @@ func (t *Tee) StartTo(w io.WriteCloser, o Options) error {
 	return nil
 }
 
+// Stop ends the recording that runs; the session goes on, and another can be
+// started.
+func (t *Tee) Stop() error {
+	fail := errors.New("the session is over")
+	t.call(func() {
+		if t.w == nil {
+			fail = errors.New("no recording runs")
+			return
+		}
+		fail = t.err
+		for _, err := range []error{t.w.close(), t.w.file.Close()} {
+			if fail == nil {
+				fail = err
+			}
+		}
+		t.w, t.err = nil, nil
+	})
+	if fail != nil {
+		return fmt.Errorf("recording: %w", fail)
+	}
+	return nil
+}
+
 // call runs f where frames are written, if that still goes on.
 func (t *Tee) call(f func()) {
 	ran := make(chan struct{})
