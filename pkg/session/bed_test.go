@@ -83,10 +83,10 @@ func (c *toyCompiler) Compile(in Input) (Compiled, error) {
 	return out, nil
 }
 
-func (c *toyCompiled) Node(name string) *ruleset.Ruleset {
+func (c *toyCompiled) Node(name string) *ruleset.Pages {
 	r := *c.r
 	r.Endpoints = slices.DeleteFunc(slices.Clone(r.Endpoints), func(e ruleset.Endpoint) bool { return !c.nodes[name][e.IP] })
-	return &r
+	return r.Pages()
 }
 
 func (c *toyCompiled) Names(id ruleset.SetID) *wire.SetNames { return c.names[id] }

@@ -14,11 +14,7 @@ func PolicyCompiler() Compiler { return policyCompiler{compile.New()} }
 type policyCompiler struct{ *compile.Compiler }
 
 func (c policyCompiler) Compile(in Input) (Compiled, error) {
-	modes := make([]compile.PolicyMode, len(in.Policies))
-	for i, p := range in.Policies {
-		modes[i] = compile.PolicyMode(p)
-	}
-	out, err := c.Compiler.Compile(compile.Input{Generation: in.Generation, World: in.World, Policies: modes, Endpoints: in.Endpoints})
+	out, err := c.Compiler.Compile(compile.Input(in))
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +23,10 @@ func (c policyCompiler) Compile(in Input) (Compiled, error) {
 
 type policyRules struct{ out *compile.Output }
 
-func (c policyRules) Node(name string) *ruleset.Ruleset { return c.out.Node(name) }
+func (c policyRules) Node(name string) *ruleset.Pages { return c.out.Pages(name) }
+
+// Coarse lists the pods whose rules were more than bits.
+func (c policyRules) Coarse() []compile.Warning { return c.out.Coarse() }
 
 func (c policyRules) Names(id ruleset.SetID) *wire.SetNames {
 	n := c.out.Names(id)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
@@ -82,15 +83,13 @@ type Input struct {
 }
 
 // PolicyMode is one version of a policy and the sets of policies it is in.
-type PolicyMode struct {
-	Policy                       *policy.Policy
-	Current, Candidate, Enforced bool
-}
+type PolicyMode = compile.PolicyMode
 
 // Compiled is one generation.
 type Compiled interface {
-	// Node is the ruleset for a node, valid and in order.
-	Node(name string) *ruleset.Ruleset
+	// Node is the ruleset for a node, valid and in order. It is asked for before
+	// the next generation is compiled.
+	Node(name string) *ruleset.Pages
 	// Names says what the bits of a set stand for; nil if there is no such set.
 	Names(id ruleset.SetID) *wire.SetNames
 }

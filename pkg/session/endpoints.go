@@ -4,7 +4,9 @@ package session
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,60 +18,148 @@ import (
 // endpoints gives every pod's life with its addresses a number. A pod that
 // gets another address, or another pod of the same name, gets a new one:
 // numbers are never reused, so a late event never gets the wrong name.
+//
+// It holds what the last generation had, and changes what another world changes.
 type endpoints struct {
-	last  ruleset.EndpointID
-	known map[string]ruleset.EndpointID // by life
-	lives map[*identity.Pod]string      // of the pods that were watched last
+	last    ruleset.EndpointID
+	world   map[string]*identity.Pod // the pods of the last world
+	nodes   []string                 // sorted
+	watched map[string]*watched      // by key
+	now     *assigned
 }
 
-// assigned are the endpoints of one generation.
+// watched is a pod with a number.
+type watched struct {
+	pod  *identity.Pod
+	life string
+	id   ruleset.EndpointID
+}
+
+// assigned are the endpoints of one generation. What was handed on of it
+// doesn't change, but for pods.
 type assigned struct {
-	byNode map[string][]*wire.Endpoint
+	byNode map[string][]*wire.Endpoint // in order of pods
 	judged map[netip.Addr]ruleset.EndpointID
-	pods   map[*identity.Pod]ruleset.EndpointID
+	pods   map[*identity.Pod]ruleset.EndpointID // of now
 }
 
 func (a *assigned) id(p *identity.Pod) ruleset.EndpointID { return a.pods[p] }
 
 // assign numbers the pods that run on the nodes and that pick wants.
 func (e *endpoints) assign(w *identity.World, nodes map[string]*node, pick func(*identity.Pod) bool) *assigned {
-	out := &assigned{
-		byNode: make(map[string][]*wire.Endpoint, len(nodes)),
-		judged: map[netip.Addr]ruleset.EndpointID{}, pods: map[*identity.Pod]ruleset.EndpointID{},
+	names := slices.Sorted(maps.Keys(nodes))
+	if e.now == nil || !slices.Equal(names, e.nodes) {
+		known := e.watched // lives go on
+		*e = endpoints{last: e.last, nodes: names, watched: map[string]*watched{}, now: &assigned{
+			byNode: map[string][]*wire.Endpoint{}, judged: map[netip.Addr]ruleset.EndpointID{}, pods: map[*identity.Pod]ruleset.EndpointID{},
+		}}
+		e.follow(w.Pods, nodes, pick, known)
+	} else if reflect.ValueOf(e.world).Pointer() != reflect.ValueOf(w.Pods).Pointer() {
+		e.follow(w.Pods, nodes, pick, nil)
 	}
-	var watched []*identity.Pod
-	for _, p := range w.Pods {
-		if _, ours := nodes[p.Node]; ours && !p.Done && len(p.IPs) > 0 && (pick == nil || pick(p)) {
-			watched = append(watched, p)
-		}
+	e.world = w.Pods
+	return e.now
+}
+
+// follow goes through the pods that changed.
+func (e *endpoints) follow(pods map[string]*identity.Pod, nodes map[string]*node, pick func(*identity.Pod) bool, known map[string]*watched) {
+	touched, moved := map[string]bool{}, false // nodes; addresses
+	var come []*identity.Pod
+	kept := 0
+	drop := func(key string, was *watched) {
+		delete(e.watched, key)
+		delete(e.now.pods, was.pod)
+		touched[was.pod.Node] = true
+		moved = moved || !was.pod.HostNetwork
 	}
-	slices.SortFunc(watched, func(a, b *identity.Pod) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	known := make(map[string]ruleset.EndpointID, len(watched))
-	lives := make(map[*identity.Pod]string, len(watched))
-	for _, p := range watched {
-		life, ok := e.lives[p]
-		if !ok {
-			life = lifeOf(p)
+	for key, p := range pods {
+		was := e.watched[key]
+		if was != nil && was.pod == p {
+			kept++
+			continue
 		}
-		lives[p] = life
-		id, ok := e.known[life]
-		if !ok {
-			e.last++
-			id = e.last
+		if was == nil && e.world[key] == p {
+			continue // looked at before, and not wanted
 		}
-		known[life] = id
-		out.pods[p] = id
-		out.byNode[p.Node] = append(out.byNode[p.Node], &wire.Endpoint{Id: uint32(id), Ips: wire.AddrsBytes(p.IPs), HostNetwork: p.HostNetwork, Uid: p.UID})
-		if !p.HostNetwork {
-			for _, ip := range p.IPs {
-				out.judged[ip.Unmap()] = id
+		_, ours := nodes[p.Node]
+		if !ours || p.Done || len(p.IPs) == 0 || pick != nil && !pick(p) {
+			if was != nil {
+				drop(key, was)
+			}
+			continue
+		}
+		kept++
+		life := lifeOf(p)
+		if was != nil && was.life == life && was.pod.Node == p.Node && was.pod.HostNetwork == p.HostNetwork {
+			delete(e.now.pods, was.pod)
+			was.pod = p
+			e.now.pods[p] = was.id
+			continue
+		}
+		if was == nil {
+			was = known[key]
+		} else {
+			drop(key, was)
+		}
+		n := &watched{pod: p, life: life}
+		if was != nil && was.life == life {
+			n.id = was.id
+		} else {
+			come = append(come, p)
+		}
+		e.watched[key] = n
+		touched[p.Node] = true
+		moved = moved || !p.HostNetwork
+	}
+	if kept < len(e.watched) {
+		for key, was := range e.watched {
+			if pods[key] == nil {
+				drop(key, was)
 			}
 		}
 	}
-	e.known, e.lives = known, lives
-	return out
+	slices.SortFunc(come, comparePods)
+	for _, p := range come {
+		e.last++
+		e.watched[p.Key()].id = e.last
+	}
+	if len(touched) > 0 {
+		e.list(touched, moved)
+	}
+}
+
+// list writes the endpoints of some nodes again.
+func (e *endpoints) list(touched map[string]bool, moved bool) {
+	out := &assigned{byNode: maps.Clone(e.now.byNode), judged: e.now.judged, pods: e.now.pods}
+	if moved {
+		out.judged = make(map[netip.Addr]ruleset.EndpointID, len(e.watched))
+	}
+	pods := map[string][]*watched{}
+	for _, p := range e.watched {
+		out.pods[p.pod] = p.id
+		if touched[p.pod.Node] {
+			pods[p.pod.Node] = append(pods[p.pod.Node], p)
+		}
+		if moved && !p.pod.HostNetwork {
+			for _, ip := range p.pod.IPs {
+				out.judged[ip.Unmap()] = p.id
+			}
+		}
+	}
+	for name := range touched {
+		list := pods[name]
+		slices.SortFunc(list, func(a, b *watched) int { return comparePods(a.pod, b.pod) })
+		out.byNode[name] = make([]*wire.Endpoint, 0, len(list))
+		for _, w := range list {
+			p := w.pod
+			out.byNode[name] = append(out.byNode[name], &wire.Endpoint{Id: uint32(w.id), Ips: wire.AddrsBytes(p.IPs), HostNetwork: p.HostNetwork, Uid: p.UID})
+		}
+	}
+	e.now = out
+}
+
+func comparePods(a, b *identity.Pod) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
 func lifeOf(p *identity.Pod) string {

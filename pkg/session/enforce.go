@@ -106,7 +106,7 @@ func (l *Live) Preview(modes map[PolicyKey]Mode) ([]Cut, error) {
 }
 
 // imagine compiles with other modes, for nobody to apply.
-func (l *Live) imagine(modes map[PolicyKey]Mode) (map[string]*ruleset.Ruleset, *identity.World, error) {
+func (l *Live) imagine(modes map[PolicyKey]Mode) (map[string]*ruleset.Pages, *identity.World, error) {
 	l.compiling.Lock()
 	defer l.compiling.Unlock()
 	l.mu.Lock()
@@ -123,7 +123,7 @@ func (l *Live) imagine(modes map[PolicyKey]Mode) (map[string]*ruleset.Ruleset, *
 	if err != nil {
 		return nil, nil, fmt.Errorf("compile the policies: %w", err)
 	}
-	rules := make(map[string]*ruleset.Ruleset, len(nodes))
+	rules := make(map[string]*ruleset.Pages, len(nodes))
 	for name := range nodes {
 		rules[name] = out.Node(name)
 	}
@@ -342,7 +342,7 @@ func (v *vitals) touched(t flow.Tuple) string {
 
 // withoutDNS lists up to three pods that may ask the cluster's DNS now and
 // could not under enforcement, whether or not they have asked yet.
-func (v *vitals) withoutDNS(rules map[string]*ruleset.Ruleset, w *identity.World) (pods []string) {
+func (v *vitals) withoutDNS(rules map[string]*ruleset.Pages, w *identity.World) (pods []string) {
 	names := map[netip.Addr]string{}
 	for _, p := range w.Pods {
 		if !p.Done && !p.HostNetwork {
@@ -353,8 +353,8 @@ func (v *vitals) withoutDNS(rules map[string]*ruleset.Ruleset, w *identity.World
 	}
 	found := map[string]bool{}
 	for _, r := range rules {
-		table := ruleset.NewTable(r)
-		for _, e := range r.Endpoints {
+		table := r.Table()
+		for e := range r.Endpoints.All() {
 			for _, dns := range w.ClusterDNS {
 				if dns.Unmap().Is4() != e.IP.Is4() {
 					continue

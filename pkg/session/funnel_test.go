@@ -101,7 +101,7 @@ func TestDNSThatEnforcementWouldCut(t *testing.T) {
 				Sets:      []ruleset.Set{{ID: 1, Always: deny, Deny: deny, BaselineStart: 1, Current: c.current, Enforced: c.enforced}},
 				Endpoints: []ruleset.Endpoint{{IP: web.IPs[0], ID: 1, Egress: 1}},
 			}
-			got := vitalsOf(w).withoutDNS(map[string]*ruleset.Ruleset{"n1": r}, w)
+			got := vitalsOf(w).withoutDNS(map[string]*ruleset.Pages{"n1": r.Pages()}, w)
 			if len(got) != c.want || c.want == 1 && got[0] != "shop/web" {
 				t.Errorf("got %v", got)
 			}

@@ -258,7 +258,7 @@ func (l *Live) compile() (uint64, error) {
 		l.name(r, out)
 		n.want(l.current.byNode[name], r)
 	}
-	l.teller.set(list, state)
+	l.teller.set(list, state, l.coarse(out))
 	for _, p := range state.Problems {
 		if !l.warned[p] && len(l.warned) < maxWarned {
 			l.warned[p] = true
@@ -269,15 +269,15 @@ func (l *Live) compile() (uint64, error) {
 }
 
 func (l *Live) input(list []choice, state State) Input {
-	in := Input{Generation: l.generation, World: state.World, Endpoints: l.current.judged}
+	in := Input{Generation: l.generation, World: state.World, Endpoints: l.current.judged, Policies: make([]PolicyMode, 0, len(list)+len(list)/8)}
 	for i := range list {
-		in.Policies = append(in.Policies, list[i].versions()...)
+		in.Policies = list[i].versions(in.Policies)
 	}
 	return in
 }
 
 // name tells what the bits of new sets mean, before any probe knows them.
-func (l *Live) name(r *ruleset.Ruleset, out Compiled) {
+func (l *Live) name(r *ruleset.Pages, out Compiled) {
 	var list []*wire.SetNames
 	size := 0
 	flush := func() {
@@ -286,8 +286,8 @@ func (l *Live) name(r *ruleset.Ruleset, out Compiled) {
 			list, size = nil, 0
 		}
 	}
-	for i := range r.Sets {
-		id := r.Sets[i].ID
+	for set := range r.Sets.All() {
+		id := set.ID
 		if l.named[id] {
 			continue
 		}

@@ -18,26 +18,75 @@ type choice struct {
 }
 
 // joined is the cluster's policies with the candidates, in order of key. It is
-// made again only if one of them changed: a toggle, or a pod, changes none.
+// made again only if the candidates changed, or many of the cluster's: a
+// toggle, or a pod, changes none.
 type joined struct {
 	cluster, own []*policy.Policy
-	list         []choice // with the mode of those that nobody chose one for
-	at           map[PolicyKey]int
+	list         []choice // with the mode of those that nobody chose one for; not changed once made
 }
 
 // choices gives every policy its mode. Those of the cluster that modes doesn't
-// name have the one given.
+// name have the one given. The result must not be changed.
 func (j *joined) choices(cluster, own []*policy.Policy, modes map[PolicyKey]Mode, unchosen Mode) []choice {
-	if j.at == nil || !slices.Equal(j.cluster, cluster) || !slices.Equal(j.own, own) {
+	if j.list == nil || !slices.Equal(j.own, own) || !j.follow(cluster, unchosen) {
 		j.join(cluster, own, unchosen)
+	}
+	if len(modes) == 0 {
+		return j.list
 	}
 	out := slices.Clone(j.list)
 	for k, m := range modes {
-		if i, ok := j.at[k]; ok {
+		if i, ok := find(out, k); ok {
 			out[i].mode = m
 		}
 	}
 	return out
+}
+
+func find(list []choice, k PolicyKey) (int, bool) {
+	return slices.BinarySearchFunc(list, k, func(c choice, k PolicyKey) int { return compareKeys(c.key, k) })
+}
+
+// follow brings the list from one state of the cluster's policies to another;
+// false: too much changed.
+func (j *joined) follow(cluster []*policy.Policy, unchosen Mode) bool {
+	const most = 100
+	gone, come := j.cluster, cluster
+	for len(gone) > 0 && len(come) > 0 && gone[0] == come[0] {
+		gone, come = gone[1:], come[1:]
+	}
+	for len(gone) > 0 && len(come) > 0 && gone[len(gone)-1] == come[len(come)-1] {
+		gone, come = gone[:len(gone)-1], come[:len(come)-1]
+	}
+	switch {
+	case len(gone)+len(come) == 0:
+		return true
+	case len(gone)+len(come) > most:
+		return false
+	}
+	list := slices.Clone(j.list)
+	for _, p := range gone {
+		i, known := find(list, KeyOf(p))
+		switch {
+		case !known || list[i].cluster != p:
+			return false // the cluster has two of that key
+		case list[i].own == nil:
+			list = slices.Delete(list, i, i+1)
+		default:
+			list[i].cluster, list[i].mode = nil, DryRun
+		}
+	}
+	for _, p := range come {
+		i, known := find(list, KeyOf(p))
+		if !known {
+			list = slices.Insert(list, i, choice{key: KeyOf(p)})
+		} else if list[i].cluster != nil {
+			return false
+		}
+		list[i].cluster, list[i].mode = p, unchosen
+	}
+	j.cluster, j.list = slices.Clone(cluster), list
+	return true
 }
 
 func (j *joined) join(cluster, own []*policy.Policy, unchosen Mode) {
@@ -56,9 +105,8 @@ func (j *joined) join(cluster, own []*policy.Policy, unchosen Mode) {
 	for _, p := range own {
 		at(p).own = p
 	}
-	*j = joined{cluster: slices.Clone(cluster), own: slices.Clone(own), list: make([]choice, 0, len(byKey)), at: make(map[PolicyKey]int, len(byKey))}
+	*j = joined{cluster: slices.Clone(cluster), own: slices.Clone(own), list: make([]choice, 0, len(byKey))}
 	for _, k := range slices.SortedFunc(maps.Keys(byKey), compareKeys) {
-		j.at[k] = len(j.list)
 		j.list = append(j.list, *byKey[k])
 	}
 }
@@ -75,21 +123,21 @@ func (c *choice) candidate() *policy.Policy {
 	return c.cluster
 }
 
-// versions are the policy's entries for the compiler.
-func (c *choice) versions() []PolicyMode {
+// versions adds the policy's entries for the compiler.
+func (c *choice) versions(out []PolicyMode) []PolicyMode {
 	on := c.mode != Off
 	enforced := c.mode == Enforced
 	switch {
 	case c.own == nil:
-		return []PolicyMode{{Policy: c.cluster, Current: true, Candidate: on, Enforced: enforced}}
+		return append(out, PolicyMode{Policy: c.cluster, Current: true, Candidate: on, Enforced: enforced})
 	case c.cluster == nil && !on:
-		return nil
+		return out
 	case c.cluster == nil:
-		return []PolicyMode{{Policy: c.own, Candidate: true, Enforced: enforced}}
+		return append(out, PolicyMode{Policy: c.own, Candidate: true, Enforced: enforced})
 	case !on:
-		return []PolicyMode{{Policy: c.cluster, Current: true, Candidate: true}}
+		return append(out, PolicyMode{Policy: c.cluster, Current: true, Candidate: true})
 	}
-	return []PolicyMode{{Policy: c.cluster, Current: true}, {Policy: c.own, Candidate: true, Enforced: enforced}}
+	return append(out, PolicyMode{Policy: c.cluster, Current: true}, PolicyMode{Policy: c.own, Candidate: true, Enforced: enforced})
 }
 
 // differs says whether the candidate set is another one than the current.

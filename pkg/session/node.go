@@ -49,17 +49,17 @@ type node struct {
 	// wanted
 	endpoints  []*wire.Endpoint
 	epVersion  uint64
-	target     *ruleset.Ruleset
+	target     *ruleset.Pages
 	targetName uint64 // generation of target, in effect or not
 
 	// known of the probe
 	instance string
-	received uint64           // highest seq
-	base     *ruleset.Ruleset // what it holds; nil: not known
-	inFlight *ruleset.Ruleset // what it is being brought to; nil: nothing
-	done     uint64           // generation that is in effect there
-	failures int              // applies in a row that failed
-	failed   uint64           // generation that it could not be brought to, with lastErr
+	received uint64         // highest seq
+	base     *ruleset.Pages // what it holds; nil: not known
+	inFlight *ruleset.Pages // what it is being brought to; nil: nothing
+	done     uint64         // generation that is in effect there
+	failures int            // applies in a row that failed
+	failed   uint64         // generation that it could not be brought to, with lastErr
 	lastErr  string
 	live     bool
 	over     bool // won't be live again
@@ -80,14 +80,14 @@ func (n *node) signal() {
 }
 
 // rules are those that the probe holds; nil if that isn't known.
-func (n *node) rules() *ruleset.Ruleset {
+func (n *node) rules() *ruleset.Pages {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.base
 }
 
 // want sets what the probe shall hold.
-func (n *node) want(eps []*wire.Endpoint, r *ruleset.Ruleset) {
+func (n *node) want(eps []*wire.Endpoint, r *ruleset.Pages) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.epVersion == 0 || !sameEndpoints(n.endpoints, eps) {

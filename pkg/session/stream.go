@@ -215,9 +215,9 @@ func (n *node) nextDelta() (*ruleset.Delta, error) {
 		}}})
 		return nil, nil
 	}
-	delta, err := ruleset.Diff(n.base, n.target)
+	delta, err := ruleset.DiffPages(n.base, n.target)
 	if err != nil { // a set that changed its meaning: whole, then
-		if delta, err = ruleset.Diff(nil, n.target); err != nil {
+		if delta, err = ruleset.DiffPages(nil, n.target); err != nil {
 			return nil, fmt.Errorf("rules of generation %d: %w", n.targetName, err)
 		}
 	}

@@ -29,6 +29,7 @@ type teller struct {
 	kick  chan struct{} // holds one token if there is something to tell
 	list  []choice
 	state State
+	said  map[*policy.Policy][]string // by the compiler
 
 	// of the goroutine that tells
 	last    []*wire.PolicyState
@@ -41,6 +42,7 @@ type teller struct {
 type described struct {
 	choice
 	selected uint32
+	warnings []string
 	message  *wire.PolicyState
 }
 
@@ -48,9 +50,9 @@ func newTeller() *teller {
 	return &teller{kick: make(chan struct{}, 1), known: map[PolicyKey]*described{}, foreign: map[NotEvaluated]*wire.PolicyState{}}
 }
 
-func (t *teller) set(list []choice, s State) {
+func (t *teller) set(list []choice, s State, said map[*policy.Policy][]string) {
 	t.mu.Lock()
-	t.list, t.state = list, s
+	t.list, t.state, t.said = list, s, said
 	t.mu.Unlock()
 	select {
 	case t.kick <- struct{}{}:
@@ -68,9 +70,9 @@ func (t *teller) run(stop <-chan struct{}, emit func(*wire.Frame)) {
 		}
 		start := time.Now()
 		t.mu.Lock()
-		list, state := t.list, t.state
+		list, state, said := t.list, t.state, t.said
 		t.mu.Unlock()
-		for _, p := range t.tell(list, state) {
+		for _, p := range t.tell(list, state, said) {
 			emit(&wire.Frame{Body: &wire.Frame_PolicyStates{PolicyStates: p}})
 		}
 		select {
@@ -83,15 +85,19 @@ func (t *teller) run(stop <-chan struct{}, emit func(*wire.Frame)) {
 
 // tell describes all policies, in parts that fit into frames; none if that
 // would be what was told last.
-func (t *teller) tell(list []choice, s State) []*wire.PolicyStates {
+func (t *teller) tell(list []choice, s State, said map[*policy.Policy][]string) []*wire.PolicyStates {
 	count := selected(list, s.World)
 	differs := slices.ContainsFunc(list, func(c choice) bool { return c.differs() })
 	now := make([]*wire.PolicyState, 0, len(list)+len(s.NotEvaluated))
 	known := make(map[PolicyKey]*described, len(list))
 	for i, c := range list {
 		d := t.known[c.key]
-		if d == nil || d.choice != c || d.selected != count[i] {
-			d = &described{c, count[i], describe(&c, count[i])}
+		warnings := said[c.candidate()]
+		if d == nil || d.choice != c || d.selected != count[i] || !slices.Equal(d.warnings, warnings) {
+			d = &described{c, count[i], warnings, describe(&c, count[i])}
+			for _, w := range warnings {
+				d.message.Warnings = append(d.message.Warnings, wire.Clean(w, 1000))
+			}
 		}
 		known[c.key] = d
 		now = append(now, d.message)

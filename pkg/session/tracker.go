@@ -75,10 +75,10 @@ type Cut struct {
 }
 
 // cuts lists, in a stable order, what the rulesets drop of what is open.
-func (t *tracker) cuts(rules map[string]*ruleset.Ruleset) []Cut {
+func (t *tracker) cuts(rules map[string]*ruleset.Pages) []Cut {
 	tables := make(map[string]*ruleset.Table, len(rules))
 	for name, r := range rules {
-		tables[name] = ruleset.NewTable(r)
+		tables[name] = r.Table()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

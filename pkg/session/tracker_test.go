@@ -20,7 +20,7 @@ func TestTrackerForgetsWhatSaidGoodbye(t *testing.T) {
 	set.Deny.Add(0)
 	set.Candidate.Add(0)
 	set.Enforced.Add(0)
-	rules := map[string]*ruleset.Ruleset{"n1": {Sets: []ruleset.Set{set}, Endpoints: []ruleset.Endpoint{{IP: local, ID: 7, Ingress: 1}}}}
+	rules := map[string]*ruleset.Pages{"n1": (&ruleset.Ruleset{Sets: []ruleset.Set{set}, Endpoints: []ruleset.Endpoint{{IP: local, ID: 7, Ingress: 1}}}).Pages()}
 	opened := func(id uint64, port uint32) *wire.Flow {
 		return &wire.Flow{
 			Id: id, Kind: wire.Flow_NEW, Endpoint: 7, Direction: uint32(flow.Ingress), Protocol: uint32(flow.TCP),

@@ -3,8 +3,6 @@
 package session
 
 import (
-	"net/netip"
-
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -14,9 +12,8 @@ import (
 // that enforces policies drops before our programs can see it, and without
 // this a dry-run that loosens a policy would find nothing to loosen.
 type unseen struct {
-	rules *ruleset.Ruleset // that table was made of
+	rules *ruleset.Pages // that table was made of
 	table *ruleset.Table
-	local map[netip.Addr]bool // judged endpoints
 }
 
 const (
@@ -26,7 +23,7 @@ const (
 
 // judge fills in the verdicts of a node's drops by the rules in effect there.
 // It belongs to the goroutine that reads the node's stream.
-func (u *unseen) judge(rules *ruleset.Ruleset, m *wire.Drops) {
+func (u *unseen) judge(rules *ruleset.Pages, m *wire.Drops) {
 	for _, d := range m.GetDrops() {
 		d.Verdict, d.Candidate, d.Set, d.Bit, d.CandidateBit = 0, 0, 0, 0, 0
 		t, ok := d.Tuple()
@@ -34,7 +31,7 @@ func (u *unseen) judge(rules *ruleset.Ruleset, m *wire.Drops) {
 			continue
 		}
 		u.use(rules)
-		if !u.local[t.Destination.Addr()] {
+		if rules.Endpoints.Get(ruleset.Endpoint{IP: t.Destination.Addr()}, ruleset.CompareEndpoints) == nil {
 			continue
 		}
 		r := u.table.Judge(packetOf(t, flow.Ingress))
@@ -44,13 +41,9 @@ func (u *unseen) judge(rules *ruleset.Ruleset, m *wire.Drops) {
 	}
 }
 
-func (u *unseen) use(rules *ruleset.Ruleset) {
-	if u.rules == rules {
-		return
-	}
-	u.rules, u.table, u.local = rules, ruleset.NewTable(rules), make(map[netip.Addr]bool, len(rules.Endpoints))
-	for _, e := range rules.Endpoints {
-		u.local[e.IP] = true
+func (u *unseen) use(rules *ruleset.Pages) {
+	if u.rules != rules {
+		u.rules, u.table = rules, rules.Table()
 	}
 }
 

@@ -16,11 +16,11 @@ import (
 func TestUnseen(t *testing.T) {
 	db, web := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.1")
 	first := ruleset.Bitmap{1}
-	rules := &ruleset.Ruleset{
+	rules := (&ruleset.Ruleset{
 		Generation: 1,
 		Sets:       []ruleset.Set{{ID: 7, Always: first, Deny: first, BaselineStart: 1, Current: first}},
 		Endpoints:  []ruleset.Endpoint{{IP: db, ID: 1, Ingress: 7}},
-	}
+	}).Pages()
 	drop := func(change func(*wire.Drop)) *wire.Drop {
 		d := &wire.Drop{Protocol: uint32(flow.TCP), Src: web.AsSlice(), Dst: db.AsSlice(), Sport: 4000, Dport: 80, TcpFlags: tcpSyn}
 		change(d)
