@@ -38,8 +38,20 @@ type (
 	Miss = page.Miss
 	// Drafter takes edited policies as candidates.
 	Drafter = page.Drafter
-	// Recorder starts a recording.
+	// Recorder starts and ends a recording.
 	Recorder = page.Recorder
+	// Adviser knows what is wrong with policies, and what they cost.
+	Adviser = page.Adviser
+	// Advice is what it knows of one.
+	Advice = page.Advice
+	// Finding is a mark of the linter.
+	Finding = page.Finding
+	// PolicyID names a policy's version.
+	PolicyID = page.PolicyID
+	// Seeker shows another moment.
+	Seeker = page.Seeker
+	// Narrower has left out where they are taken samples that nobody wants to see.
+	Narrower = page.Narrower
 )
 
 // Versioned is a Snapshots that can say cheaply whether anything changed: if

@@ -60,23 +60,34 @@ func (m *Model) export() tea.Cmd {
 	}
 }
 
-// record starts to write what comes from now on to a new file.
+// record starts to write what is known and what comes to a new file, or ends
+// that.
 func (m *Model) record() tea.Cmd {
-	if why := m.opt.Actions.Can("record"); why != "" {
-		return m.say(why, true)
-	}
 	r, ok := m.opt.Actions.(Recorder)
 	if !ok {
 		return m.say("Start with --record FILE to keep a recording.", true)
 	}
+	if file := r.Recording(); file != "" {
+		return act("record", "Recorded in "+file+". See it again with: replay "+file, r.StopRecord)
+	}
+	if why := m.opt.Actions.Can("record"); why != "" {
+		return m.say(why, true)
+	}
 	name := filepath.Join(m.env.ExportDir, "ebpol-"+m.env.Now.UTC().Format("20060102-150405")+".ebpol")
+	return act("record", "Recording to "+name+", with all that is known so far. s ends it.", func(ctx context.Context) error {
+		return r.Record(ctx, name)
+	})
+}
+
+// act runs an action in a command; what names it in an error.
+func act(what, good string, do func(context.Context) error) tea.Cmd {
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		if err := r.Record(ctx, name); err != nil {
-			return page.DoneMsg{Err: fmt.Errorf("record: %w", err)}
+		if err := do(ctx); err != nil {
+			return page.DoneMsg{Err: fmt.Errorf("%s: %w", what, err)}
 		}
-		return page.DoneMsg{Good: "Recording to " + name}
+		return page.DoneMsg{Good: good}
 	}
 }
 

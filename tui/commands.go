@@ -53,7 +53,7 @@ func commands() []command {
 			}
 			return nil
 		}},
-		command{name: "group", words: "top by workload, pod, namespace or node", run: func(m *Model, arg string) tea.Cmd { return m.group(arg) }, args: func(*Model) []string { return []string{"workload", "pod", "namespace", "node"} }},
+		command{name: "group", words: "top by " + orOf(page.Groups()), run: func(m *Model, arg string) tea.Cmd { return m.group(arg) }, args: func(*Model) []string { return page.Groups() }},
 		command{name: "freeze", words: "stop the page, not the counters", run: func(m *Model, _ string) tea.Cmd { return m.freeze(!m.frozen) }},
 		command{name: "trouble", words: "only rows with trouble", run: func(m *Model, _ string) tea.Cmd { return m.trouble(!m.env.Trouble) }},
 		command{name: "wide", words: "more columns", run: func(m *Model, _ string) tea.Cmd { m.env.Wide = !m.env.Wide; return nil }},
@@ -65,6 +65,11 @@ func commands() []command {
 		}},
 		command{name: "quit", words: "leave", alias: []string{"q", "q!", "wq"}, run: func(*Model, string) tea.Cmd { return tea.Quit }},
 	)
+}
+
+// orOf writes a choice: "a, b or c".
+func orOf(list []string) string {
+	return strings.Join(list[:len(list)-1], ", ") + " or " + list[len(list)-1]
 }
 
 type sorter interface {
@@ -195,7 +200,7 @@ func (m *Model) sort(column string) tea.Cmd {
 func (m *Model) group(by string) tea.Cmd {
 	top, ok := m.roots[0].(*page.Top)
 	if !ok || !top.Group(by) {
-		return m.say("Group by workload, pod, namespace or node.", true)
+		return m.say("Group by "+orOf(page.Groups())+".", true)
 	}
 	return m.open(top)
 }

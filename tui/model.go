@@ -37,6 +37,7 @@ type Model struct {
 	leaving bool // q was pressed once while enforcing
 
 	frozen bool
+	narrow narrowing
 	asked  struct {
 		page page.Page
 		rev  int
@@ -140,9 +141,14 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.toast, m.dirty = "", true
 		}
 		return m, nil
+	case narrowedMsg:
+		return m, m.narrowed(msg)
 	case page.DoneMsg:
 		m.dirty = true
 		m.hurry = hurryFor
+		if msg.Past != nil {
+			m.env.Past, m.fresh = *msg.Past, false
+		}
 		if msg.Err != nil {
 			return m, m.say(msg.Err.Error(), true)
 		}
@@ -237,6 +243,11 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 		return m.record()
 	case key.Matches(msg, k.Release):
 		return m.release()
+	case key.Matches(msg, k.Present):
+		if m.env.Past.IsZero() {
+			return nil
+		}
+		return m.env.Seek(time.Time{})
 	}
 	if s := msg.String(); len(s) == 1 && s[0] >= '1' && int(s[0]-'1') < len(m.roots) {
 		return m.open(m.roots[s[0]-'1'])

@@ -37,7 +37,7 @@ func TestEnforceTakesATypedWordAndSaysWhatItWouldCut(t *testing.T) {
 	w := fake.New()
 	d := drive(t, w, 120, 40, on("policies"))
 	d.keys("down", "e")
-	d.shows("Enforce shop/db-allow for 10m?", "These 2 live connections would be cut", "report-29384-x8v2l")
+	d.shows("Enforce shop/db-allow for 10m?", "These 2 live connections would be cut", "shop/cronjob/report → shop/sts/db")
 	d.keys("enter")
 	d.shows("type the word enforce")
 	d.typed("yes").keys("enter")

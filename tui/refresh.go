@@ -118,6 +118,13 @@ func (m *Model) take(msg snapMsg) tea.Cmd {
 
 // renew asks at once if the page's question has changed.
 func (m *Model) renew() tea.Cmd {
+	if cmd := m.wantNarrow(); cmd != nil {
+		return tea.Batch(cmd, m.again())
+	}
+	return m.again()
+}
+
+func (m *Model) again() tea.Cmd {
 	p := m.page()
 	if m.asked.page == p && m.asked.rev == p.Rev() {
 		return nil

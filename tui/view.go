@@ -120,6 +120,9 @@ func (m *Model) head() string {
 		}
 		right = append(right, nodes)
 	}
+	if r, ok := m.opt.Actions.(Recorder); ok && r.Recording() != "" {
+		right = append(right, part.Segment{Text: th.On + " rec", Paint: th.Bad, Rank: 1})
+	}
 	right = append(right, m.loss()...)
 	if h.NotEvaluated > 0 {
 		right = append(right, part.Segment{Text: strconv.Itoa(h.NotEvaluated) + " policies not judged", Paint: th.Warn, Rank: 6})
@@ -172,12 +175,18 @@ func plural(n int, what string) string {
 func (m *Model) tabLine() string {
 	th := m.env.Theme
 	var right []part.Segment
+	if past := m.env.Past; !past.IsZero() {
+		right = append(right, part.Segment{Text: " as of " + past.UTC().Format("15:04:05") + " " + th.Dot + " n: now ", Paint: th.Banner, Rank: 1})
+	}
 	if m.frozen {
 		text := " frozen at " + m.env.Now.UTC().Format("15:04:05") + " " + th.Dot + " counters go on " + th.Dot + " space resumes "
 		if m.width < 100 {
 			text = " frozen " + th.Dot + " space resumes "
 		}
 		right = append(right, part.Segment{Text: text, Paint: th.Banner, Rank: 1})
+	}
+	if m.narrow.text != "" {
+		right = append(right, part.Segment{Text: part.Clean(m.narrow.text), Paint: th.Warn, Rank: 2})
 	}
 	if m.env.Trouble {
 		right = append(right, part.Segment{Text: " trouble only ", Paint: th.Banner, Rank: 1})

@@ -23,7 +23,11 @@ type actions struct {
 	readOnly bool
 	force    bool
 
-	record func(file string) error
+	rec    *recorder // nil: what comes can't be recorded
+	played *history  // the recording that is shown; nil: none is
+	lens   *lens     // nil: there is no screen
+	advice adviser
+	narrow narrower
 
 	mu     sync.Mutex
 	drafts []*policy.Policy // candidates: those that the session began with, and edits
@@ -34,14 +38,6 @@ var (
 	_ tui.Drafter  = (*actions)(nil)
 	_ tui.Recorder = (*actions)(nil)
 )
-
-// Record implements [tui.Recorder].
-func (a *actions) Record(_ context.Context, file string) error {
-	if why := a.Can("record"); why != "" {
-		return errors.New(why)
-	}
-	return a.record(file)
-}
 
 // Draft implements [tui.Drafter]: the edited policies take the place of those
 // with the same names and are dry-run.
@@ -157,6 +153,9 @@ func (a *actions) Release(ctx context.Context) error {
 func (a *actions) Can(what string) string {
 	_, controls := a.source.(session.Controller)
 	_, live := a.source.(previewer)
+	if (what == "mode" || what == "enforce") && a.lens != nil && a.lens.past.Load() != nil {
+		return "the screen shows the past; n goes back to now, where policies can be changed"
+	}
 	switch what {
 	case "mode":
 		if !controls {
@@ -173,8 +172,8 @@ func (a *actions) Can(what string) string {
 		switch {
 		case !live:
 			return "this is a recording already"
-		case a.record == nil:
-			return "it is being recorded already, as --record asked"
+		case a.rec == nil:
+			return "this session can't be recorded from here: start it with --record FILE"
 		}
 	}
 	return ""

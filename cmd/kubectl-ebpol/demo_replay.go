@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/demo"
 	"github.com/ebpol/kubectl-ebpol/pkg/record"
@@ -18,5 +19,6 @@ func (c *demoCommand) replayRecording(ctx context.Context) error {
 	}
 	v := c.view(store.Options{Source: "recording of the demo", Replay: true})
 	v.progress = false
+	v.played = &history{from: p.Created(), open: func() (io.ReadCloser, error) { return demo.Recording(), nil }}
 	return c.runSession(ctx, p, v)
 }

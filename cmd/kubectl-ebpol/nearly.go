@@ -29,7 +29,7 @@ func (a *actions) Explain(_ context.Context, row *store.FlowRow) (tui.Explanatio
 	if candidate && e.Candidate != flow.Deny || e.Source == nil || e.Destination == nil {
 		return none, nil
 	}
-	world := a.store.World()
+	world := a.looked().World()
 	if world == nil {
 		return none, fmt.Errorf("why no rule matches: who is who isn't known yet")
 	}
@@ -56,10 +56,18 @@ func (a *actions) Explain(_ context.Context, row *store.FlowRow) (tui.Explanatio
 	return out, nil
 }
 
+// looked is the store that the screen looks at: of now, or of a moment before.
+func (a *actions) looked() *store.Store {
+	if a.lens != nil {
+		return a.lens.shown()
+	}
+	return a.store
+}
+
 // policies reads the policies of one of the two sets from what the store knows.
 func (a *actions) policies(candidate bool) []*policy.Policy {
 	var out []*policy.Policy
-	for _, r := range a.store.Snapshot(store.Query{Policies: true}).Policies {
+	for _, r := range a.looked().Snapshot(store.Query{Policies: true}).Policies {
 		if r.YAML == "" || candidate && !r.Candidate || !candidate && !r.Current {
 			continue
 		}

@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -77,5 +79,6 @@ func (c *replayCommand) run(ctx context.Context) error {
 	return c.runSession(ctx, p, view{
 		page: c.page, screen: c.screen, lines: eachEvent{lines.New(c.Out, c.format), c.noise},
 		header: store.Options{Source: "recording " + filepath.Base(c.file), Replay: true},
+		played: &history{from: p.Created(), open: func() (io.ReadCloser, error) { return os.Open(c.file) }},
 	})
 }

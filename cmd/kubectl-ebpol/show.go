@@ -40,10 +40,11 @@ type view struct {
 	progress   bool          // tell on stderr how it goes with the probes
 	readOnly   bool
 	force      bool
-	propose    time.Duration           // how long the screen proposes to enforce
-	control    session.Source          // what the screen's actions go to, if it isn't the source itself
-	record     func(file string) error // starts a recording; nil: it can't
-	candidates []*policy.Policy        // what the session began with, for edits
+	propose    time.Duration    // how long the screen proposes to enforce
+	control    session.Source   // what the screen's actions go to, if it isn't the source itself
+	rec        *recorder        // records what comes; nil: it can't
+	played     *history         // the recording that is shown
+	candidates []*policy.Policy // what the session began with, for edits
 	// ready, if set, runs once the first probe is live, before the screen
 	// opens and beside the lines. Its error ends the session.
 	ready func(ctx context.Context, st *store.Store) error
@@ -118,8 +119,13 @@ func (g *globals) screen(ctx context.Context, stop context.CancelFunc, p *pump) 
 		case <-ctx.Done():
 		}
 	}()
+	a := &actions{
+		source: p.v.control, store: p.st, readOnly: p.v.readOnly, force: p.v.force, drafts: p.v.candidates, rec: p.v.rec, played: p.v.played,
+		lens: &lens{now: p.st},
+	}
+	a.lens.extra = a.adviceVersion
 	return tui.Run(ctx, tui.Options{
-		Snapshots: p.st, Actions: &actions{source: p.v.control, store: p.st, readOnly: p.v.readOnly, force: p.v.force, drafts: p.v.candidates, record: p.v.record},
+		Snapshots: a.lens, Actions: a,
 		StartPage: p.v.page, Title: p.v.title, EnforceFor: p.v.propose,
 		Parse: func(s string) (func(*flow.Event) bool, error) { return store.ParseFilter(s, p.st.Labels) },
 	})

@@ -57,7 +57,7 @@ func newTop(g *globals) *cobra.Command {
 	}
 	c.flags.add(cmd)
 	c.where.add(cmd)
-	cmd.Flags().StringVar(&c.by, "by", "workload", "sum up by workload, pod, namespace or node")
+	cmd.Flags().StringVar(&c.by, "by", "workload", "sum up by workload, pod, namespace, node, port or external (name)")
 	cmd.Flags().DurationVar(&c.interval, "interval", 2*time.Second, "between tables; at least 200ms")
 	cmd.Flags().DurationVar(&c.flags.limit, "for", 0, "end after so long; 0: when you end it")
 	return cmd
@@ -68,9 +68,9 @@ func (c *topCommand) complete() (err error) {
 		return err
 	}
 	switch c.by {
-	case "workload", "pod", "namespace", "node":
+	case "workload", "pod", "namespace", "node", "port", "external":
 	default:
-		return fmt.Errorf("--by %q: use workload, pod, namespace or node", c.by)
+		return fmt.Errorf("--by %q: use workload, pod, namespace, node, port or external", c.by)
 	}
 	if c.interval < 200*time.Millisecond {
 		return fmt.Errorf("--interval %s: at least 200ms", c.interval)

@@ -37,7 +37,8 @@ func (s *Store) Labels(namespace, pod string) map[string]string {
 // Words with a known field before = or != are terms; all must hold, and what
 // is left over is the regular expression. Fields: from, to, pod, workload, ns,
 // service, ip, port, protocol, verdict, candidate, rule, reason, node,
-// direction, type. A value may have alternatives (a,b) and stars. Text "" matches
+// direction, type, observed, agreement, culprit, process, host, path; words of
+// several parts have hyphens (observed=not-arrived). A value may have alternatives (a,b) and stars. Text "" matches
 // all: the function is nil.
 // A leading slash is skipped. A nil lookup makes -l an error.
 func ParseFilter(text string, lookup Labels) (func(*flow.Event) bool, error) {
@@ -141,14 +142,33 @@ var fields = map[string]saying{
 	"node":      func(e *flow.Event, is func(string) bool) bool { return is(e.Node) },
 	"direction": func(e *flow.Event, is func(string) bool) bool { return is(e.Direction.String()) },
 	"type":      func(e *flow.Event, is func(string) bool) bool { return is(string(e.Type)) },
+	"observed":  func(e *flow.Event, is func(string) bool) bool { return phrase(string(e.Observed), is) },
+	"agreement": func(e *flow.Event, is func(string) bool) bool {
+		return phrase(string(e.Agreement), is) || e.Agreement != "" && e.Agreement != flow.Agrees && is("disagrees")
+	},
+	"culprit": func(e *flow.Event, is func(string) bool) bool { return phrase(e.Culprit, is) },
+	"process": func(e *flow.Event, is func(string) bool) bool {
+		return e.Owner != nil && (is(e.Owner.Command) || is(e.Owner.Executable) || is(e.Owner.Container) || is(strconv.FormatUint(uint64(e.Owner.PID), 10)))
+	},
+	"host": func(e *flow.Event, is func(string) bool) bool {
+		return e.Request != nil && is(e.Request.Host) || e.Answer != nil && is(e.Answer.Question)
+	},
+	"path": func(e *flow.Event, is func(string) bool) bool { return e.Request != nil && is(e.Request.Path) },
+}
+
+var aliases = map[string]string{
+	"src": "from", "source": "from", "dst": "to", "destination": "to", "namespace": "ns", "svc": "service", "proto": "protocol", "policy": "rule",
 }
 
 func init() {
-	for alias, field := range map[string]string{
-		"src": "from", "source": "from", "dst": "to", "destination": "to", "namespace": "ns", "svc": "service", "proto": "protocol", "policy": "rule",
-	} {
+	for alias, field := range aliases {
 		fields[alias] = fields[field]
 	}
+}
+
+// phrase is a text of several words, which a term writes with hyphens.
+func phrase(s string, is func(string) bool) bool {
+	return s != "" && (is(s) || is(strings.ReplaceAll(s, " ", "-")))
 }
 
 func term(field, value string) (func(*flow.Event) bool, error) {

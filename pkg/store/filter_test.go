@@ -66,3 +66,28 @@ func TestTopKIsTheSortedBeginning(t *testing.T) {
 		}
 	})
 }
+
+func TestFilterByWhatWasObserved(t *testing.T) {
+	e := &flow.Event{
+		Observed: flow.NotArrived, Agreement: flow.AllowedButDropped, Culprit: "reverse path filter",
+		Owner: &flow.Owner{PID: 77, Command: "curl"}, Request: &flow.Request{Host: "shop.example", Path: "/cart"},
+	}
+	for text, want := range map[string]bool{
+		"observed=not-arrived": true, "observed=answered": false, "agreement=disagrees": true, "agreement=agrees": false,
+		"culprit=reverse-path-filter": true, "culprit=reverse*": true, "process=curl": true, "process=77": true, "host=shop.example": true,
+		"path=/cart": true, "path!=/cart": false, "reverse path": true, "shop.example": true,
+	} {
+		match, err := ParseFilter(text, nil)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if match(e) != want {
+			t.Errorf("%q: %v, want %v", text, !want, want)
+		}
+	}
+	got, err := FilterTerms("src=web,cart port!=53 shop proto=tcp")
+	if err != nil || len(got) != 3 || got[0].Field != "from" || len(got[0].Values) != 2 || !got[1].Negated || got[2].String() != "protocol=tcp" {
+		t.Errorf("terms %+v, %v", got, err)
+	}
+}

@@ -81,6 +81,19 @@ func searchable(b []byte, e *flow.Event) []byte {
 	verdictWords(e, word)
 	ruleWords(e, word)
 	word(e.Reason)
+	word(string(e.Observed))
+	word(string(e.Agreement))
+	word(e.Culprit)
+	if e.Owner != nil {
+		word(e.Owner.Command)
+	}
+	if e.Request != nil {
+		word(e.Request.Host)
+		word(e.Request.Path)
+	}
+	if e.Answer != nil {
+		word(e.Answer.Question)
+	}
 	word(e.Location)
 	word(e.Node)
 	word(e.Direction.String())

@@ -20,6 +20,8 @@ type Map struct {
 	Copy, Export, Record key.Binding
 	// policies
 	Toggle, Off, DryRun, Enforce, Release, Edit key.Binding
+	// the past
+	Earlier, Later, Moment, Present key.Binding
 	// in a prompt or dialog
 	Accept, Cancel, Complete key.Binding
 }
@@ -72,6 +74,11 @@ func Default() *Map {
 		Release: bind("r", "release the lease", "r"),
 		Edit:    bind("E", "edit and dry-run", "E"),
 
+		Earlier: bind("←/h", "10s earlier", "left", "h"),
+		Later:   bind("→/l", "10s later", "right", "l"),
+		Moment:  bind("p", "all pages as of then", "p"),
+		Present: bind("n", "back to now", "n"),
+
 		Accept:   bind("enter", "accept", "enter"),
 		Cancel:   bind("esc", "cancel", "esc", "ctrl+c"),
 		Complete: bind("tab", "complete", "tab"),
@@ -93,6 +100,7 @@ func (m *Map) Everywhere() []Section {
 		{"Look", []key.Binding{m.Freeze, m.Wide, m.SortNext, m.SortPrevious, m.SortReverse}},
 		{"Take away", []key.Binding{m.Copy, m.Export, m.Record}},
 		{"Lease", []key.Binding{m.Release}},
+		{"Past", []key.Binding{m.Present}},
 	}
 }
 

@@ -4,6 +4,7 @@ package page
 
 import (
 	"context"
+	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 )
@@ -21,11 +22,52 @@ type (
 	Drafter interface {
 		Draft(ctx context.Context, yaml []byte) error
 	}
-	// Recorder writes what comes from now on to a file.
+	// Recorder writes what is known and what comes from now on to a file,
+	// until StopRecord. Recording names the file that is being written, "" if
+	// none is.
 	Recorder interface {
 		Record(ctx context.Context, file string) error
+		StopRecord(ctx context.Context) error
+		Recording() string
+	}
+	// Adviser knows what is wrong with policies, and what they cost. It
+	// answers from what it found last; a later call knows more.
+	Adviser interface {
+		Advise(ctx context.Context) map[PolicyID]Advice
+	}
+	// Seeker goes to another moment of what is shown: of a recording, or of
+	// the events that are kept.
+	Seeker interface {
+		// Span is what can be gone to; ok is false if nothing can.
+		Span() (from, to, at time.Time, ok bool)
+		// Seek shows the world as it was; a moment at or after the end is now.
+		Seek(ctx context.Context, at time.Time) error
+	}
+	// Narrower has samples that a filter doesn't want left out where they are
+	// taken. Counters stay exact. What "" or a filter without anything that
+	// can be judged there asks for is everything.
+	Narrower interface {
+		// Narrow says in words what is left out now, "" if nothing is.
+		Narrow(ctx context.Context, filter string, trouble bool) (string, error)
 	}
 )
+
+// Advice is what an Adviser knows of a policy.
+type Advice struct {
+	Findings []Finding // the gravest first
+	Weight   float64   // share of the limits that it uses up
+	Profile  string    // what the weight is made of
+	Unknown  string    // why there is no weight
+}
+
+// Finding is a mark of the linter.
+type Finding struct {
+	Severity string // "error", "warning", "note"
+	ID       string // of the check
+	Line     int    // of the policy's text, from 1; 0: of all of it
+	Reason   string
+	Fix      string
+}
 
 // Explanation is what an Explainer knows. All of it is text for people.
 type Explanation struct {

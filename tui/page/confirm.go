@@ -20,7 +20,8 @@ import (
 type Confirm struct {
 	env           *Env
 	policy        *store.PolicyRow
-	flows         []*store.FlowRow
+	cuts          []cut
+	live          int // connections
 	typed         string
 	wrong         string
 	top           int
@@ -37,7 +38,8 @@ var (
 
 // NewConfirm asks before policy is enforced.
 func NewConfirm(env *Env, policy *store.PolicyRow, flows []*store.FlowRow) *Confirm {
-	return &Confirm{env: env, policy: policy, flows: flows}
+	cuts, live := cutsOf(flows)
+	return &Confirm{env: env, policy: policy, cuts: cuts, live: live}
 }
 
 // Name implements [Page].
@@ -90,7 +92,7 @@ func (p *Confirm) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	case msg.String() == "up", msg.String() == "pgup":
 		p.top = max(0, p.top-1)
 	case msg.String() == "down", msg.String() == "pgdown":
-		p.top = min(max(0, len(p.flows)-1), p.top+1)
+		p.top = min(max(0, len(p.cuts)-1), p.top+1)
 	case msg.String() == "backspace":
 		if r := []rune(p.typed); len(r) > 0 {
 			p.typed = string(r[:len(r)-1])
@@ -141,7 +143,7 @@ func (p *Confirm) View() []string {
 	}
 	title := fmt.Sprintf("Enforce %s for %s?", part.Clean(slash(p.policy.Namespace, p.policy.Name)), part.Length(p.env.EnforceFor))
 	head = append(head, th.Banner.S(part.Cut(" "+title+" ", p.width, th.Ellipsis)))
-	switch n := len(p.flows); n {
+	switch n := p.live; n {
 	case 0:
 		say(&head, "No live connection would be cut. New ones that it denies will be.", 2)
 	case 1:
@@ -173,18 +175,21 @@ func (p *Confirm) View() []string {
 func (p *Confirm) list(room int) []string {
 	th := p.env.Theme
 	var out []string
-	p.top = min(p.top, max(0, len(p.flows)-room))
-	for i := p.top; i < len(p.flows) && len(out) < room; i++ {
-		if rest := len(p.flows) - i; len(out) == room-1 && rest > 1 {
+	p.top = min(p.top, max(0, len(p.cuts)-room))
+	for i := p.top; i < len(p.cuts) && len(out) < room; i++ {
+		if rest := len(p.cuts) - i; len(out) == room-1 && rest > 1 {
 			out = append(out, th.Dim.S(part.Cut(fmt.Sprintf("   and %d more (arrow keys scroll)", rest), p.width, th.Ellipsis)))
 			break
 		}
-		r := p.flows[i]
-		to := peerName(r.Event.Destination)
-		if r.Backend != nil {
-			to = peerName(r.Backend)
+		c := p.cuts[i]
+		s := fmt.Sprintf("   %s %s %s %s  %s", th.No, c.source, th.Right, c.destination, c.port)
+		if c.connections > 1 {
+			s += fmt.Sprintf("  %d connections", c.connections)
 		}
-		s := fmt.Sprintf("   %s %s %s %s  %s  %s", th.No, peerName(r.Event.Source), th.Right, to, port(&r.Event), part.Rate(r.Rate))
+		s += "  " + part.Rate(c.rate)
+		if c.asks != "" {
+			s += "  " + c.asks
+		}
 		out = append(out, th.Denied.S(part.Cut(s, p.width, th.Ellipsis)))
 	}
 	return out

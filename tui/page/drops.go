@@ -4,6 +4,7 @@ package page
 
 import (
 	"encoding/json"
+	"strings"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -27,10 +28,10 @@ var _ Page = (*Drops)(nil)
 func NewDrops(env *Env) *Drops {
 	p := &Drops{}
 	p.list = list[*store.DropRow, dropID]{env: env, draw: p.cell, note: p.why, empty: p.nothing}
-	p.table.Sorted = "count"
+	p.table.Sorted = "culprit" // then by reason: rows keep their place while their numbers grow
 	p.table.Columns = []part.Column{
+		{Key: "culprit", Title: "DROPPED BY", Letter: "B", Min: 20, Soft: 28, Max: 40},
 		{Key: "count", Title: "PACKETS", Letter: "C", Min: 8, Right: true},
-		{Key: "culprit", Title: "DROPPED BY", Letter: "B", Min: 20, Max: 40},
 		{Key: "source", Title: "SOURCE", Letter: "S", Min: 14, Max: 40, Rank: 1},
 		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 14, Max: 40},
 		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Rank: 2},
@@ -39,6 +40,7 @@ func NewDrops(env *Env) *Drops {
 		{Key: "node", Title: "NODE", Letter: "N", Min: 8, Max: 20, Rank: 6},
 		{Key: "location", Title: "WHERE", Min: 20, Max: 40, Rank: 5},
 		{Key: "device", Title: "DEVICE", Min: 10, Max: 16, Rank: 7, Wide: true},
+		{Key: "nft", Title: "NFT RULE", Min: 20, Max: 60, Rank: 8, Wide: true},
 	}
 	return p
 }
@@ -134,6 +136,10 @@ func (p *Drops) cell(r *store.DropRow, column string) part.Cell {
 		return part.Cell{Text: part.Clean(e.Location), Paint: th.Dim}
 	case "device":
 		return part.Cell{Text: part.Clean(e.Device), Paint: th.Dim}
+	case "nft":
+		if e.NftRule != nil {
+			return part.Cell{Text: nftRule(e.NftRule)[0], Paint: th.Dim}
+		}
 	}
 	return part.Cell{}
 }
@@ -145,6 +151,9 @@ func (p *Drops) why(r *store.DropRow, width int) []string {
 	}
 	if r.Benign {
 		s = "Harmless: " + s
+	}
+	if rule := r.Event.NftRule; rule != nil {
+		return p.notes(width, s, "The rule: "+strings.Join(nftRule(rule), "  "))
 	}
 	return p.notes(width, s)
 }

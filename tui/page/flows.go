@@ -31,12 +31,13 @@ func NewFlows(env *Env, about string, only func(*flow.Event) bool) *Flows {
 	p.list = list[*store.FlowRow, store.FlowID]{env: env, draw: p.cell, note: p.why, empty: p.nothing}
 	p.table.Sorted = "verdict" // trouble first; within a verdict the newest
 	p.table.Columns = []part.Column{
-		{Key: "verdict", Title: "VERDICT", Letter: "V", Min: 12},
+		{Key: "verdict", Title: "VERDICT", Letter: "V", Min: 14},
 		{Key: "direction", Title: "DIR", Min: 3, Rank: 5},
 		{Key: "source", Title: "SOURCE", Letter: "S", Min: 16, Soft: 24, Max: 44},
 		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 16, Soft: 24, Max: 44},
 		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
 		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Soft: 26, Max: 48, Rank: 3},
+		{Key: "agreement", Title: "AGREES", Letter: "G", Min: 11, Rank: 6},
 		{Key: "drops", Title: "DROPS", Letter: "X", Min: part.CountWidth, Right: true, Rank: 2},
 		{Key: "rate", Title: "RATE", Letter: "T", Min: part.RateWidth, Right: true, Rank: 4},
 		{Key: "bytes", Title: "BYTES", Letter: "B", Min: part.SizeWidth, Right: true, Rank: 7},
@@ -47,6 +48,9 @@ func NewFlows(env *Env, about string, only func(*flow.Event) bool) *Flows {
 		{Key: "sourceIP", Title: "FROM", Min: 15, Max: 39, Rank: 10, Wide: true},
 		{Key: "destinationIP", Title: "TO", Min: 15, Max: 39, Rank: 10, Wide: true},
 		{Key: "service", Title: "SERVICE", Min: 12, Max: 30, Rank: 11, Wide: true},
+		{Key: "observed", Title: "OBSERVED", Letter: "O", Min: 14, Max: 40, Rank: 8, Wide: true},
+		{Key: "owner", Title: "PROCESS", Min: 12, Max: 16, Rank: 10, Wide: true},
+		{Key: "request", Title: "REQUEST", Min: 16, Max: 48, Rank: 10, Wide: true},
 	}
 	return p
 }
@@ -72,6 +76,10 @@ func (p *Flows) Crumb() string {
 	}
 	return s
 }
+
+// FlowFilter is the filter as far as the probes may apply it: to which
+// connections they tell of.
+func (p *Flows) FlowFilter() string { return p.filter }
 
 // Ask implements [Page].
 func (p *Flows) Ask() (store.Query, func(*store.Snapshot) any) {
@@ -124,7 +132,7 @@ func (p *Flows) cell(r *store.FlowRow, column string) part.Cell {
 	switch column {
 	case "verdict":
 		w := th.Of(e.Verdict, e.Candidate, e.Enforced)
-		return part.Cell{Text: w.String(), Paint: w.Paint}
+		return part.Cell{Text: w.String() + badge(e), Paint: w.Paint}
 	case "direction":
 		return part.Cell{Text: map[flow.Direction]string{flow.Ingress: "in", flow.Egress: "out"}[e.Direction], Paint: th.Dim}
 	case "source":
@@ -138,6 +146,18 @@ func (p *Flows) cell(r *store.FlowRow, column string) part.Cell {
 		return part.Cell{Text: port(e), Paint: p.shade(r)}
 	case "rule":
 		return part.Cell{Text: p.env.short(decider(e)), Paint: th.Dim}
+	case "agreement":
+		return p.env.agreementCell(e)
+	case "observed":
+		return part.Cell{Text: outcome(e), Paint: th.Dim}
+	case "owner":
+		if e.Owner != nil {
+			return part.Cell{Text: part.Clean(e.Owner.Command), Paint: th.Dim}
+		}
+	case "request":
+		if e.Request != nil {
+			return part.Cell{Text: request(e.Request), Paint: th.Dim}
+		}
 	case "drops":
 		return part.Cell{Text: part.Nought(r.Faults), Paint: th.Denied}
 	case "rate":

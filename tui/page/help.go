@@ -35,6 +35,7 @@ func NewHelp(env *Env, of Page, commands [][2]string) *Help {
 			{"/-l app=web", "either end's labels"},
 			{"/to=db", "by a field: from to pod workload ns service"},
 			{"/port=5432", "ip port proto verdict candidate rule reason node"},
+			{"/agreement=disagrees", "observed agreement culprit process host path"},
 			{"/from=web to!=db", "several must all hold; != is the opposite"},
 		},
 	}

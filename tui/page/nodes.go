@@ -5,7 +5,9 @@ package page
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"charm.land/bubbles/v2/key"
 
@@ -38,6 +40,7 @@ func NewNodes(env *Env) *Nodes {
 		{Key: "conns", Title: "CONNS", Letter: "O", Min: part.CountWidth, Right: true, Rank: 6},
 		{Key: "lease", Title: "LEASE", Letter: "S", Min: 8, Right: true, Rank: 4},
 		{Key: "hook", Title: "HOOK", Letter: "K", Min: 6, Rank: 7},
+		{Key: "perpacket", Title: "A PACKET", Min: 8, Right: true, Rank: 5},
 		{Key: "kernel", Title: "KERNEL", Letter: "V", Min: 12, Max: 28, Rank: 8},
 		{Key: "others", Title: "ALSO ON THE HOOK", Min: 16, Max: 40, Rank: 9, Wide: true},
 	}
@@ -162,6 +165,10 @@ func (p *Nodes) cell(r *store.NodeRow, column string) part.Cell {
 		return part.Cell{Text: part.Left(r.LeaseLeft), Paint: th.Denied}
 	case "hook":
 		return part.Cell{Text: part.Clean(r.Hook), Paint: th.Dim}
+	case "perpacket":
+		if d := perPacket(r); d > 0 {
+			return part.Cell{Text: part.Took(d)}
+		}
 	case "kernel":
 		return part.Cell{Text: part.Clean(r.Kernel), Paint: th.Dim}
 	case "others":
@@ -179,7 +186,7 @@ func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 		s = append(s, part.Clean(r.Message))
 	}
 	if r.Failed > 0 {
-		s = append(s, part.Count(uint64(r.Failed))+" pods could not be attached to: their traffic is not seen.")
+		s = append(s, pods(r.Failed)+" could not be attached to: their traffic is not seen.")
 	}
 	if l := r.Loss; l.Any() {
 		var causes []string
@@ -205,7 +212,47 @@ func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 	if len(s) == 0 {
 		s = append(s, "All is well: every sample arrived, every feature works.")
 	}
+	if c := costs(r); c != "" {
+		s = append(s, c)
+	}
 	return p.notes(width, s...)
+}
+
+// perPacket is the mean time of the programs that see every packet of a pod:
+// of all, weighed by how often each runs. 0: not known.
+func perPacket(r *store.NodeRow) time.Duration {
+	var runs, share float64
+	for _, c := range r.Programs {
+		runs += c.Rate
+		share += c.Share
+	}
+	if runs <= 0 {
+		return 0
+	}
+	return time.Duration(share / runs * float64(time.Second))
+}
+
+// costs says what each program takes.
+func costs(r *store.NodeRow) string {
+	var out []string
+	for i, c := range r.Programs {
+		if i == 6 {
+			out = append(out, strconv.Itoa(len(r.Programs)-i)+" more")
+			break
+		}
+		if c.PerRun == 0 {
+			continue
+		}
+		s := part.Clean(c.Name) + " " + strconv.FormatInt(c.PerRun.Nanoseconds(), 10) + " ns"
+		if c.Rate >= 0.5 {
+			s += " x " + part.Count(uint64(c.Rate)) + "/s = " + part.Percent(c.Share) + " of a core"
+		}
+		out = append(out, s)
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "Our programs take: " + strings.Join(out, "; ") + "."
 }
 
 func (p *Nodes) nothing() []string {

@@ -28,6 +28,7 @@ type Env struct {
 	Health  store.Health                                 // of the newest snapshot
 	Now     time.Time                                    // of the newest snapshot; never the wall clock
 	Trouble bool                                         // only rows with trouble
+	Past    time.Time                                    // the moment that all pages show; zero: now
 	Wide    bool
 
 	EnforceFor time.Duration // proposed total of a lease
@@ -98,6 +99,7 @@ type Effect struct {
 type DoneMsg struct {
 	Good string
 	Err  error
+	Past *time.Time // what all pages show from now on; zero: now
 }
 
 // Actions is what pages ask of the world: tui.Actions, method by method, for

@@ -20,6 +20,7 @@ import (
 // Policies lists the policies with their mode, which is changed here.
 type Policies struct {
 	list[*store.PolicyRow, PolicyID]
+	advice map[PolicyID]Advice
 }
 
 // PolicyID names a policy's version: the cluster's and a file's are two rows.
@@ -46,6 +47,9 @@ func NewPolicies(env *Env) *Policies {
 		{Key: "pods", Title: "PODS", Letter: "P", Min: 5, Right: true, Rank: 2},
 		{Key: "hits", Title: "DECIDED", Letter: "H", Min: 8, Right: true, Rank: 1},
 		{Key: "would", Title: "WOULD DENY", Letter: "W", Min: 11, Right: true},
+		{Key: "lint", Title: "LINT", Letter: "L", Min: 12, Rank: 2},
+		{Key: "weight", Title: "WEIGHT", Letter: "G", Min: 7, Right: true, Rank: 5},
+		{Key: "profile", Title: "WEIGHED", Min: 16, Max: 40, Rank: 6, Wide: true},
 	}
 	return p
 }
@@ -61,24 +65,47 @@ func (p *Policies) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Policies: true})
 	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
 	p.asked, _ = p.table.Window()
-	keep, order, trouble := words(p.filter), q.Order, p.env.Trouble
+	keep, order, trouble, actions := words(p.filter), q.Order, p.env.Trouble, p.env.Actions
 	return q, func(s *store.Snapshot) any {
+		advice := advise(actions)
 		rows := slices.DeleteFunc(slices.Clone(s.Policies), func(r *store.PolicyRow) bool {
-			return !keep(slash(r.Namespace, r.Name)+" "+string(r.Kind)+" "+r.Origin) || trouble && r.WouldDeny == 0 && r.NotEvaluated == ""
+			return !keep(slash(r.Namespace, r.Name)+" "+string(r.Kind)+" "+r.Origin) || trouble && r.WouldDeny == 0 && r.NotEvaluated == "" && len(r.Warnings)+len(advice[IDOf(r)].Findings) == 0
 		})
 		slices.SortStableFunc(rows, func(a, b *store.PolicyRow) int {
-			c := comparePolicies(a, b, order.By)
+			c := comparePolicies(a, b, order.By, advice)
 			if order.Reverse {
 				c = -c
 			}
 			return cmp.Or(c, cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Origin, b.Origin))
 		})
-		return newBatch(rows, 0, len(rows), IDOf)
+		return advised{newBatch(rows, 0, len(rows), IDOf), advice}
 	}
 }
 
-func comparePolicies(a, b *store.PolicyRow, by string) int {
+// advised is the digest: the policies and what is known about them.
+type advised struct {
+	batch  batch[*store.PolicyRow, PolicyID]
+	advice map[PolicyID]Advice
+}
+
+// Set implements [Page].
+func (p *Policies) Set(digest any) {
+	if d, ok := digest.(advised); ok {
+		p.advice = d.advice
+		p.list.Set(d.batch)
+	}
+}
+
+func comparePolicies(a, b *store.PolicyRow, by string, advice map[PolicyID]Advice) int {
+	of := func(r *store.PolicyRow) *Advice {
+		x := advice[IDOf(r)]
+		return &x
+	}
 	switch by {
+	case "lint":
+		return cmp.Or(compareMarks(of(a), of(b)), cmp.Compare(len(b.Warnings), len(a.Warnings)))
+	case "weight":
+		return cmp.Compare(of(b).Weight, of(a).Weight)
 	case "mode":
 		return cmp.Compare(rank(b), rank(a))
 	case "kind":
@@ -260,12 +287,40 @@ func (p *Policies) cell(r *store.PolicyRow, column string) part.Cell {
 		return part.Cell{Text: part.Count(r.Hits)}
 	case "would":
 		return part.Cell{Text: part.Nought(r.WouldDeny), Paint: th.WouldDeny}
+	case "lint":
+		a := p.advice[IDOf(r)]
+		if w := p.env.marks(&a, len(r.Warnings)); w.Text != "" {
+			return part.Cell{Text: w.String(), Paint: w.Paint}
+		}
+		if p.advice != nil && r.NotEvaluated == "" {
+			return part.Cell{Text: "clean", Paint: th.Dim}
+		}
+	case "weight", "profile":
+		a, ok := p.advice[IDOf(r)]
+		if !ok || r.NotEvaluated != "" {
+			return part.Cell{}
+		}
+		if column == "profile" {
+			return part.Cell{Text: part.Clean(a.Profile), Paint: th.Dim}
+		}
+		paint := th.Dim
+		if a.Weight >= 0.1 {
+			paint = th.Warn
+		}
+		return part.Cell{Text: weight(&a), Paint: paint}
 	}
 	return part.Cell{}
 }
 
 func (p *Policies) explain(r *store.PolicyRow, width int) []string {
-	return p.notes(width, p.env.policySentence(r))
+	say := []string{p.env.policySentence(r)}
+	for _, w := range r.Warnings {
+		say = append(say, "Warning: "+part.Clean(w))
+	}
+	for _, f := range p.advice[IDOf(r)].Findings {
+		say = append(say, f.sentence())
+	}
+	return p.notes(width, say...)
 }
 
 func pods(n int) string {

@@ -24,6 +24,7 @@ type Policy struct {
 	lines         []string
 	painted       []string
 	marks         map[int]store.RuleAt
+	told          policyTold
 	top           int
 	width, height int
 }
@@ -48,32 +49,6 @@ func (p *Policy) Crumb() string { return part.Clean(slash(p.id.Namespace, p.id.N
 
 // Rev implements [Page].
 func (p *Policy) Rev() int { return 0 }
-
-// Ask implements [Page].
-func (p *Policy) Ask() (store.Query, func(*store.Snapshot) any) {
-	id := p.id
-	return store.Query{Policies: true, Limit: 20_000}, func(s *store.Snapshot) any {
-		for _, r := range s.Policies {
-			if IDOf(r) == id {
-				return r
-			}
-		}
-		return (*store.PolicyRow)(nil)
-	}
-}
-
-// Set implements [Page].
-func (p *Policy) Set(digest any) {
-	r, ok := digest.(*store.PolicyRow)
-	if !ok {
-		return
-	}
-	p.gone = r == nil
-	if r != nil {
-		p.row = r
-		p.read()
-	}
-}
 
 // read prepares the text, once per version of the policy.
 func (p *Policy) read() {
@@ -192,7 +167,7 @@ func (p *Policy) View() []string {
 		for _, s := range part.Wrap(p.env.policySentence(r), p.width-2, 2, th.Ellipsis) {
 			lines = append(lines, " "+th.Dim.S(s))
 		}
-		lines = append(lines, th.Rule.S(part.Cut(strings.Repeat(th.Line, part.CountWidth+1)+th.Tee+strings.Repeat(th.Line, max(0, p.width-part.CountWidth-2)), p.width, "")))
+		lines = append(lines, p.gutterHead())
 	}
 	if p.gone {
 		lines = append(lines, th.Bad.S(part.Cut(" This policy has been deleted; below is how it was.", p.width, th.Ellipsis)))
@@ -200,7 +175,11 @@ func (p *Policy) View() []string {
 	if len(p.lines) == 0 {
 		lines = append(lines, th.Dim.S(part.Cut(" Its text is not known here.", p.width, th.Ellipsis)))
 	}
-	room := p.height - len(lines)
+	var below []string
+	if p.height >= 16 {
+		below = p.below(max(7, (p.height-len(lines))/3))
+	}
+	room := p.height - len(lines) - len(below)
 	p.top = max(0, min(p.top, len(p.lines)-room))
 	for i := p.top; i < len(p.lines) && i < p.top+room; i++ {
 		line := p.count(i+1) + p.painted[i]
@@ -209,16 +188,43 @@ func (p *Policy) View() []string {
 		}
 		lines = append(lines, part.Cut(line, p.width, th.Ellipsis))
 	}
+	if len(below) > 0 {
+		lines = part.Frame(lines, p.height-len(below))
+		for _, l := range below {
+			lines = append(lines, part.Cut(l, p.width, th.Ellipsis))
+		}
+	}
 	return part.Frame(lines, p.height)
 }
 
-// count is what stands in the gutter of a line (from 1): how many flows the
-// rule that begins there decided.
+// narrow is below how many cells the gutter has no room for misses.
+const narrow = 70
+
+func (p *Policy) gutter() int {
+	if p.width < narrow {
+		return part.CountWidth + 1
+	}
+	return 2*part.CountWidth + 2
+}
+
+// gutterHead is the line above the text, with what the gutter's numbers are.
+func (p *Policy) gutterHead() string {
+	th := p.env.Theme
+	title := part.Fit("hits", part.CountWidth, true, "") + " "
+	if p.width >= narrow {
+		title += part.Fit("missed", part.CountWidth, true, "") + " "
+	}
+	return th.Head.S(part.Cut(title, p.width, "")) + th.Rule.S(part.Cut(th.Tee+strings.Repeat(th.Line, max(0, p.width-p.gutter()-1)), max(0, p.width-p.gutter()), ""))
+}
+
+// count is what stands in the gutter of a line (from 1): of the flows that the
+// policy decided in a direction, how many the rule that begins there decided,
+// and how many it didn't match.
 func (p *Policy) count(line int) string {
 	th := p.env.Theme
 	at, ok := p.marks[line]
 	if !ok {
-		return part.Spaces(part.CountWidth+1) + th.Rule.S(th.Bar) + " "
+		return part.Spaces(p.gutter()) + th.Rule.S(th.Bar) + " "
 	}
 	n := p.row.RuleHits[at]
 	paint := th.Strong
@@ -230,5 +236,23 @@ func (p *Policy) count(line int) string {
 	case at.Index < 0:
 		paint = th.WouldDeny
 	}
-	return paint.S(part.Fit(part.Count(n), part.CountWidth, true, th.Ellipsis)) + " " + th.Rule.S(th.Bar) + " "
+	s := paint.S(part.Fit(part.Count(n), part.CountWidth, true, th.Ellipsis)) + " "
+	if p.width >= narrow {
+		missed := ""
+		if at.Index >= 0 {
+			missed = part.Count(p.decidedIn(at.Direction) - n)
+		}
+		s += th.Dim.S(part.Fit(missed, part.CountWidth, true, th.Ellipsis)) + " "
+	}
+	return s + th.Rule.S(th.Bar) + " "
+}
+
+// decidedIn is how many flows of a direction the policy decided.
+func (p *Policy) decidedIn(d flow.Direction) (n uint64) {
+	for at, hits := range p.row.RuleHits {
+		if at.Direction == d {
+			n += hits
+		}
+	}
+	return n
 }

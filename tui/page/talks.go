@@ -31,12 +31,13 @@ func NewTalks(env *Env) *Talks {
 	p.list = list[*store.PairRow, store.PairID]{env: env, draw: p.cell, note: p.why, empty: p.nothing}
 	p.table.Sorted = "verdict"
 	p.table.Columns = []part.Column{
-		{Key: "verdict", Title: "VERDICT", Letter: "V", Min: 12},
+		{Key: "verdict", Title: "VERDICT", Letter: "V", Min: 14},
 		{Key: "source", Title: "SOURCE", Letter: "S", Min: 14, Soft: 20, Max: 44},
 		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 14, Soft: 20, Max: 44},
 		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
 		{Key: "side", Title: "DIR", Min: 3, Rank: 5},
 		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Max: 48, Rank: 3},
+		{Key: "agreement", Title: "AGREES", Letter: "G", Min: 11, Rank: 6},
 		{Key: "flows", Title: "CONNS", Letter: "C", Min: part.CountWidth, Right: true, Rank: 2},
 		{Key: "open", Title: "OPEN", Min: 5, Right: true, Rank: 8},
 		{Key: "drops", Title: "DROPS", Letter: "X", Min: part.CountWidth, Right: true, Rank: 3},
@@ -45,6 +46,8 @@ func NewTalks(env *Env) *Talks {
 		{Key: "packets", Title: "PKTS", Letter: "K", Min: part.CountWidth, Right: true, Rank: 7},
 		{Key: "last", Title: "LAST", Letter: "L", Min: 4, Right: true, Rank: 6},
 		{Key: "age", Title: "SINCE", Letter: "A", Min: 6, Right: true, Rank: 9},
+		{Key: "observed", Title: "OBSERVED", Letter: "O", Min: 14, Max: 40, Rank: 8, Wide: true},
+		{Key: "request", Title: "LAST REQUEST", Min: 16, Max: 48, Rank: 10, Wide: true},
 	}
 	return p
 }
@@ -66,6 +69,10 @@ func (p *Talks) Crumb() string {
 	}
 	return "flows"
 }
+
+// FlowFilter is the filter as far as the probes may apply it: to which
+// connections they tell of.
+func (p *Talks) FlowFilter() string { return p.filter }
 
 // Ask implements [Page].
 func (p *Talks) Ask() (store.Query, func(*store.Snapshot) any) {
@@ -152,7 +159,7 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 	switch column {
 	case "verdict":
 		w := th.Of(r.ID.Verdict, e.Candidate, r.ID.Enforced)
-		return part.Cell{Text: w.String(), Paint: w.Paint}
+		return part.Cell{Text: w.String() + badge(e), Paint: w.Paint}
 	case "source":
 		return part.Cell{Text: p.env.short(peerGroup(e.Source)), Paint: shade}
 	case "destination":
@@ -163,6 +170,14 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 		return part.Cell{Text: map[flow.Direction]string{flow.Ingress: "in", flow.Egress: "out"}[r.ID.Direction], Paint: th.Dim}
 	case "rule":
 		return part.Cell{Text: p.env.short(decider(e)), Paint: th.Dim}
+	case "agreement":
+		return p.env.agreementCell(e)
+	case "observed":
+		return part.Cell{Text: outcome(e), Paint: th.Dim}
+	case "request":
+		if e.Request != nil {
+			return part.Cell{Text: request(e.Request), Paint: th.Dim}
+		}
 	case "flows":
 		return part.Cell{Text: part.Count(uint64(max(0, r.Flows))), Paint: shade}
 	case "open":

@@ -5,6 +5,7 @@ package page
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -64,8 +65,13 @@ func ordinary(e *flow.Event) bool {
 		c := store.Cause{Reason: e.Reason, Location: e.Location, Device: e.Device, Stack: e.Stack, Enforced: e.Enforced}
 		return c.Explain().Benign
 	}
-	if e.Type == flow.CloseEvent {
+	switch e.Type {
+	case flow.CloseEvent, flow.HopEvent:
 		return true
+	case flow.OutcomeEvent:
+		return e.Agreement == "" || e.Agreement == flow.Agrees
+	case flow.DNSEvent:
+		return e.Answer != nil && !e.Answer.Unanswered && (e.Answer.Code == "" || e.Answer.Code == "NOERROR")
 	}
 	return e.Type == flow.FlowEvent && !e.Enforced && !e.WouldChange() && e.Verdict != flow.Deny && e.Verdict != flow.Contested
 }
@@ -106,6 +112,9 @@ func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
 		p.changed()
 		return Effect{}, true
 	}
+	if eff, handled := p.scrub(msg); handled {
+		return eff, true
+	}
 	if key.Matches(msg, p.env.Keys.Enter) {
 		if e, ok := p.Row(); ok {
 			return Effect{Push: NewWhyEvent(p.env, *e)}, true
@@ -117,7 +126,7 @@ func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
 
 // Sections implements [Page].
 func (p *Timeline) Sections() []keys.Section {
-	return append([]keys.Section{{Title: "Timeline", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Benign}}}, p.list.Sections()...)
+	return append([]keys.Section{{Title: "Timeline", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Benign, p.env.Keys.Earlier, p.env.Keys.Later, p.env.Keys.Moment, p.env.Keys.Present}}}, p.list.Sections()...)
 }
 
 // Footer implements [Page].
@@ -129,7 +138,16 @@ func (p *Timeline) Footer() []key.Binding {
 	if p.all {
 		all.SetHelp("a", "what matters only")
 	}
-	return []key.Binding{enter, k.Filter, all, k.Freeze}
+	out := []key.Binding{enter, k.Filter, all}
+	if _, _, _, ok := p.env.span(); ok {
+		earlier := k.Earlier
+		earlier.SetHelp("←/→", "scrub")
+		out = append(out, earlier, k.Moment)
+	}
+	if !p.env.Past.IsZero() {
+		out = append([]key.Binding{k.Present}, out...)
+	}
+	return append(out, k.Freeze)
 }
 
 func (p *Timeline) cell(e *flow.Event, column string) part.Cell {
@@ -166,6 +184,11 @@ func eventPaint(th *style.Theme, e *flow.Event) style.Paint {
 		return th.Denied
 	case flow.LossEvent, flow.GapEvent:
 		return th.Warn
+	case flow.OutcomeEvent:
+		if e.Agreement == flow.DeniedButDelivered || e.Agreement == flow.AllowedButDropped {
+			return th.Bad
+		}
+		return th.Text
 	case flow.CloseEvent:
 		return th.Dim
 	case flow.FlowEvent, flow.VerdictEvent:
@@ -199,6 +222,23 @@ func eventLine(th *style.Theme, e *flow.Event, ends bool) string {
 			s += " at " + part.Clean(e.Location)
 		}
 		return s
+	case flow.OutcomeEvent:
+		s := th.Bullet + " " + who + outcome(e)
+		if t := timings(e); t != "" {
+			s += ", " + t
+		}
+		if e.Agreement != "" && e.Agreement != flow.Agrees {
+			s += "  ! " + part.Clean(string(e.Agreement))
+		}
+		return s
+	case flow.DNSEvent:
+		if e.Answer != nil {
+			return th.Bullet + " dns  " + who + answer(e.Answer)
+		}
+	case flow.HopEvent:
+		if e.NftRule != nil {
+			return th.Bullet + " met  " + who + strings.Join(nftRule(e.NftRule), "  ")
+		}
 	case flow.LossEvent:
 		return th.Gap + " " + part.Count(e.Lost) + " samples lost: " + part.Clean(e.Reason) + " (counters stay exact)"
 	case flow.GapEvent:

@@ -17,18 +17,24 @@ import (
 	"github.com/ebpol/kubectl-ebpol/tui/style"
 )
 
-// Top sums up the traffic by workload, pod, namespace or node.
+// Groups are what the page can sum up by.
+func Groups() []string { return slices.Clone(groups) }
+
+// Top sums up the traffic by workload, pod, namespace, node, port or external name.
 type Top struct {
 	list[*store.WorkloadRow, workloadID]
 	group string
 }
+
+// others is the row of what the store doesn't keep apart.
+const others = "(others)"
 
 type workloadID struct{ namespace, name string }
 
 var (
 	_ Page = (*Top)(nil)
 
-	groups = []string{"workload", "pod", "namespace", "node"}
+	groups = []string{"workload", "pod", "namespace", "node", "port", "external"}
 )
 
 // NewTop makes the page.
@@ -146,6 +152,9 @@ func (p *Top) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	switch {
 	case key.Matches(msg, k.Enter):
 		if r, ok := p.Row(); ok {
+			if r.Name == others && p.group != "workload" {
+				return Effect{Toast: "These are too many to be listed one by one."}, true
+			}
 			return Effect{Push: NewFlows(p.env, slash(r.Namespace, r.Name), p.belongs(r))}, true
 		}
 		return Effect{}, true
@@ -157,7 +166,7 @@ func (p *Top) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	return p.list.Key(msg)
 }
 
-// Group sums up by something else: "workload", "pod", "namespace" or "node".
+// Group sums up by something else, one of [Groups].
 func (p *Top) Group(by string) bool {
 	if !slices.Contains(groups, by) {
 		return false
@@ -166,6 +175,9 @@ func (p *Top) Group(by string) bool {
 	for i := range p.table.Columns {
 		if p.table.Columns[i].Key == "name" {
 			p.table.Columns[i].Title = strings.ToUpper(by)
+			if by == "external" {
+				p.table.Columns[i].Title = "EXTERNAL NAME"
+			}
 		}
 	}
 	p.table.Start()
@@ -176,7 +188,10 @@ func (p *Top) Group(by string) bool {
 // belongs matches the flows of a row: those of which it is either end.
 func (p *Top) belongs(r *store.WorkloadRow) func(*flow.Event) bool {
 	ns, name, group := r.Namespace, r.Name, p.group
-	if ns == "" && group != "namespace" && group != "node" { // nobody of the cluster: a name or an address
+	if group == "port" {
+		return func(e *flow.Event) bool { return port(e) == name }
+	}
+	if ns == "" && group != "namespace" && group != "node" { // "external" as well // nobody of the cluster: a name or an address
 		return func(e *flow.Event) bool { return is(e.Source, name) || is(e.Destination, name) }
 	}
 	end := func(e *flow.Peer) bool {

@@ -212,8 +212,11 @@ func (p *Why) compose() []string {
 		}
 	}
 	p.nearly(add)
+	p.blame(add)
+	p.asked(add)
 	add("")
 	p.ends(add)
+	p.fate(add)
 	p.traffic(add)
 	p.where(add)
 	p.past(add)
@@ -246,6 +249,69 @@ func (p *Why) nearly(add func(...string)) {
 	}
 }
 
+// wrapped adds a field of several lines.
+func (p *Why) wrapped(add func(...string), name string, text string, paint style.Paint) {
+	for _, l := range part.Wrap(text, max(10, min(p.width-labelWidth-2, 110)), 6, p.env.Theme.Ellipsis) {
+		add(p.field(name, paint.S(l)))
+		name = ""
+	}
+}
+
+// blame names who dropped it, down to the very rule or program.
+func (p *Why) blame(add func(...string)) {
+	e, th := &p.event, p.env.Theme
+	if e.Culprit == "" && e.NftRule == nil && len(e.Programs) == 0 {
+		return
+	}
+	add("")
+	if e.Culprit != "" {
+		p.wrapped(add, "CULPRIT", part.Clean(e.Culprit), th.Denied)
+	}
+	if e.NftRule != nil {
+		for i, l := range nftRule(e.NftRule) {
+			p.wrapped(add, map[bool]string{true: "NFT RULE"}[i == 0], l, th.Text)
+		}
+	}
+	if len(e.Programs) > 0 {
+		p.wrapped(add, "PROGRAMS", part.Clean(strings.Join(e.Programs, ", ")), th.Text)
+	}
+}
+
+// asked says who opened or accepted it, for what, and how long that took.
+func (p *Why) asked(add func(...string)) {
+	e := &p.event
+	took := timings(e)
+	if e.Owner == nil && e.Request == nil && e.Answer == nil && took == "" {
+		return
+	}
+	add("")
+	if e.Owner != nil {
+		subject, _ := judged(e)
+		p.wrapped(add, "PROCESS", owner(e.Owner)+", at "+peerName(subject), p.env.Theme.Text)
+	}
+	if e.Request != nil {
+		p.wrapped(add, "REQUEST", request(e.Request), p.env.Theme.Text)
+	}
+	if e.Answer != nil {
+		p.wrapped(add, "DNS", answer(e.Answer), p.env.Theme.Text)
+	}
+	if took != "" {
+		add(p.field("TIMINGS", took))
+	}
+}
+
+// fate is what became of it, and whether the policies said so.
+func (p *Why) fate(add func(...string)) {
+	e := &p.event
+	if s := outcome(e); s != "" && e.Type != flow.DropEvent {
+		p.wrapped(add, "OBSERVED", s, p.env.Theme.Text)
+	}
+	if e.Agreement != "" {
+		w := p.env.agreement(e.Agreement)
+		add(p.field("AGREEMENT", w.Paint.S(w.Symbol+" "+part.Clean(string(e.Agreement)))))
+	}
+}
+
 func (p *Why) target() *flow.Peer {
 	if p.row != nil && p.row.Backend != nil {
 		return p.row.Backend
@@ -267,7 +333,25 @@ func (p *Why) sentences() []string {
 	if p.event.Note != "" && p.row == nil {
 		return []string{part.Clean(p.event.Note)}
 	}
+	if s := p.moment(); s != "" {
+		return []string{s}
+	}
 	return story(&p.event, p.row)
+}
+
+// moment is the sentence of an event that isn't a connection's.
+func (p *Why) moment() string {
+	e := &p.event
+	switch {
+	case p.row != nil:
+	case e.Type == flow.DNSEvent && e.Answer != nil && e.Answer.Unanswered:
+		return "Asked for a name and got no answer within 5 seconds."
+	case e.Type == flow.DNSEvent && e.Answer != nil:
+		return "A DNS answer, as it was seen on the wire."
+	case e.Type == flow.HopEvent && e.NftRule != nil:
+		return "A netfilter rule that one of its packets met on its way."
+	}
+	return ""
 }
 
 const labelWidth = 11

@@ -195,6 +195,9 @@ func story(e *flow.Event, row *store.FlowRow) []string {
 			out = append(out, "The candidate changes nothing here.")
 		}
 	}
+	if s := disagrees(e); s != "" {
+		return append(out, s)
+	}
 	if row != nil && row.Faults > 0 && e.Verdict == flow.Allow && !e.Enforced {
 		out = append(out, "Policies allow it, yet the kernel dropped "+part.Count(row.Faults)+" of its packets: page 3, drops, says who did.")
 	}

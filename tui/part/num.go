@@ -164,3 +164,18 @@ func Spark(values []uint64, width int, steps []string) string {
 	}
 	return string(buf)
 }
+
+// Took writes how long something took, with three digits: 420ns, 870µs, 1.25ms, 3.4s.
+func Took(d time.Duration) string {
+	switch {
+	case d < time.Microsecond:
+		return strconv.FormatInt(max(0, d.Nanoseconds()), 10) + "ns"
+	case d < time.Millisecond:
+		return strconv.FormatInt(d.Microseconds(), 10) + "µs"
+	case d < time.Second:
+		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'g', 3, 64) + "ms"
+	case d < 100*time.Second:
+		return strconv.FormatFloat(d.Seconds(), 'g', 3, 64) + "s"
+	}
+	return Length(d.Round(time.Second))
+}

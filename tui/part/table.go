@@ -204,20 +204,28 @@ func (t *Table[K]) place() []placed {
 		}
 		return n
 	}
+	// What is shown in wide mode only was asked for: it goes before others.
+	rank := func(p placed) int {
+		c := t.Columns[p.index]
+		if c.Wide {
+			return max(1, c.Rank-6)
+		}
+		return c.Rank
+	}
 	for len(cols) > 1 {
 		worst := 0
 		for i, p := range cols {
-			if t.Columns[p.index].Rank >= t.Columns[cols[worst].index].Rank {
+			if rank(p) >= rank(cols[worst]) {
 				worst = i
 			}
 		}
 		short := 0
-		if t.Columns[cols[worst].index].Rank >= 5 {
+		if rank(cols[worst]) >= 5 {
 			for _, p := range cols {
 				short += max(0, t.Columns[p.index].Soft-p.width)
 			}
 		}
-		if need()+short <= room || t.Columns[cols[worst].index].Rank == 0 {
+		if need()+short <= room || rank(cols[worst]) == 0 {
 			break
 		}
 		cols = append(cols[:worst], cols[worst+1:]...)

@@ -7,6 +7,7 @@ package fake
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ type World struct {
 	Cannot    map[string]string
 	Refuse    error // what Preview answers
 	Calls     []string
+	Narrowed  []string
+	file      string    // that is being recorded to
+	past      time.Time // that is shown; zero: now
 }
 
 // Start is the fake world's first moment.
@@ -325,6 +329,84 @@ func (w *World) Explain(_ context.Context, row *store.FlowRow) (page.Explanation
 		Misses: []page.Miss{{Rule: "ingress rule 1 of NetworkPolicy shop/db-allow", Why: "needs app in (orders, web), shop/report-29384-x8v2l has app=report"}},
 		Fix:    "- from:\n  - podSelector:\n      matchLabels:\n        app: report\n  ports:\n  - port: 5432\n", FixFor: "NetworkPolicy shop/db-allow, under spec.ingress",
 	}, nil
+}
+
+// Advise knows what the linter would say.
+func (w *World) Advise(context.Context) map[page.PolicyID]page.Advice {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[page.PolicyID]page.Advice{}
+	for i, r := range w.policies {
+		if r.NotEvaluated != "" {
+			continue
+		}
+		a := page.Advice{Weight: 0.0017 * float64(i*i+1), Profile: "1-1-0-2-0-0-0"}
+		if r.Name == "db-allow" {
+			a.Findings = []page.Finding{{Severity: "warning", ID: "no-such-peer", Line: 14, Reason: "no pod matches app=cart in namespace shop", Fix: "correct the label, or drop the rule"}}
+		}
+		out[page.IDOf(r)] = a
+	}
+	return out
+}
+
+// Record notes that it was asked.
+func (w *World) Record(_ context.Context, file string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.file = file
+	w.Calls = append(w.Calls, "record "+file)
+	return nil
+}
+
+// StopRecord ends the recording.
+func (w *World) StopRecord(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Calls = append(w.Calls, "stop "+w.file)
+	w.file = ""
+	return nil
+}
+
+// Recording is the file that is being written.
+func (w *World) Recording() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.file
+}
+
+// Narrow notes what it was asked, and keeps back what names a port.
+func (w *World) Narrow(_ context.Context, filter string, trouble bool) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Narrowed = append(w.Narrowed, filter)
+	if trouble {
+		return "probes send trouble only", nil
+	}
+	if strings.Contains(filter, "port=") {
+		return "probes send port " + filter[strings.Index(filter, "port=")+5:] + " only", nil
+	}
+	return "", nil
+}
+
+// Span is the last minute.
+func (w *World) Span() (from, to, at time.Time, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at = w.now
+	if !w.past.IsZero() {
+		at = w.past
+	}
+	return Start.Add(-5 * time.Minute), w.now, at, w.Cannot["past"] == ""
+}
+
+// Seek notes where to.
+func (w *World) Seek(_ context.Context, at time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.id++
+	w.past = at
+	w.Calls = append(w.Calls, "seek "+at.Format("15:04:05"))
+	return nil
 }
 
 // Draft notes that it was asked.

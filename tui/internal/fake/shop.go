@@ -64,6 +64,8 @@ func shopFlows() []*store.FlowRow {
 	}
 	denied := row(1, flow.Event{Direction: flow.Ingress, Protocol: flow.TCP, Source: intruder(50122), Destination: db(5432), Verdict: flow.Deny, Candidate: flow.Deny, IsolatedBy: isolated, CandidateIsolatedBy: isolated}, 41*time.Second, 0, 240, 0)
 	denied.Drops, denied.Faults = 7, 7
+	denied.Event.Observed, denied.Event.Agreement, denied.Event.Reason = flow.Dropped, flow.Agrees, "NETFILTER_DROP"
+	denied.Event.Culprit, denied.Event.NftRule = "kube-network-policies", &flow.NftRule{Family: "inet", Table: "kube-network-policies", Chain: "postrouting", Handle: 17, Verdict: "queue 100", Text: "ct state new queue num 100 bypass", Engine: "kube-network-policies"}
 	report := row(2, flow.Event{Direction: flow.Ingress, Protocol: flow.TCP, Source: batch(41904), Destination: db(5432), Verdict: flow.Allow, Candidate: flow.Deny, CandidateIsolatedBy: isolated[:1]}, 3*time.Minute, 81_300, 920_110, 12_443_190)
 	svc := row(3, flow.Event{Direction: flow.Egress, Protocol: flow.TCP, Source: cart(39218), Destination: service("shop/db", "10.96.0.31", 5432), Verdict: flow.Allow, Candidate: flow.Allow, Rule: rule("cart-egress", 0), CandidateRule: rule("cart-egress", 0)}, 14*time.Minute, 24_700, 3_201_000, 18_990_400)
 	svc.Backend = db(5432)
@@ -74,10 +76,17 @@ func shopFlows() []*store.FlowRow {
 	opened.Drops, opened.Faults = 12, 12
 	lost := row(7, flow.Event{Direction: flow.Ingress, Protocol: flow.TCP, Source: web(40112), Destination: orders(8080), Verdict: flow.Allow, Candidate: flow.Allow, Rule: rule("orders-allow", 0), CandidateRule: rule("orders-allow", 0)}, 26*time.Minute, 1_510_000, 88_120_900, 301_112_004)
 	lost.Drops, lost.Faults = 3, 3
+	lost.Event.Observed, lost.Event.Agreement, lost.Event.Reason, lost.Event.Culprit = flow.Dropped, flow.AllowedButDropped, "IP_RPFILTER", "reverse path filter"
+	lost.Event.AnswerSeconds, lost.Event.FirstByteSeconds, lost.Event.Retransmits = 0.00041, 0.0123, 3
+	lost.Event.Owner = &flow.Owner{PID: 41_233, Command: "orders", Executable: "/app/orders", Container: "orders"}
+	lost.Event.Request = &flow.Request{Kind: "http", Host: "orders.shop", Method: "GET", Path: "/v1/orders"}
 	front := row(8, flow.Event{
 		Direction: flow.Ingress, Protocol: flow.TCP,
 		Source: &flow.Peer{IP: netip.MustParseAddr("203.0.113.77"), Port: 51200}, Destination: web(443), Verdict: flow.Allow, Candidate: flow.Allow,
 	}, 44*time.Second, 220_400, 610_000, 9_120_000)
+	front.Event.Observed, front.Event.Agreement, front.Event.Request = flow.Answered, flow.Agrees, &flow.Request{Kind: "tls", Host: "shop.example.com"}
+	report.Event.Observed, report.Event.Agreement, report.Event.AnswerSeconds, report.Event.FirstByteSeconds = flow.Answered, flow.Agrees, 0.00021, 0.0014
+	report.Event.Owner = &flow.Owner{PID: 40_117, Command: "postgres", Executable: "/usr/lib/postgresql/17/bin/postgres", Container: "db"}
 	six := row(9, flow.Event{
 		Direction: flow.Egress, Protocol: flow.TCP, Source: orders(60123),
 		Destination: &flow.Peer{IP: netip.MustParseAddr("2001:db8:14::7"), Port: 443, Name: "payments.example.com"}, Verdict: flow.Allow, Candidate: flow.Allow, Rule: rule("orders-egress", 1), CandidateRule: rule("orders-egress", 1),
@@ -160,9 +169,11 @@ func shopPolicies() []*store.PolicyRow {
 	}
 	dbAllow := p("db-allow", "db.yaml", false, true, 1, 2134, 14)
 	dbAllow.RuleHits = map[store.RuleAt]uint64{in(0): 2101, in(1): 19, in(-1): 14}
+	cart := p("cart-allow", "cluster", true, true, 2, 3904, 0)
+	cart.Warnings = []string{"rule 1 names the port \"metrics\", which no selected pod has: it matches nothing"}
 	other := &store.PolicyRow{Kind: "CiliumNetworkPolicy", Namespace: "shop", Name: "l7", Origin: "cluster", NotEvaluated: "this kind is listed but not evaluated; what it does shows up as observed drops only", YAML: "kind: CiliumNetworkPolicy\n"}
 	return []*store.PolicyRow{
-		p("cart-allow", "cluster", true, true, 2, 3904, 0), dbAllow, p("default-deny", "cluster", true, true, 8, 19, 0),
+		cart, dbAllow, p("default-deny", "cluster", true, true, 8, 19, 0),
 		other, p("orders-allow", "cluster", true, true, 2, 9114, 0), p("orders-egress", "egress.yaml", false, false, 2, 0, 0),
 	}
 }
@@ -170,11 +181,19 @@ func shopPolicies() []*store.PolicyRow {
 func shopNodes() []*store.NodeRow {
 	ok := []store.Feature{{Name: "tcx", Present: true}, {Name: "drops", Present: true}}
 	return []*store.NodeRow{
-		{Node: "node-a", Phase: "live", Kernel: "6.18.2-amd64", Hook: "tcx", Endpoints: 14, Features: ok, RSS: 17 << 20, MapBytes: 6 << 20, CPU: 0.004, Conns: 312, RingFill: 0.02, SentRate: 8_100},
+		{Node: "node-a", Phase: "live", Kernel: "6.18.2-amd64", Hook: "tcx", Endpoints: 14, Features: ok, RSS: 17 << 20, MapBytes: 6 << 20, CPU: 0.004, Conns: 312, RingFill: 0.02, SentRate: 8_100, Programs: programs(0.003, 310)},
 		{
 			Node: "node-b", Phase: "live", Kernel: "6.1.0-28-amd64", Hook: "clsact", Endpoints: 11, Failed: 1, Features: append([]store.Feature{{Name: "drop-reasons", Why: "the kernel has no BTF for skb_drop_reason; reasons are numbers"}}, ok...),
-			RSS: 18 << 20, MapBytes: 6 << 20, CPU: 0.011, Conns: 207, RingFill: 0.11, SentRate: 12_400, Loss: store.Loss{Thinned: 312}, Others: []string{"cil_from_container"},
+			RSS: 18 << 20, MapBytes: 6 << 20, CPU: 0.011, Conns: 207, RingFill: 0.11, SentRate: 12_400, Loss: store.Loss{Thinned: 312}, Others: []string{"cil_from_container"}, Programs: programs(0.009, 420),
 		},
+	}
+}
+
+func programs(share float64, ns time.Duration) []store.ProgramCost {
+	return []store.ProgramCost{
+		{Name: "ebpol_egress", PerRun: ns, Rate: share * 1e9 * 0.7 / float64(ns), Share: share * 0.7},
+		{Name: "ebpol_ingress", PerRun: ns - 20, Rate: share * 1e9 * 0.28 / float64(ns), Share: share * 0.28},
+		{Name: "ebpol_drop", PerRun: 950, Rate: 12, Share: share * 0.02},
 	}
 }
 
@@ -183,6 +202,8 @@ func shopTimeline() []flow.Event {
 	return []flow.Event{
 		{Type: flow.FlowEvent, Time: at(0), Node: "node-b", Direction: flow.Ingress, Protocol: flow.TCP, Source: batch(41904), Destination: db(5432), Verdict: flow.Allow},
 		{Type: flow.VerdictEvent, Time: at(120), Node: "node-b", Direction: flow.Ingress, Protocol: flow.TCP, Source: batch(41904), Destination: db(5432), Verdict: flow.Allow, Candidate: flow.Deny, CandidateIsolatedBy: []flow.Rule{*rule("db-allow", -1)}},
+		{Type: flow.OutcomeEvent, Time: at(150), Node: "node-b", Direction: flow.Ingress, Protocol: flow.TCP, Source: web(40112), Destination: orders(8080), Verdict: flow.Allow, Candidate: flow.Allow, Observed: flow.Dropped, Reason: "IP_RPFILTER", Culprit: "reverse path filter", Agreement: flow.AllowedButDropped},
+		{Type: flow.DNSEvent, Time: at(160), Node: "node-b", Direction: flow.Egress, Protocol: flow.UDP, Source: orders(53211), Destination: service("kube-system/kube-dns", "10.96.0.10", 53), Answer: &flow.Answer{Question: "paymnets.example.com", Type: "A", Code: "NXDOMAIN"}},
 		{Type: flow.DropEvent, Time: at(180), Node: "node-b", Protocol: flow.TCP, Source: intruder(50122), Destination: db(5432), Reason: "NETFILTER_DROP", Location: "nft_do_chain+0x41c"},
 		{Type: flow.LossEvent, Time: at(200), Node: "node-b", Lost: 312, Reason: "thinned to stay within 512 KiB/s"},
 		{Type: flow.GapEvent, Time: at(220), Node: "node-a", Reason: "the connection to the API server was idle for 4.2 s"},
