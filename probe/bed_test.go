@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 	if ns := os.Getenv("EBPOL_TEST_VICTIM"); ns != "" {
 		victim(ns)
 	}
+	if what := os.Getenv("EBPOL_TEST_ACTOR"); what != "" {
+		actor(what)
+		return
+	}
 	testkit.Main(m)
 }
 
@@ -55,6 +59,7 @@ type sink struct {
 	kinds   map[uint64][]wire.Flow_Kind
 	drops   []*wire.Drop
 	hops    []*wire.Hop
+	answers []*wire.Answer
 	counts  map[string]*wire.DropCount
 	states  map[uint32]*wire.EndpointState
 	notices []string

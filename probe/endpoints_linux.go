@@ -203,7 +203,9 @@ func (p *Probe) locate(e *endpoint) bool {
 func (p *Probe) watch(found []*endpoint) error {
 	ids := make(map[netip.Addr]ruleset.EndpointID)
 	var spaces []uint64
+	homes := make(map[uint32]uint64)
 	add := func(e *endpoint) {
+		homes[e.id] = e.ns.inode
 		for _, ip := range e.ips {
 			ids[ip] = ruleset.EndpointID(e.id)
 		}
@@ -219,6 +221,9 @@ func (p *Probe) watch(found []*endpoint) error {
 	}
 	if err := p.kernel.Watch(ids); err != nil {
 		return err
+	}
+	if err := p.owners.watch(homes); err != nil && p.sink != nil {
+		p.sink.Notice(wire.Notice_WARN, "which processes have the pods' sockets is known in part only: "+err.Error())
 	}
 	p.blame.watch(slices.Collect(maps.Keys(ids)))
 	return p.drops.watch(append(spaces, p.finder.own))

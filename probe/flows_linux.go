@@ -51,6 +51,9 @@ func (p *Probe) flow(r *kernel.Record) *wire.Flow {
 	if e := r.Error; e != nil {
 		f.IcmpError = &wire.IcmpError{Type: uint32(e.Type), Code: uint32(e.Code), From: e.From.AsSlice(), Mtu: e.MTU}
 	}
+	p.backends.fill(f)
+	p.owners.fill(f)
+	p.sniffer.fill(f)
 	return f
 }
 

@@ -38,7 +38,10 @@ type Probe struct {
 	kernel   *kernel.Kernel
 	events   *kernel.Events
 	finder   *finder
-	drops    *drops // nil if the kernel can't, or it was left out
+	drops    *drops  // nil if the kernel can't, or it was left out
+	owners   *owners // likewise
+	sniffer  *sniffer
+	backends *backends
 	blame    *blamer
 	features []*wire.Feature
 	meter    *meter
@@ -92,13 +95,18 @@ func Open(o Options) (*Probe, error) {
 	if p.events, err = p.kernel.Events(); err != nil {
 		return nil, errors.Join(err, p.drops.close(), p.kernel.Close())
 	}
+	p.owners, err = openOwners()
+	p.features = append(p.features, ownerFeature(p.owners, err))
+	p.backends = newBackends(p.nodePath())
+	p.sniffer = newSniffer()
+	p.events.Heads(p.sniffer.head)
 	p.meter = newMeter(p.programs())
 	return p, nil
 }
 
 func (p *Probe) programs() []*ebpf.Program {
 	in, out, _ := p.kernel.Programs(true)
-	return append([]*ebpf.Program{in, out}, p.drops.programs()...)
+	return append(append([]*ebpf.Program{in, out}, p.drops.programs()...), p.owners.programs()...)
 }
 
 // Facts implements [serve.Probe].
@@ -148,6 +156,8 @@ func (p *Probe) follow() {
 			p.sink.Drops(samples, nil)
 			samples = nil
 		}
+		p.owners.poll()
+		p.sniffer.flush(p.sink)
 	}
 	err := p.events.Follow(func(r *kernel.Record) {
 		if r.Kind == kernel.Dropped {
@@ -264,7 +274,8 @@ func (p *Probe) SetOptions(o *wire.Options) error {
 	if o.GetTickNs() > 0 {
 		p.tick = max(time.Duration(o.GetTickNs()), 100*time.Millisecond)
 	}
-	err := p.kernel.ReadHeads(o.GetNames())
+	err := errors.Join(p.kernel.ReadHeads(o.GetNames()), p.owners.enable(o.GetOwners()))
+	p.sniffer.enable(o.GetNames())
 	if p.only.set(o.GetOnly()) && p.sink != nil {
 		p.scan(true) // what was kept back so far
 	}
@@ -328,7 +339,7 @@ func (p *Probe) Close() error {
 	for _, e := range p.endpoints {
 		err = errors.Join(err, e.detach())
 	}
-	return errors.Join(err, p.drops.close(), p.kernel.Close())
+	return errors.Join(err, p.drops.close(), p.owners.close(), p.kernel.Close())
 }
 
 func release() string {

@@ -19,19 +19,30 @@ func schema(string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	observed, err := parser.ParseFile(token.NewFileSet(), "pkg/flow/observed.go", nil, parser.ParseComments)
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString("One object a line. `type` is one of:\n\n| `type` | when |\n| --- | --- |\n")
-	types, err := eventTypes(f)
+	types, err := constants(f, "EventType")
 	if err != nil {
 		return "", err
 	}
 	b.WriteString(types)
-	for _, object := range []struct{ name, title string }{
-		{"Event", ""},
-		{"Peer", "`source` and `destination`"},
-		{"Rule", "`rule`, `candidateRule` and the entries of `isolatedBy`"},
+	for _, object := range []struct {
+		in          *ast.File
+		name, title string
+	}{
+		{f, "Event", ""},
+		{f, "Peer", "`source` and `destination`"},
+		{f, "Rule", "`rule`, `candidateRule` and the entries of `isolatedBy`"},
+		{observed, "Owner", "`owner`"},
+		{observed, "Request", "`request`"},
+		{observed, "Answer", "`answer`"},
+		{observed, "NftRule", "`nftRule`"},
 	} {
-		t, err := fields(f, object.name)
+		t, err := fields(object.in, object.name)
 		if err != nil {
 			return "", err
 		}
@@ -40,18 +51,25 @@ func schema(string) (string, error) {
 		}
 		b.WriteString("\n| field | type | meaning |\n| --- | --- | --- |\n" + t)
 	}
+	for _, list := range []struct{ name, title string }{{"Outcome", "observed"}, {"Agreement", "agreement"}} {
+		t, err := constants(observed, list.name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "\n| `%s` | when |\n| --- | --- |\n%s", list.title, t)
+	}
 	return b.String(), nil
 }
 
-// eventTypes reads the constants of type EventType.
-func eventTypes(f *ast.File) (string, error) {
+// constants reads the constants of a type, with their comments.
+func constants(f *ast.File, name string) (string, error) {
 	var b strings.Builder
 	ast.Inspect(f, func(n ast.Node) bool {
 		v, ok := n.(*ast.ValueSpec)
 		if !ok {
 			return true
 		}
-		if t, ok := v.Type.(*ast.Ident); !ok || t.Name != "EventType" || len(v.Values) != 1 {
+		if t, ok := v.Type.(*ast.Ident); !ok || t.Name != name || len(v.Values) != 1 {
 			return true
 		}
 		word, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
@@ -61,7 +79,7 @@ func eventTypes(f *ast.File) (string, error) {
 		return true
 	})
 	if b.Len() == 0 {
-		return "", fmt.Errorf("no event types found")
+		return "", fmt.Errorf("no constants of %q found", name)
 	}
 	return b.String(), nil
 }
@@ -117,6 +135,14 @@ var words = map[string]string{
 	"int":        "number",
 	"uint16":     "number",
 	"uint64":     "number",
+	"Outcome":    "string, see below",
+	"Agreement":  "string, see below",
+	"Owner":      "object, see below",
+	"Request":    "object, see below",
+	"Answer":     "object, see below",
+	"NftRule":    "object, see below",
+	"float64":    "number",
+	"uint32":     "number",
 	"Peer":       "object, see below",
 	"Rule":       "object, see below",
 }

@@ -19,20 +19,27 @@ type flowQueue struct {
 	queued   map[uint64]int        // how many samples of a connection wait
 	counters map[uint64]*wire.Flow // newest totals, by connection
 	order    []uint64              // of counters, oldest first; may name some that are no longer there
-	named    map[uint64]struct{}   // connections whose tuple the plugin knows
+	named    map[uint64]*known     // connections whose tuple the plugin knows
 
 	thinned                          uint64
 	untrackedPackets, untrackedBytes uint64
 }
 
+// known is what the plugin knows of a connection besides. The probe sends the
+// same message as long as it says the same.
+type known struct {
+	owner   *wire.Owner
+	request *wire.Request
+}
+
 func newFlowQueue() flowQueue {
-	return flowQueue{queued: map[uint64]int{}, counters: map[uint64]*wire.Flow{}, named: map[uint64]struct{}{}}
+	return flowQueue{queued: map[uint64]int{}, counters: map[uint64]*wire.Flow{}, named: map[uint64]*known{}}
 }
 
 func (q *flowQueue) empty() bool { return len(q.samples) == 0 && len(q.counters) == 0 }
 
 // forgetNames makes every connection be named again, after a gap.
-func (q *flowQueue) forgetNames() { q.named = map[uint64]struct{}{} }
+func (q *flowQueue) forgetNames() { q.named = map[uint64]*known{} }
 
 // plain says that a sample is the first packet of a connection that everybody
 // allows: the first thing to leave out.
@@ -133,14 +140,22 @@ func (q *flowQueue) take() *wire.Flows {
 	return out
 }
 
-// name leaves out the tuple if the plugin knows it.
+// name leaves out the tuple, the owner and the request if the plugin knows them.
 func (q *flowQueue) name(f *wire.Flow) *wire.Flow {
 	id := f.GetId()
-	if _, known := q.named[id]; known {
+	if k := q.named[id]; k != nil {
 		f.Endpoint, f.Direction, f.Protocol = 0, 0, 0
 		f.LocalIp, f.PeerIp, f.LocalPort, f.PeerPort = nil, nil, 0, 0
+		owner, request := f.Owner, f.Request
+		if owner == k.owner {
+			f.Owner = nil
+		}
+		if request == k.request {
+			f.Request = nil
+		}
+		*k = known{owner, request}
 	} else {
-		q.named[id] = struct{}{}
+		q.named[id] = &known{f.GetOwner(), f.GetRequest()}
 	}
 	if f.GetKind() == wire.Flow_CLOSE {
 		delete(q.named, id)

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Sockets and processes, as far as it takes to say whose a connection is.
+ * Read with CO-RE only; the endings in ___who stand for the kernel's types
+ * without them, of which kernel.h has a part.
+ */
+
+#include "kernel.h"
+
+enum {
+	AF_INET = 2,
+	AF_INET6 = 10,
+};
+
+enum tcp_state {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_CLOSE = 7,
+	TCP_LISTEN = 10,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct sock_common___who {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	unsigned char skc_state;
+	possible_net_t skc_net;
+	struct in6 skc_v6_daddr;
+	struct in6 skc_v6_rcv_saddr;
+};
+
+struct sock___who {
+	struct sock_common___who __sk_common;
+	__u16 sk_protocol;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
+struct task_struct {
+	int tgid;
+	struct task_struct *real_parent;
+	struct nsproxy *nsproxy;
+	__u64 start_boottime;
+	struct task_struct *group_leader;
+	char comm[16];
+};
+
+struct linux_binprm {
+	const char *filename;
+};
+
+#pragma clang attribute pop
