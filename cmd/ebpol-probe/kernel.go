@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/ebpol/kubectl-ebpol/probe"
+	"github.com/ebpol/kubectl-ebpol/probe/kernel"
 	"github.com/ebpol/kubectl-ebpol/probe/serve"
 )
 
@@ -15,7 +16,8 @@ import (
 func newProgram() *program {
 	return &program{
 		in: os.Stdin, out: os.Stdout, errOut: os.Stderr,
-		open:     func() (serve.Probe, error) { return probe.Open(probe.Options{}) },
-		features: probe.Features,
+		open:      func() (serve.Probe, error) { return probe.Open(probe.Options{}) },
+		loadJudge: func() (judger, error) { return kernel.Open(kernel.Options{Conns4: 64, Conns6: 64}) },
+		features:  probe.Features,
 	}
 }

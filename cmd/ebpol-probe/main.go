@@ -9,6 +9,7 @@
 //	ebpol-probe run      own the programs and serve one plugin; the pod's main process
 //	ebpol-probe connect  join stdin and stdout to a running probe's socket
 //	ebpol-probe check    print what this node can do
+//	ebpol-probe judge    judge packets that are asked about by the loaded program; nothing is attached
 //	ebpol-probe version  print the version
 //
 // It knows nothing of Kubernetes and opens no port.
@@ -41,11 +42,12 @@ func main() { os.Exit(newProgram().main(os.Args[1:])) }
 
 // program is main with its world passed in.
 type program struct {
-	in       io.ReadCloser
-	out      io.WriteCloser
-	errOut   io.Writer
-	open     func() (serve.Probe, error)       // the kernel's side
-	features func() (serve.Facts, bool, error) // what the node can do, and whether it is enough
+	in        io.ReadCloser
+	out       io.WriteCloser
+	errOut    io.Writer
+	open      func() (serve.Probe, error)       // the kernel's side
+	loadJudge func() (judger, error)            // the program alone, for judge
+	features  func() (serve.Facts, bool, error) // what the node can do, and whether it is enough
 }
 
 const usage = `usage: ebpol-probe COMMAND
@@ -56,6 +58,8 @@ const usage = `usage: ebpol-probe COMMAND
           join stdin and stdout to a running probe
   check [-o json]
           print what this node can do
+  judge
+          answer questions on stdin by the loaded program; for kubectl ebpol explain --engine kernel
   version
 `
 
@@ -74,12 +78,14 @@ func (p *program) main(args []string) int {
 		err = p.connect(ctx, args[1:])
 	case "check":
 		err = p.check(args[1:])
+	case "judge":
+		err = p.judge(ctx, args[1:])
 	case "version", "--version":
 		fmt.Fprintln(p.out, "ebpol-probe", version.String())
 	case "help", "--help", "-h":
 		fmt.Fprint(p.out, usage)
 	default:
-		fmt.Fprintf(p.errOut, "ebpol-probe: command %q: use run, connect, check or version\n", args[0])
+		fmt.Fprintf(p.errOut, "ebpol-probe: command %q: use run, connect, check, judge or version\n", args[0])
 		return exitUsage
 	}
 	var code *coded

@@ -46,7 +46,10 @@ const explainExample = `  # may web speak to the database?
   # on a laptop, from files alone
   kubectl ebpol explain --offline -f cluster.yaml -f policies/ shop/web shop/db:5432/TCP
 
-  # thousands of questions, answered by both engines
+  # what the kernel itself would say, without a packet
+  sudo kubectl-ebpol explain --offline -f cluster.yaml shop/web shop/db:5432 --engine all
+
+  # thousands of questions, each answered by every engine
   kubectl ebpol explain --offline -f cluster.yaml --queries q.jsonl --engine all`
 
 type explainCommand struct {
@@ -55,6 +58,8 @@ type explainCommand struct {
 	offline   bool
 	queries   string
 	engine    string
+	asked     bool // for an engine, by the user
+	probe     string
 	output    string
 	namespace string
 	from, to  string
@@ -79,7 +84,8 @@ func newExplain(g *globals) *cobra.Command {
 	c.policies.add(cmd)
 	cmd.Flags().BoolVar(&c.offline, "offline", false, "ask no cluster: pods, namespaces, services and nodes come from the files")
 	cmd.Flags().StringVar(&c.queries, "queries", "", "file with one question a line (JSON), or -")
-	cmd.Flags().StringVar(&c.engine, "engine", "", "who answers: reference, compiled, or all, which compares them (default: compiled for queries, else all)")
+	cmd.Flags().StringVar(&c.engine, "engine", "", "who answers: reference, compiled, kernel (the BPF program, loaded on this machine as root), or all, side by side (default: compiled for queries, else all but kernel)")
+	cmd.Flags().StringVar(&c.probe, "probe", "", "the probe's program, for --engine kernel; default: ebpol-probe beside this program or on the PATH")
 	cmd.Flags().StringVarP(&c.output, "output", "o", "", "json: the line that --queries gives")
 	return cmd
 }
@@ -95,7 +101,7 @@ func (c *explainCommand) complete(args []string) (err error) {
 	case c.output != "" && c.output != "json":
 		return fmt.Errorf("output %q: use json, or leave it out", c.output)
 	}
-	if c.engine == "" {
+	if c.asked = c.engine != ""; !c.asked {
 		if c.engine = string(explain.All); c.queries != "" {
 			c.engine = string(explain.Compiled)
 		}
@@ -124,6 +130,11 @@ func (c *explainCommand) run(ctx context.Context) error {
 		return err
 	}
 	b.SetNamespace(c.namespace)
+	closeKernel, err := c.useKernel(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer closeKernel()
 	if c.queries != "" {
 		return c.batch(b)
 	}
@@ -158,6 +169,13 @@ func (c *explainCommand) print(b *explain.Batch, parts []explain.Part) error {
 		return err
 	}
 	text := b.Text(b.ExplainPart(&parts[0]))
+	var disagree error
+	if c.asked && explain.Engine(c.engine) == explain.All {
+		var table string
+		if table, disagree = b.SideBySide(parts[0].Packet); table != "" {
+			text = table + "\n" + text
+		}
+	}
 	for _, part := range []string{parts[0].From, parts[0].To} {
 		if strings.Contains(part, "/") && isPrefix(part) {
 			text += fmt.Sprintf("\nThe same holds for all of %s.\n", part)
@@ -167,7 +185,7 @@ func (c *explainCommand) print(b *explain.Batch, parts []explain.Part) error {
 		text += fmt.Sprintf("\nThe same holds for all %d of them.\n", len(parts))
 	}
 	_, err := io.WriteString(c.Out, printable(text))
-	return err
+	return errors.Join(err, disagree)
 }
 
 func (c *explainCommand) batch(b *explain.Batch) error {

@@ -4,6 +4,7 @@ package explain
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -20,7 +21,8 @@ type Engine string
 const (
 	Reference Engine = "reference" // the meaning in plain Go; slow
 	Compiled  Engine = "compiled"  // the tables that the kernel has; contested verdicts get their readings from the reference
-	All       Engine = "all"       // both, compared
+	Kernel    Engine = "kernel"    // the loaded BPF program; see [Batch.UseKernel]
+	All       Engine = "all"       // all of them, compared
 )
 
 // Batch answers many questions about one world.
@@ -33,6 +35,7 @@ type Batch struct {
 	tables    map[string]*ruleset.Table
 	ends      map[ruleset.SetID]*setText
 	resolver  *Resolver
+	kernel    *asked // nil: there is none to ask
 }
 
 // NewBatch compiles the world, unless only the reference is asked. It fails if
@@ -44,9 +47,9 @@ func NewBatch(w *identity.World, policies []*policy.Policy, engine Engine) (*Bat
 	switch engine {
 	case Reference:
 		return b, nil
-	case Compiled, All:
+	case Compiled, Kernel, All:
 	default:
-		return nil, fmt.Errorf("engine %q: use %s, %s or %s", engine, Reference, Compiled, All)
+		return nil, fmt.Errorf("engine %q: use %s, %s, %s or %s", engine, Reference, Compiled, Kernel, All)
 	}
 	modes := make([]compile.PolicyMode, len(policies))
 	for i, p := range policies {
@@ -80,23 +83,38 @@ type End struct {
 
 // Evaluate asks the engine about a packet.
 func (b *Batch) Evaluate(p policy.Packet) (Answer, error) {
-	if b.engine == Reference {
-		return b.byReference(p), nil
+	if err := b.askKernel([]policy.Packet{p}); err != nil {
+		return Answer{}, err
 	}
-	a, definite := b.byTables(p)
-	if definite && b.engine == Compiled {
-		return a, nil
-	}
-	want := b.byReference(p)
-	if definite && want.Verdict != a.Verdict {
-		return want, fmt.Errorf("the engines disagree about %s: compiled %s, reference %s; this is a bug of ours, please report it with these files",
-			flow.Tuple{Protocol: p.Protocol}, a.Verdict, want.Verdict)
-	}
-	return want, nil
+	return b.evaluate(p)
 }
 
-func (b *Batch) byReference(p policy.Packet) Answer {
+// evaluate is Evaluate once the kernel has been asked.
+func (b *Batch) evaluate(p policy.Packet) (Answer, error) {
+	switch b.engine {
+	case Reference:
+		return b.byReference(b.reference.Evaluate(p)), nil
+	case All:
+		r := b.reference.Evaluate(p)
+		return b.byReference(r), b.compare(p, r)
+	case Kernel:
+		if b.kernel == nil {
+			return Answer{}, errors.New("no kernel can be asked here")
+		}
+	}
+	if a, definite := b.byTables(p); definite {
+		return a, nil
+	}
 	r := b.reference.Evaluate(p)
+	if b.engine == Kernel { // it has said that the verdict is contested, or about one end only
+		if err := b.compare(p, r); err != nil {
+			return Answer{}, err
+		}
+	}
+	return b.byReference(r), nil
+}
+
+func (b *Batch) byReference(r *policy.Result) Answer {
 	return Answer{Verdict: r.Verdict, Readings: r.Readings, Ingress: endOf(&r.Ingress), Egress: endOf(&r.Egress)}
 }
 
@@ -157,27 +175,38 @@ var (
 )
 
 func (b *Batch) end(d flow.Direction, p policy.Packet) (*End, bool) {
-	q := ruleset.Packet{Direction: d, Protocol: p.Protocol, Local: p.Source, Peer: p.Destination, Port: p.Port}
+	q := question{"", ruleset.Packet{Direction: d, Protocol: p.Protocol, Local: p.Source, Peer: p.Destination, Port: p.Port}}
 	if d == flow.Ingress {
 		q.Local, q.Peer = p.Destination, p.Source
 	}
 	pod := b.view.Pod(q.Local)
-	switch {
-	case pod == nil:
+	if pod == nil {
 		return noPod, true
-	case q.Local == q.Peer:
-		return ownAddr, true
 	}
-	if d == flow.Ingress {
-		if n := b.view.Node(q.Peer); n != nil && n.Name == pod.Node {
-			return ownNode, true
-		}
-	}
-	j := b.table(pod.Node).Judge(q)
-	if j.Current.Verdict == flow.Contested {
+	q.node = pod.Node
+	j, ok := b.result(b.tableEngine(), q)
+	if !ok || j.Current.Verdict == flow.Contested {
 		return nil, false
 	}
+	if j.Current.Verdict == flow.Allow {
+		if q.Local == q.Peer {
+			return ownAddr, true
+		}
+		if d == flow.Ingress {
+			if n := b.view.Node(q.Peer); n != nil && n.Name == pod.Node {
+				return ownNode, true
+			}
+		}
+	}
 	return b.text(j.Set).of(j.Current), true
+}
+
+// tableEngine is who answers from tables: those in Go, or the kernel's.
+func (b *Batch) tableEngine() Engine {
+	if b.engine == Kernel {
+		return Kernel
+	}
+	return Compiled
 }
 
 func (b *Batch) table(node string) *ruleset.Table {

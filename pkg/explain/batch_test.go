@@ -37,9 +37,13 @@ func TestEnginesGiveTheSameLines(t *testing.T) {
 			fmt.Fprintf(&in, `{"id":%d,"from":%q,"to":%q,"protocol":%q,"port":%d}`+"\n", i, p.Source, p.Destination, p.Protocol, p.Port)
 		}
 		lines := map[explain.Engine]string{}
-		for _, e := range []explain.Engine{explain.Reference, explain.Compiled, explain.All} {
+		for _, e := range []explain.Engine{explain.Reference, explain.Compiled, explain.Kernel, explain.All} {
 			var out bytes.Buffer
-			if err := batch(t, w, policies, e).Run(strings.NewReader(in.String()), &out); err != nil {
+			b := batch(t, w, policies, e)
+			if e == explain.Kernel {
+				b.UseKernel(&judger{})
+			}
+			if err := b.Run(strings.NewReader(in.String()), &out); err != nil {
 				t.Fatal(err)
 			}
 			for line := range strings.Lines(out.String()) {
@@ -53,7 +57,7 @@ func TestEnginesGiveTheSameLines(t *testing.T) {
 				lines[e] += fmt.Sprintf("%s %s\n", a.ID, a.Verdict)
 			}
 		}
-		if lines[explain.Compiled] != lines[explain.Reference] || lines[explain.All] != lines[explain.Reference] {
+		if lines[explain.Compiled] != lines[explain.Reference] || lines[explain.All] != lines[explain.Reference] || lines[explain.Kernel] != lines[explain.Reference] {
 			t.Fatalf("reference:\n%s\ncompiled:\n%s", lines[explain.Reference], lines[explain.Compiled])
 		}
 	})

@@ -15,8 +15,8 @@ import (
 // Part is one of the answers to a question about many: an address block, the
 // pods of a workload, all pods with some labels.
 type Part struct {
-	From   string `json:"from"` // a block, an address, or a pod's namespace/name
-	To     string `json:"to"`
+	From string `json:"from"` // a block, an address, or a pod's namespace/name
+	To   string `json:"to"`
 	Answer
 	Packet policy.Packet `json:"-"` // one that stands for all of the part
 }
@@ -288,7 +288,7 @@ func because(a *Answer) string {
 	return ": " + strings.Join(out, ", ")
 }
 
-// running are the pods of a list that have an address.
-func running(pods []*identity.Pod) []*identity.Pod {
+// alive are the pods of a list that have an address.
+func alive(pods []*identity.Pod) []*identity.Pod {
 	return slices.DeleteFunc(slices.Clone(pods), func(p *identity.Pod) bool { return p.Done || len(p.IPs) == 0 })
 }

@@ -146,48 +146,116 @@ func (b *Batch) Run(r io.Reader, w io.Writer) error {
 	in := bufio.NewScanner(r)
 	in.Buffer(make([]byte, 64<<10), maxLine)
 	out := bufio.NewWriterSize(w, 64<<10)
-	failed := 0
-	var line []byte
-	for n := 1; in.Scan(); n++ {
+	run := running{b: b, out: out}
+	for in.Scan() {
 		if len(bytes.TrimSpace(in.Bytes())) == 0 {
 			continue
 		}
-		a := b.answer(in.Bytes())
-		if a.Error != "" {
-			failed++
-		}
-		line = a.append(line[:0])
-		if _, err := out.Write(line); err != nil {
+		if err := run.take(in.Bytes()); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(in.Err(), out.Flush()); err != nil {
+	if err := errors.Join(in.Err(), run.flush(), out.Flush()); err != nil {
 		return err
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d queries could not be answered: see \"error\" in their lines", failed)
+	if run.failed > 0 {
+		return fmt.Errorf("%d queries could not be answered: see \"error\" in their lines", run.failed)
 	}
 	return nil
 }
 
-func (b *Batch) answer(line []byte) Answer {
+// running is a run: without a kernel it answers line by line, with one it
+// gathers some first, so that the rules of a node are loaded once for many.
+type running struct {
+	b       *Batch
+	out     *bufio.Writer
+	failed  int
+	line    []byte
+	waiting []waiting
+}
+
+type waiting struct {
+	Answer // valid iff Error is set
+	packet policy.Packet
+}
+
+const gatherMost = 10_000
+
+func (r *running) take(line []byte) error {
+	id, p, err := r.b.parse(line)
+	if r.b.kernel == nil {
+		return r.write(r.b.answer(id, p, err))
+	}
+	w := waiting{Answer{ID: bytes.Clone(id)}, p}
+	if err != nil {
+		w.Error = err.Error()
+	}
+	r.waiting = append(r.waiting, w)
+	if len(r.waiting) < gatherMost {
+		return nil
+	}
+	return r.flush()
+}
+
+// flush asks the kernel about what waits, and answers.
+func (r *running) flush() error {
+	if len(r.waiting) == 0 {
+		return nil
+	}
+	var packets []policy.Packet
+	for i := range r.waiting {
+		if r.waiting[i].Error == "" {
+			packets = append(packets, r.waiting[i].packet)
+		}
+	}
+	if err := r.b.askKernel(packets); err != nil {
+		return err
+	}
+	for i := range r.waiting {
+		a := r.waiting[i].Answer
+		if a.Error == "" {
+			a = r.b.answer(a.ID, r.waiting[i].packet, nil)
+		}
+		if err := r.write(a); err != nil {
+			return err
+		}
+	}
+	r.waiting = r.waiting[:0]
+	return nil
+}
+
+func (r *running) write(a Answer) error {
+	if a.Error != "" {
+		r.failed++
+	}
+	r.line = a.append(r.line[:0])
+	_, err := r.out.Write(r.line)
+	return err
+}
+
+// parse reads a line. The id is part of the line.
+func (b *Batch) parse(line []byte) (id json.RawMessage, p policy.Packet, err error) {
 	var q Query
 	if !q.scan(line) {
 		q = Query{}
 		if err := json.Unmarshal(line, &q); err != nil {
-			return Answer{ID: q.ID, Error: err.Error()}
+			return q.ID, p, err
 		}
 	}
-	p, err := b.Packet(&q)
-	if err != nil {
-		return Answer{ID: q.ID, Error: err.Error()}
+	p, err = b.Packet(&q)
+	return q.ID, p, err
+}
+
+// answer answers what parse read, once the kernel has been asked.
+func (b *Batch) answer(id json.RawMessage, p policy.Packet, err error) Answer {
+	if err == nil {
+		var a Answer
+		if a, err = b.evaluate(p); err == nil {
+			a.ID = id
+			return a
+		}
 	}
-	a, err := b.Evaluate(p)
-	a.ID = q.ID
-	if err != nil {
-		return Answer{ID: q.ID, Error: err.Error()}
-	}
-	return a
+	return Answer{ID: id, Error: err.Error()}
 }
 
 // append writes the answer as JSON. It is [json.Marshal] without reflection:

@@ -219,16 +219,16 @@ func (r *Resolver) workload(namespace, workload, text string) (Place, error) {
 
 // group is the pods of a list that have an address.
 func (r *Resolver) group(pods []*identity.Pod, text string) (Place, error) {
-	alive := running(pods)
-	if len(alive) == 0 {
+	running := alive(pods)
+	if len(running) == 0 {
 		if len(pods) > 0 {
 			return r.pod(pods[0], text) // says what is the matter with it
 		}
 		return Place{}, fmt.Errorf("%q has no pods", text)
 	}
-	out, err := r.pod(alive[0], text)
-	if len(alive) > 1 {
-		out.Pods = alive
+	out, err := r.pod(running[0], text)
+	if len(running) > 1 {
+		out.Pods = running
 	}
 	return out, err
 }
