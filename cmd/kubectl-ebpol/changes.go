@@ -5,56 +5,45 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/netip"
-	"slices"
-	"strings"
-	"time"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/confidence"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/pkg/traffic"
 )
+
+// summary is the last object of `dry-run -o json`.
+type summary = confidence.Report
 
 // changes prints the flows whose verdict the candidate changes, and at the end
 // what was seen and what was not.
 type changes struct {
+	*observed
 	out    *lines.Printer
 	format lines.Format
 	errOut io.Writer
-	began  time.Time
-	would  [2]int // denied, allowed
-	tries  map[[2]netip.AddrPort]bool
-}
 
-// maxTries bounds how many dropped connections are told from their repetitions.
-const maxTries = 10_000
-
-// first is whether no earlier drop was of the same connection.
-func (c *changes) first(e *flow.Event) bool {
-	if e.Source == nil || e.Destination == nil {
-		return false
-	}
-	key := [2]netip.AddrPort{netip.AddrPortFrom(e.Source.IP, e.Source.Port), netip.AddrPortFrom(e.Destination.IP, e.Destination.Port)}
-	if c.tries[key] {
-		return false
-	}
-	if c.tries == nil || len(c.tries) >= maxTries {
-		c.tries = map[[2]netip.AddrPort]bool{}
-	}
-	c.tries[key] = true
-	return true
+	list     []*policy.Policy        // that the dry-run adds or changes; nil: as the session says
+	coverage func(*traffic.Coverage) // tells more of it, such as CronJobs; may be nil
+	report   string                  // one of confidence.Formats, instead of lines; empty: lines
+	sum      *confidence.Report      // once it has ended
+	replayed bool                    // what the session tried is nothing to us
 }
 
 func newChanges(out, errOut io.Writer, f lines.Format) *changes {
-	return &changes{out: lines.New(out, f), format: f, errOut: errOut}
+	return &changes{observed: newObserved(""), out: lines.New(out, f), format: f, errOut: errOut}
 }
 
 var _ liner = (*changes)(nil)
 
 // Event implements [liner].
 func (c *changes) Event(e *flow.Event) error {
-	if c.began.IsZero() || e.Time.Before(c.began) {
-		c.began = e.Time
+	fresh := c.log.Event(e)
+	if c.report != "" {
+		return nil
 	}
 	switch e.Type {
 	case flow.LossEvent, flow.GapEvent:
@@ -63,7 +52,7 @@ func (c *changes) Event(e *flow.Event) error {
 	case flow.DropEvent:
 		// What something else stops before it arrives: a policy less would let it
 		// through. Its repetitions say nothing new.
-		if e.Enforced || e.Benign || e.Verdict != flow.Deny || !e.WouldChange() || !c.first(e) {
+		if !fresh {
 			return nil
 		}
 	default:
@@ -72,103 +61,81 @@ func (c *changes) Event(e *flow.Event) error {
 	if !e.WouldChange() {
 		return nil
 	}
-	switch e.Candidate {
-	case flow.Deny:
-		c.would[0]++
-	case flow.Allow:
-		c.would[1]++
-	}
 	return c.out.Print(e)
-}
-
-// Tick implements [liner].
-func (*changes) Tick(*store.Store) error { return nil }
-
-// summary is the last object of `dry-run -o json`.
-type summary struct {
-	Type       string      `json:"type"` // "summary"
-	Time       time.Time   `json:"time"`
-	Seconds    float64     `json:"seconds"`
-	Nodes      int         `json:"nodes"`
-	Pods       int         `json:"pods"`  // watched, with traffic
-	Flows      uint64      `json:"flows"` // judged
-	WouldDeny  int         `json:"wouldDeny"`
-	WouldAllow int         `json:"wouldAllow"`
-	Quiet      []string    `json:"quiet,omitempty"` // pods that had no traffic, at most 100
-	NotRun     []string    `json:"notRun,omitempty"`
-	Policies   []exercised `json:"policies"`
-}
-
-// exercised says how often a policy of the candidate set decided.
-type exercised struct {
-	Kind      string `json:"kind"`
-	Namespace string `json:"namespace,omitempty"`
-	Name      string `json:"name"`
-	Pods      int    `json:"pods"`
-	Hits      uint64 `json:"hits"`
-	WouldDeny uint64 `json:"wouldDeny"`
 }
 
 // End implements [liner].
 func (c *changes) End(s *store.Store) error {
-	sum := c.sum(s)
-	if c.format == lines.JSON {
-		return c.out.Object(sum)
+	if err := c.observed.End(s); err != nil {
+		return err
 	}
-	w := c.errOut
-	fmt.Fprintf(w, "\nwatched %d pods on %d nodes for %s: %d flows judged, %d would be denied, %d would be allowed\n",
-		sum.Pods, sum.Nodes, time.Duration(sum.Seconds*float64(time.Second)).Round(time.Second), sum.Flows, sum.WouldDeny, sum.WouldAllow)
-	for _, p := range sum.Policies {
-		name := p.Name
-		if p.Namespace != "" {
-			name = p.Namespace + "/" + name
+	c.sum = c.sumUp()
+	switch {
+	case c.report != "":
+		return nil // printed by whoever asked for it
+	case c.format == lines.JSON:
+		return c.out.Object(c.sum)
+	}
+	if _, err := fmt.Fprintln(c.errOut); err != nil {
+		return err
+	}
+	return c.sum.WriteText(c.errOut)
+}
+
+func (c *changes) sumUp() *confidence.Report { return c.sumUpOf(nil) }
+
+// sumUpOf is sumUp for a candidate set that leaves policies out which the
+// session knew nothing of.
+func (c *changes) sumUpOf(removed []*policy.Policy) *confidence.Report {
+	snap := c.store.Snapshot(store.Query{Policies: true})
+	in := confidence.Input{Log: c.log, Coverage: c.observed.coverage(), Policies: c.list, Source: c.source, Time: snap.Time, Without: removed}
+	if c.coverage != nil {
+		c.coverage(in.Coverage)
+	}
+	for _, r := range snap.Policies {
+		p := &policy.Policy{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
+		if read, err := policy.Parse([]byte(r.YAML), ""); err == nil && len(read.Policies) == 1 {
+			p = read.Policies[0]
 		}
 		switch {
-		case p.Pods == 0:
-			fmt.Fprintf(w, "  %s selects no pod\n", name)
-		case p.Hits == 0:
-			fmt.Fprintf(w, "  %s selects %d pods, but no flow came that it decides\n", name, p.Pods)
-		default:
-			fmt.Fprintf(w, "  %s decided %d flows, %d of them newly denied\n", name, p.Hits, p.WouldDeny)
+		case r.NotEvaluated != "":
+			in.NotEvaluated = append(in.NotEvaluated, fmt.Sprintf("%s %s: %s", r.Kind, p.Key(), r.NotEvaluated))
+		case c.replayed:
+		case r.Current && !r.Candidate:
+			in.Without = append(in.Without, p)
+		case r.Origin != "cluster" && c.list == nil:
+			in.Policies = append(in.Policies, p)
 		}
 	}
-	if len(sum.Quiet) > 0 {
-		fmt.Fprintf(w, "not seen: no traffic of %d pods (%s)\n", len(sum.Quiet), some(sum.Quiet, 5))
-	}
-	fmt.Fprintln(w, "not seen either: what runs at other times, such as cron jobs, backups and failovers; watch longer to know more")
-	return nil
+	in.Warnings = limitsOf(c.log, in.Policies, c.policies)
+	return confidence.Sum(in)
 }
 
-func (c *changes) sum(s *store.Store) summary {
-	snap := s.Snapshot(store.Query{Workloads: true, Policies: true, Nodes: true, GroupBy: "pod", Limit: 1 << 20})
-	sum := summary{Type: "summary", Time: snap.Time, Nodes: len(snap.Nodes), WouldDeny: c.would[0], WouldAllow: c.would[1]}
-	if !c.began.IsZero() {
-		sum.Seconds = max(0, snap.Time.Sub(c.began).Seconds())
-	}
-	seen := map[string]bool{}
-	for _, w := range snap.Workloads {
-		sum.Pods++
-		sum.Flows += w.Allowed + w.Denied + w.Contested
-		seen[w.Namespace+"/"+strings.TrimPrefix(w.Name, "pod/")] = true
-	}
-	for _, key := range s.Watched() {
-		if !seen[key] && len(sum.Quiet) < 100 {
-			sum.Quiet = append(sum.Quiet, key)
+// limitsOf says what of the policies is not judged as it is written, and what
+// is judged in a coarser way than it could be.
+func limitsOf(l *traffic.Log, list, current []*policy.Policy) []string {
+	var out []string
+	for _, p := range list {
+		for _, w := range p.Warnings {
+			out = append(out, fmt.Sprintf("%s %s: %s", p.Kind, p.Key(), w))
 		}
 	}
-	slices.Sort(sum.Quiet)
-	for _, p := range snap.Policies {
-		if p.Origin == "cluster" || p.NotEvaluated != "" {
-			continue
-		}
-		sum.Policies = append(sum.Policies, exercised{string(p.Kind), p.Namespace, p.Name, p.Selected, p.Hits, p.WouldDeny})
+	w := l.World()
+	if w == nil || len(list) == 0 {
+		return out
 	}
-	return sum
+	var modes []compile.PolicyMode
+	for _, p := range replace(current, list) {
+		modes = append(modes, compile.PolicyMode{Policy: p, Current: true, Candidate: true})
+	}
+	compiled, err := compile.New().Compile(compile.Input{Generation: 1, World: w, Policies: modes})
+	if err != nil {
+		return append(out, oneLine(err))
+	}
+	return append(out, compiled.Warnings()...)
 }
 
-func some(list []string, n int) string {
-	if len(list) <= n {
-		return strings.Join(list, ", ")
-	}
-	return strings.Join(list[:n], ", ") + fmt.Sprintf(" and %d more", len(list)-n)
+// replace puts the policies of a list in the place of those of the same name.
+func replace(current, list []*policy.Policy) []*policy.Policy {
+	return (&given{current: current, files: list}).candidate()
 }

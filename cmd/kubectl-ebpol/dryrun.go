@@ -4,19 +4,23 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/confidence"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/pkg/traffic"
 )
 
 const dryRunLong = `Judges the live traffic twice, by the policies that the cluster has and by
@@ -24,7 +28,16 @@ those that it would have, and lists the flows whose verdict would change, with
 the rule on both sides. Nothing is changed, nothing is dropped.
 
 A policy of the files stands in the place of the cluster's of the same name;
-the others are added. --without leaves one of the cluster's out.`
+the others are added. --without leaves one of the cluster's out.
+
+At the end it says how far to rely on the answer: how long it watched, what it
+did not see, which rules no flow came for, which open connections would be cut.
+--report writes that, with the changes grouped, to standard output instead of
+lines: for people, for a pull request, or for a CI system. With --from it judges
+the flows of a recording, and needs neither a cluster nor a probe.
+
+The exit code is 0 however the flows were judged. With --exit-code it is 0 if
+nothing would change, 1 if something would, and 2 after an error.`
 
 const dryRunExample = `  # what would this file change?
   kubectl ebpol dry-run -f deny.yaml
@@ -33,7 +46,13 @@ const dryRunExample = `  # what would this file change?
   kubectl ebpol dry-run --without shop/db-allow
 
   # in a pipe: ten minutes of traffic, as JSON Lines
-  kubectl ebpol dry-run -k overlays/prod --for 10m -o json > changes.jsonl`
+  kubectl ebpol dry-run -k overlays/prod --for 10m -o json > changes.jsonl
+
+  # in CI: fail if something would change, and say what in the pull request
+  kubectl ebpol dry-run -k overlays/prod --for 10m --exit-code --report markdown > comment.md
+
+  # against last week's traffic
+  kubectl ebpol dry-run -f deny.yaml --from monday.ebpol --report junit > junit.xml`
 
 type dryRunCommand struct {
 	*globals
@@ -43,6 +62,9 @@ type dryRunCommand struct {
 	list      []*policy.Policy
 	format    lines.Format
 	screen    bool
+	report    string
+	exitCode  bool
+	from      string
 }
 
 func newDryRun(g *globals) *cobra.Command {
@@ -55,14 +77,22 @@ func newDryRun(g *globals) *cobra.Command {
 		Example: dryRunExample,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.complete(cmd.Context()); err != nil {
-				return err
+			err := c.complete(cmd.Context())
+			if err == nil {
+				err = c.run(cmd.Context())
 			}
-			return c.run(cmd.Context())
+			var code exitCode
+			if err != nil && c.exitCode && !errors.As(err, &code) {
+				return usage(err)
+			}
+			return err
 		},
 	}
 	c.flags.add(cmd)
 	c.policies.add(cmd)
+	cmd.Flags().StringVar(&c.report, "report", "", "at the end write a report, and no lines before: text, json, junit or markdown")
+	cmd.Flags().BoolVar(&c.exitCode, "exit-code", false, "exit with 0 if nothing would change, 1 if something would, 2 after an error")
+	cmd.Flags().StringVar(&c.from, "from", "", "judge the flows of this recording instead of live ones")
 	cmd.Flags().StringArrayVar(&c.policies.without, "without", nil, "leave this policy of the cluster out: NAME, NAMESPACE/NAME or cnp/NAME")
 	cmd.Flags().DurationVar(&c.flags.limit, "for", 0, "end after so long; 0: when you end it")
 	return cmd
@@ -73,9 +103,21 @@ func (c *dryRunCommand) complete(ctx context.Context) (err error) {
 		return err
 	}
 	if c.namespace, _, err = c.config.ToRawKubeConfigLoader().Namespace(); err != nil {
-		return err
+		if c.from == "" {
+			return err
+		}
+		c.namespace = "default" // a recording needs no cluster
 	}
-	if len(c.policies.files) == 0 && c.policies.kustomize == "" && len(c.policies.without) == 0 {
+	switch {
+	case c.report != "" && !slices.Contains(confidence.Formats, c.report):
+		return fmt.Errorf("--report %q: use %s", c.report, strings.Join(confidence.Formats, ", "))
+	case c.report != "" && c.flags.output != "":
+		return errors.New("-o prints lines, --report a report at the end: give one of them")
+	case c.from != "" && (c.flags.limit != 0 || c.flags.record != ""):
+		return errors.New("--from takes a recording: --for and --record are for live traffic")
+	}
+	c.screen = c.screen && c.report == "" && !c.exitCode && c.from == ""
+	if c.from == "" && len(c.policies.files) == 0 && c.policies.kustomize == "" && len(c.policies.without) == 0 {
 		return errNoPolicy
 	}
 	c.list, err = c.policies.read(ctx, c.globals, c.namespace)
@@ -83,14 +125,66 @@ func (c *dryRunCommand) complete(ctx context.Context) (err error) {
 }
 
 func (c *dryRunCommand) run(ctx context.Context) error {
+	if c.from != "" {
+		return c.replay(ctx)
+	}
 	s, _, err := c.openForPolicies(ctx, &c.flags, &c.policies, c.list, c.namespace)
 	if err != nil {
 		return err
 	}
-	return c.runRecorded(ctx, s, &c.flags, view{
-		page: "changes", title: "dry-run", screen: c.screen, lines: newChanges(c.Out, c.ErrOut, c.format), limit: c.flags.limit,
+	out := newChanges(c.Out, c.ErrOut, c.format)
+	out.source, out.list, out.report = c.sourceName(), c.list, c.report
+	out.coverage = func(cover *traffic.Coverage) {
+		out.policies = s.watcher.State().Policies
+		cronJobs(ctx, s.client, c.about(), cover)
+	}
+	v := view{
+		page: "changes", title: "dry-run", screen: c.screen, lines: out, limit: c.flags.limit, every: 250 * time.Millisecond,
 		progress: true, readOnly: c.flags.readOnly, candidates: c.list, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
-	})
+	}
+	if !c.screen {
+		v.ready = out.start
+	}
+	if err := c.runRecorded(ctx, s, &c.flags, v); err != nil {
+		return err
+	}
+	return c.finish(out.sum)
+}
+
+// about is the one namespace that the policies are of; empty: of several, or of all.
+func (c *dryRunCommand) about() string {
+	one := ""
+	for _, p := range c.list {
+		if p.Namespace == "" || one != "" && p.Namespace != one {
+			return ""
+		}
+		one = p.Namespace
+	}
+	if one == "" {
+		return c.namespace // of --without
+	}
+	return one
+}
+
+// finish writes the report and says by the exit code what it came to.
+func (c *dryRunCommand) finish(sum *confidence.Report) error {
+	if sum == nil {
+		return nil // shown on a screen
+	}
+	if c.report != "" {
+		if err := sum.Write(c.Out, c.report); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !c.exitCode:
+		return nil
+	case sum.Nodes == 0:
+		return errors.New("no probe was live: nothing was watched")
+	case sum.Changed() > 0:
+		return exitCode(1)
+	}
+	return nil
 }
 
 // openForPolicies opens a session on the pods that the policies are for.

@@ -134,6 +134,7 @@ func (c *enforceCommand) start(ctx context.Context, s *liveSession, st *store.St
 	if c.engine {
 		what = "all policies of the cluster"
 	}
+	c.tellLimits(s, c.list)
 	fmt.Fprintf(c.ErrOut, "watching the traffic for %s\n", watched)
 	select {
 	case <-ctx.Done():

@@ -108,8 +108,9 @@ func (l *Log) Know(w *identity.World) {
 	}
 }
 
-// Event takes note of what is over.
-func (l *Log) Event(e *flow.Event) {
+// Event takes note of what is over. It says whether it learned something: a
+// drop of a connection whose drops were noted is nothing new.
+func (l *Log) Event(e *flow.Event) bool {
 	switch e.Type {
 	case flow.CloseEvent:
 		l.add(e, 0, 0)
@@ -120,13 +121,13 @@ func (l *Log) Event(e *flow.Event) {
 			}
 		}
 	case flow.DropEvent:
-		// What something else stops before it arrives. Its repetitions say nothing new.
+		// What something else stops before it arrives.
 		if e.Enforced || e.Benign || e.Verdict != flow.Deny || e.Source == nil || e.Destination == nil {
-			return
+			return false
 		}
 		k := [2]netip.AddrPort{netip.AddrPortFrom(e.Source.IP, e.Source.Port), netip.AddrPortFrom(e.Destination.IP, e.Destination.Port)}
 		if l.tries[k] {
-			return
+			return false
 		}
 		if len(l.tries) >= maxTries {
 			clear(l.tries)
@@ -134,6 +135,7 @@ func (l *Log) Event(e *flow.Event) {
 		l.tries[k] = true
 		l.add(e, 0, 0)
 	}
+	return true
 }
 
 // Open takes note of the connections that are open at the end of a session.
