@@ -41,6 +41,8 @@ type liveFlags struct {
 	readOnly  bool
 	noDrops   bool
 	noBlame   bool
+	noOwners  bool
+	noNames   bool
 	yes       bool
 	powerful  bool
 	secrets   []string
@@ -57,6 +59,8 @@ func (f *liveFlags) add(cmd *cobra.Command) {
 	fs.BoolVar(&f.powerful, "probe-privileged", false, "run the probe privileged instead of with six capabilities, where a cluster insists")
 	fs.BoolVar(&f.readOnly, "read-only", false, "make enforcement impossible in this session")
 	fs.BoolVar(&f.noDrops, "no-drops", false, "don't trace the kernel's drops")
+	fs.BoolVar(&f.noOwners, "no-owners", false, "don't look which process opened or accepted a connection")
+	fs.BoolVar(&f.noNames, "no-names", false, "read nothing of any payload: no DNS answers, TLS server names, HTTP or gRPC requests")
 	fs.BoolVar(&f.noBlame, "no-blame", false, "don't trace which netfilter rule dropped a packet: no table of ours on the nodes")
 	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask")
 }
@@ -160,7 +164,9 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 	s.Live, err = session.NewLive(ctx, session.Config{
 		Cluster: s.watcher, NewCompiler: newCompiler, Probes: probes, Session: name, Program: "kubectl-ebpol " + version.String(),
 		ReadOnly: f.readOnly, Select: match, Candidates: want.candidates, Modes: want.modes, Unchosen: want.unchosen,
-		Options: &wire.Options{Drops: !f.noDrops, Blame: !f.noDrops && !f.noBlame},
+		Options: &wire.Options{
+			Drops: !f.noDrops, Blame: !f.noDrops && !f.noBlame, Owners: !f.noOwners, Names: !f.noNames,
+		},
 	})
 	if err != nil {
 		return nil, err

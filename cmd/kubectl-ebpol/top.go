@@ -147,7 +147,12 @@ func (t *table) Tick(s *store.Store) error {
 
 // End implements [liner]: the last state, which a short session may not have
 // seen at a tick.
-func (t *table) End(s *store.Store) error { return t.Tick(s) }
+func (t *table) End(s *store.Store) error {
+	if err := t.Tick(s); err != nil {
+		return err
+	}
+	return t.out.Isolation(s.Snapshot(store.Query{Nodes: true}).Isolation)
+}
 
 func dash(s string) string {
 	if s == "" {

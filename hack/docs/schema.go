@@ -41,6 +41,7 @@ func schema(string) (string, error) {
 		{observed, "Request", "`request`"},
 		{observed, "Answer", "`answer`"},
 		{observed, "NftRule", "`nftRule`"},
+		{observed, "Isolation", "An object of type `isolation` has these instead"},
 	} {
 		t, err := fields(object.in, object.name)
 		if err != nil {

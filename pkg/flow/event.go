@@ -21,6 +21,8 @@ const (
 	OutcomeEvent EventType = "outcome" // what became of a known connection is known, or known better
 	DNSEvent     EventType = "dns"     // an answer that a subject got, or a question without one
 	HopEvent     EventType = "hop"     // a netfilter rule that a packet met on its way
+
+	IsolationEvent EventType = "isolation" // at the end: how long policies took to be enforced; fields of its own, see below
 )
 
 // Peer is one end of a flow with all that is known of it. Absent (zero)

@@ -57,6 +57,20 @@ type Answer struct {
 	Unanswered bool         `json:"unanswered,omitempty"` // nothing came within 5 s
 }
 
+// Isolation is how long it took until policies were enforced, as far as
+// traffic showed it: a change without a denied attempt soon after it says
+// nothing and isn't counted.
+type Isolation struct {
+	Type   EventType `json:"type"`   // "isolation"
+	Node   string    `json:"node"`   // where the judged pod is
+	After  string    `json:"after"`  // "policy": since its text came into effect; "ready": since a pod became ready
+	Count  int       `json:"count"`  // changes that could be measured
+	Missed int       `json:"missed"` // changes after which only wrong outcomes were seen, so far
+	// From the change to the first right outcome; each is at most a second too long. 0: none measured.
+	P50Seconds float64 `json:"p50Seconds"`
+	P99Seconds float64 `json:"p99Seconds"`
+}
+
 // NftRule is a rule of the node's nftables, or of iptables-nft.
 type NftRule struct {
 	Family  string `json:"family"`            // "ip", "ip6", "inet", ...

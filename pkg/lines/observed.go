@@ -96,3 +96,32 @@ func seconds(s float64) string {
 	}
 	return time.Duration(s * float64(time.Second)).Round(time.Microsecond).String()
 }
+
+// Isolation prints how long policies took to be enforced; nothing if nothing
+// could be measured.
+func (p *Printer) Isolation(list []flow.Isolation) error {
+	for i := range list {
+		l := &list[i]
+		if p.format == JSON {
+			if err := p.Object(l); err != nil {
+				return err
+			}
+			continue
+		}
+		after := "a policy's change"
+		if l.After == "ready" {
+			after = "a pod's becoming ready"
+		}
+		s := "isolation  node " + text(l.Node) + ", after " + after + ": " + strconv.Itoa(l.Count) + " measured"
+		if l.Count > 0 {
+			s += ", half within " + seconds(l.P50Seconds) + ", 99 % within " + seconds(l.P99Seconds)
+		}
+		if l.Missed > 0 {
+			s += ", " + strconv.Itoa(l.Missed) + " not enforced so far"
+		}
+		if _, err := p.w.Write([]byte(s + "\n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -10,19 +10,6 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
 
-// Isolation is how long it took until policies were enforced, as far as
-// traffic showed it: a change without a denied attempt soon after it says
-// nothing and isn't counted.
-type Isolation struct {
-	Node   string `json:"node"`   // where the judged pod is
-	After  string `json:"after"`  // "policy": since its text came into effect; "ready": since a pod became ready
-	Count  int    `json:"count"`  // changes that could be measured
-	Missed int    `json:"missed"` // changes after which only wrong outcomes were seen, so far
-	// From the change to the first right outcome; each is at most a second too long.
-	P50Seconds float64 `json:"p50Seconds"`
-	P99Seconds float64 `json:"p99Seconds"`
-}
-
 // precise is how far the first right outcome may lie behind the last wrong
 // one, or behind the change, to say when enforcement began.
 const precise = time.Second
@@ -161,7 +148,7 @@ func (a *applying) becameReady(m *wire.World) {
 }
 
 // queryIsolation sums up what was measured, by node.
-func (s *Store) queryIsolation() []Isolation {
+func (s *Store) queryIsolation() []flow.Isolation {
 	missed := map[series]int{}
 	for c, p := range s.isolation.changes {
 		after := "policy"
@@ -179,15 +166,15 @@ func (s *Store) queryIsolation() []Isolation {
 	for k := range missed {
 		all[k] = true
 	}
-	out := make([]Isolation, 0, len(all))
+	out := make([]flow.Isolation, 0, len(all))
 	for k := range all {
 		list := slices.Sorted(slices.Values(s.isolation.samples[k]))
-		out = append(out, Isolation{
-			Node: k.node, After: k.after, Count: len(list), Missed: missed[k],
+		out = append(out, flow.Isolation{
+			Type: flow.IsolationEvent, Node: k.node, After: k.after, Count: len(list), Missed: missed[k],
 			P50Seconds: percentile(list, 50).Seconds(), P99Seconds: percentile(list, 99).Seconds(),
 		})
 	}
-	slices.SortFunc(out, func(a, b Isolation) int {
+	slices.SortFunc(out, func(a, b flow.Isolation) int {
 		if a.Node != b.Node {
 			if a.Node < b.Node {
 				return -1

@@ -180,8 +180,8 @@ type Snapshot struct {
 	Nodes      []*NodeRow
 	Timeline   []flow.Event
 	Selected   *FlowRow
-	FlowEvents []flow.Event // the selected flow's own history
-	Isolation  []Isolation  // with Nodes: how long policies took to be enforced
+	FlowEvents []flow.Event     // the selected flow's own history
+	Isolation  []flow.Isolation // with Nodes: how long policies took to be enforced
 
 	Health Health
 }
