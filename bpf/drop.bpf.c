@@ -57,6 +57,25 @@ struct drop_losses {
 	__u64 table_full;
 };
 
+/* What one processor has told in the present window of time. */
+struct drop_window {
+	__u64 began_ns;
+	__u32 samples;
+	__u32 firsts; /* of them, because nobody of their kind was told yet */
+};
+_Static_assert(sizeof(struct drop_window) == 16, "no holes");
+
+/* Whose drops are alike: all but the port that the sender chose. */
+struct drop_kind {
+	struct addr source;
+	struct addr dest;
+	__u32 reason;
+	__u16 dest_port;
+	__u8 protocol;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct drop_kind) == 40, "no holes");
+
 /* Key: network namespaces of this node: its own and those of the pods. Others
  * on the same kernel may have the same addresses. */
 struct {
@@ -85,6 +104,21 @@ struct {
 	__type(value, struct drop_losses);
 } losses SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct drop_window);
+} windows SEC(".maps");
+
+/* Kinds of drops that were told, and when. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct drop_kind);
+	__type(value, __u64);
+} kinds SEC(".maps");
+
 /* 0: off; the cost is then one load for each freed packet. */
 volatile __u32 enabled;
 
@@ -92,6 +126,13 @@ volatile __u32 enabled;
  * a storm costs a look-up and a count. */
 #define SAMPLES_AT_ONCE 4
 #define SAMPLE_EVERY_NS 100000000ULL
+
+/* Bounds of what a processor tells in SAMPLE_EVERY_NS, whatever is dropped: in
+ * all, and beyond the pace of its count because its ends were not told of yet.
+ * So a rare drop is seen beside a storm of the same reason. */
+#define SAMPLES_A_WINDOW 256
+#define FIRSTS_A_WINDOW 64
+#define KIND_AGAIN_NS 1000000000ULL
 
 struct packet {
 	struct addr source;
@@ -241,12 +282,48 @@ static __always_inline void sample(void *ctx, struct sk_buff *skb, const struct 
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
+/* may_tell: whether this processor's window has room; of a first one too. */
+static __always_inline struct drop_window *may_tell(__u64 now)
+{
+	__u32 zero = 0;
+	struct drop_window *w = bpf_map_lookup_elem(&windows, &zero);
+
+	if (!w)
+		return NULL;
+	if (now - w->began_ns >= SAMPLE_EVERY_NS) {
+		w->began_ns = now;
+		w->samples = 0;
+		w->firsts = 0;
+	}
+	return w->samples < SAMPLES_A_WINDOW ? w : NULL;
+}
+
+/* first_of_kind: whether no drop between these ends was told for a while. A
+ * storm of one kind pays a look-up for each; one of many kinds soon none. */
+static __always_inline bool first_of_kind(const struct packet *p, __u32 reason, __u64 now, struct drop_window *w)
+{
+	struct drop_kind kind = { .reason = reason, .dest_port = p->dest_port, .protocol = p->protocol };
+	__u64 *last;
+
+	if (w->firsts >= FIRSTS_A_WINDOW)
+		return false;
+	kind.source = p->source;
+	kind.dest = p->dest;
+	last = bpf_map_lookup_elem(&kinds, &kind);
+	if (last && now - *last < KIND_AGAIN_NS)
+		return false;
+	w->firsts++;
+	bpf_map_update_elem(&kinds, &kind, &now, BPF_ANY);
+	return true;
+}
+
 static __always_inline int dropped(void *ctx, struct sk_buff *skb, __u64 location, __u32 reason)
 {
 	struct drop_key key = { .location = location, .reason = reason };
 	struct net_device *dev = NULL;
 	struct drop_count *count, fresh = {};
 	struct packet p = {};
+	struct drop_window *window;
 	struct drop_losses *l;
 	__u64 now, weight;
 	__u32 netns;
@@ -272,8 +349,12 @@ static __always_inline int dropped(void *ctx, struct sk_buff *skb, __u64 locatio
 	}
 	count->packets++;
 	now = bpf_ktime_get_ns();
-	if (count->packets > SAMPLES_AT_ONCE && now - count->last_ns < SAMPLE_EVERY_NS)
+	window = may_tell(now);
+	if (!window)
 		return 0;
+	if (count->packets > SAMPLES_AT_ONCE && now - count->last_ns < SAMPLE_EVERY_NS && !first_of_kind(&p, reason, now, window))
+		return 0;
+	window->samples++;
 	weight = count->packets - count->told;
 	count->told = count->packets;
 	count->last_ns = now;

@@ -68,8 +68,10 @@ const (
 	DropMapDropCounts     = "drop_counts"
 	DropMapDropEvents     = "drop_events"
 	DropMapEndpoints      = "endpoints"
+	DropMapKinds          = "kinds"
 	DropMapLosses         = "losses"
 	DropMapSpaces         = "spaces"
+	DropMapWindows        = "windows"
 	DropProgEbpolDrop     = "ebpol_drop"
 	DropProgEbpolDropBare = "ebpol_drop_bare"
 	DropProgEbpolSymbol   = "ebpol_symbol"
@@ -133,8 +135,10 @@ type DropMapSpecs struct {
 	DropCounts *ebpf.MapSpec `ebpf:"drop_counts"`
 	DropEvents *ebpf.MapSpec `ebpf:"drop_events"`
 	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
+	Kinds      *ebpf.MapSpec `ebpf:"kinds"`
 	Losses     *ebpf.MapSpec `ebpf:"losses"`
 	Spaces     *ebpf.MapSpec `ebpf:"spaces"`
+	Windows    *ebpf.MapSpec `ebpf:"windows"`
 }
 
 // DropVariableSpecs contains global variables before they are loaded into the kernel.
@@ -170,8 +174,10 @@ type DropMaps struct {
 	DropCounts *ebpf.Map `ebpf:"drop_counts"`
 	DropEvents *ebpf.Map `ebpf:"drop_events"`
 	Endpoints  *ebpf.Map `ebpf:"endpoints"`
+	Kinds      *ebpf.Map `ebpf:"kinds"`
 	Losses     *ebpf.Map `ebpf:"losses"`
 	Spaces     *ebpf.Map `ebpf:"spaces"`
+	Windows    *ebpf.Map `ebpf:"windows"`
 }
 
 func (m *DropMaps) Close() error {
@@ -179,8 +185,10 @@ func (m *DropMaps) Close() error {
 		m.DropCounts,
 		m.DropEvents,
 		m.Endpoints,
+		m.Kinds,
 		m.Losses,
 		m.Spaces,
+		m.Windows,
 	)
 }
 
