@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
 
@@ -57,7 +58,7 @@ func newBackends(path string) *backends {
 
 // fill adds the backend to a connection that its endpoint opened to a service.
 func (b *backends) fill(f *wire.Flow) {
-	if b == nil || !f.GetService() || f.GetDirection() != 2 {
+	if b == nil || !f.GetService() || f.GetDirection() != uint32(flow.Egress) {
 		return
 	}
 	b.mu.Lock()
