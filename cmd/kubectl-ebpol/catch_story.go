@@ -180,57 +180,83 @@ func (ca *catcher) tell() error {
 	return err
 }
 
+// rank is where an event stands on the way. Clocks of two nodes, and of tracing
+// and counting on one, aren't exact enough to tell.
+func rank(e *flow.Event, left string) int {
+	switch {
+	case e.Type == flow.HopEvent && e.Node == left:
+		return 1
+	case e.Type == flow.HopEvent:
+		return 2
+	case e.Direction == flow.Egress && (e.Type == flow.FlowEvent || e.Type == flow.VerdictEvent):
+		return 0
+	case e.Type == flow.FlowEvent || e.Type == flow.VerdictEvent:
+		return 3
+	}
+	return 4
+}
+
 // storyText tells it hop by hop.
 func storyText(list []flow.Event) string {
 	var b strings.Builder
-	step := func(at time.Time, where, format string, args ...any) {
-		fmt.Fprintf(&b, "  %+9.3f ms  %-22s %s\n", float64(at.Sub(list[0].Time).Microseconds())/1000, where, fmt.Sprintf(format, args...))
+	step := func(where, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-24s %s\n", where, fmt.Sprintf(format, args...))
 	}
+	head := &list[0]
+	fmt.Fprintf(&b, "%s  %s  %s -> %s\n", head.Time.Local().Format("15:04:05.000"), head.Protocol, lines.Name(head.Source), lines.Name(head.Destination))
+	left := ""
 	newest := map[flow.Direction]*flow.Event{}
-	outcome := func(e *flow.Event) {
+	for i := range list {
+		e := &list[i]
+		if e.Direction == flow.Egress && left == "" {
+			left = e.Node
+		}
 		if e.Direction != 0 && e.Type != flow.DropEvent && e.Type != flow.HopEvent {
 			newest[e.Direction] = e
 		}
 	}
-	head := &list[0]
-	fmt.Fprintf(&b, "%s  %s  %s -> %s\n", head.Time.Local().Format("15:04:05.000"), head.Protocol, lines.Name(head.Source), lines.Name(head.Destination))
-	drops := map[string]bool{}
-	jumps := 0
-	for i := range list {
-		e := &list[i]
-		outcome(e)
-		switch e.Type {
+	way := slices.Clone(list)
+	slices.SortStableFunc(way, func(a, b flow.Event) int { return rank(&a, left) - rank(&b, left) })
+	said, leads := map[string]bool{}, 0
+	once := func(what string) bool {
+		was := said[what]
+		said[what] = true
+		return !was
+	}
+	for i := range way {
+		switch e := &way[i]; e.Type {
 		case flow.FlowEvent, flow.VerdictEvent:
-			step(e.Time, place(e), "%s", judged(e))
+			step(place(e), "%s", judged(e))
 		case flow.HopEvent:
-			if strings.HasPrefix(e.NftRule.Verdict, "jump ") || strings.HasPrefix(e.NftRule.Verdict, "goto ") || e.NftRule.Handle == 0 && e.NftRule.Verdict == "accept" {
-				jumps++
-				continue
-			}
-			step(e.Time, "node "+e.Node, "%s", e.Note)
-			if e.NftRule.Text != "" {
-				step(e.Time, "", "%s", e.NftRule.Text)
+			if leadsOn(e.NftRule) {
+				leads++
+			} else if once(e.Node + e.Note) {
+				step("node "+e.Node, "%s", e.Note)
+				if e.NftRule.Text != "" && e.NftRule.Handle != 0 {
+					step("", "%s", e.NftRule.Text)
+				}
 			}
 		case flow.DropEvent:
-			if e.Benign || drops[e.Culprit+e.Location] {
-				continue
-			}
-			drops[e.Culprit+e.Location] = true
-			step(e.Time, "node "+e.Node, "DROPPED by %s: %s", e.Culprit, e.Note)
-			if e.Location != "" {
-				step(e.Time, "", "reason %s at %s, device %s", e.Reason, e.Location, orNone(e.Device))
+			if !e.Benign && once(e.Culprit+e.Location) {
+				step("node "+e.Node, "DROPPED by %s: %s", e.Culprit, e.Note)
+				step("", "reason %s at %s, device %s", e.Reason, orNone(e.Location), orNone(e.Device))
 			}
 		}
 	}
-	if jumps > 0 {
-		fmt.Fprintf(&b, "  and %d more rules that only lead to others (all with -o json)\n", jumps)
+	if leads > 0 {
+		step("", "and %d more rules that only lead to others, or policies that accept (all with -o json)", leads)
 	}
 	for _, d := range []flow.Direction{flow.Egress, flow.Ingress} {
 		if e := newest[d]; e != nil {
-			fmt.Fprintf(&b, "  at the %s: %s\n", d.Subject(), became(e))
+			step("seen at the "+d.Subject(), "%s", became(e))
 		}
 	}
 	return b.String()
+}
+
+// leadsOn says that a rule decided nothing about the packet.
+func leadsOn(r *flow.NftRule) bool {
+	return strings.HasPrefix(r.Verdict, "jump ") || strings.HasPrefix(r.Verdict, "goto ") || r.Handle == 0 && r.Verdict == "accept"
 }
 
 func orNone(s string) string {

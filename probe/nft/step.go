@@ -123,6 +123,8 @@ func ParseStep(b []byte) (Step, error) {
 		s.Verdict = verdictName(verdict, "")
 	case typeReturn:
 		s.Returned = true
+	default:
+		s.Returned = s.Handle == 0 && verdict < 0 // the end of a chain, as newer kernels tell it
 	}
 	s.Ended = verdict >= 0 && (verdict&0xff == 0 || verdict&0xff == 3)
 	s.Packet = readPacket(network, transport)

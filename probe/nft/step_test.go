@@ -57,6 +57,10 @@ func TestParseStep(t *testing.T) {
 			with(netlink.Attribute{Type: attrType, Data: []byte{0, 0, 0, 1}}, netlink.Attribute{Type: attrPolicy, Data: []byte{0, 0, 0, 0}}),
 			Step{Trace: 7, Family: 2, Table: "t", Chain: "c", Verdict: "drop", Ended: true},
 		},
+		"end of a chain": {
+			with(netlink.Attribute{Type: attrType, Data: []byte{0, 0, 0, 3}}),
+			Step{Trace: 7, Family: 2, Table: "t", Chain: "c", Returned: true},
+		},
 		"fragment": {
 			with(netlink.Attribute{Type: attrType, Data: []byte{0, 0, 0, 2}}, netlink.Attribute{Type: attrNetwork, Data: fragment}, netlink.Attribute{Type: attrTransport, Data: tcp}),
 			Step{Trace: 7, Family: 2, Table: "t", Chain: "c", Returned: true, Packet: packet},
