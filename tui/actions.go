@@ -58,6 +58,14 @@ type (
 // Version answers as before, no snapshot is taken.
 type Versioned interface{ Version() uint64 }
 
+// Waiter is a Versioned that can wait: Wait returns once Version answers
+// something else than it was given. While nothing changes the screen then does
+// nothing at all.
+type Waiter interface {
+	Versioned
+	Wait(version uint64)
+}
+
 // Snapshots is where the screen's content comes from.
 type Snapshots interface {
 	Snapshot(store.Query) *store.Snapshot

@@ -38,6 +38,13 @@ func (m *Model) tick() tea.Cmd {
 	case m.quiet > quietFor || m.took > dear:
 		pace = idle
 	}
+	if w, ok := m.opt.Snapshots.(Waiter); ok && m.quiet > quietFor && m.hurry == 0 && m.fresh && !m.env.Health.Enforcing {
+		version := m.version
+		return func() tea.Msg {
+			w.Wait(version)
+			return tickMsg{}
+		}
+	}
 	// Whatever a snapshot costs, taking them takes no more than a tenth of a core.
 	pace = max(pace, min(slowest, 9*m.took))
 	return m.after(pace, tickMsg{})
@@ -99,12 +106,15 @@ func (m *Model) take(msg snapMsg) tea.Cmd {
 		return m.ask()
 	}
 	m.took = msg.took
+	if msg.at != 0 {
+		m.version = msg.at
+	}
 	if msg.snap == nil || m.fresh && msg.snap.ID == m.shown && msg.snap.Health.LeaseLeft == m.env.Health.LeaseLeft {
 		m.quiet++
 		return nil
 	}
 	m.quiet = 0
-	m.shown, m.version = msg.snap.ID, msg.at
+	m.shown = msg.snap.ID
 	m.env.Health = msg.snap.Health
 	m.dirty = true
 	if msg.header {

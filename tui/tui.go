@@ -65,6 +65,10 @@ func (o *Options) complete() error {
 	return errors.Join(errs...)
 }
 
+// fps is how often the terminal is written to at most, and how often the
+// writer wakes up to find that there is nothing to write.
+const fps = 15
+
 // Run shows the screen until the user quits or ctx ends; both are a good end.
 func Run(ctx context.Context, o Options) error {
 	m, err := New(o)
@@ -74,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 	trace, end := tracer()
 	defer end()
 	m.trace = trace
-	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(30)}
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(fps)}
 	if o.Input != nil {
 		options = append(options, tea.WithInput(o.Input))
 	}

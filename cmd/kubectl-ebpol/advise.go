@@ -64,6 +64,7 @@ func (a *actions) Advise(ctx context.Context) map[tui.PolicyID]tui.Advice {
 	d.busy = true
 	done := make(chan struct{})
 	go func() {
+		defer a.lens.poke()
 		defer close(done)
 		begin := time.Now()
 		found := advice(world, rows)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 )
 
 var (
-	_ tui.Seeker    = (*actions)(nil)
-	_ tui.Versioned = (*lens)(nil)
+	_ tui.Seeker = (*actions)(nil)
+	_ tui.Waiter = (*lens)(nil)
 )
 
 // lens is what the screen looks through: at the world of now, or at that of a
@@ -27,6 +28,38 @@ type lens struct {
 	past  atomic.Pointer[store.Store] // nil: now
 	moved atomic.Uint64
 	extra func() uint64 // grows when something beside the store has changed
+
+	mu      sync.Mutex
+	waiting chan struct{} // closed when something may have changed; nil: nobody waits
+}
+
+// Wait implements [tui.Waiter].
+func (l *lens) Wait(version uint64) {
+	for {
+		l.mu.Lock()
+		if l.waiting == nil {
+			l.waiting = make(chan struct{})
+		}
+		changed := l.waiting
+		l.mu.Unlock()
+		if l.Version() != version {
+			return
+		}
+		<-changed
+	}
+}
+
+// poke wakes whoever waits.
+func (l *lens) poke() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting != nil {
+		close(l.waiting)
+		l.waiting = nil
+	}
 }
 
 // Snapshot implements [tui.Snapshots]. What the past's header says of a lease
@@ -97,6 +130,7 @@ func (a *actions) Seek(ctx context.Context, at time.Time) error {
 	if at.IsZero() || !at.Before(a.lens.now.Now()) {
 		a.lens.past.Store(nil)
 		a.lens.moved.Add(1)
+		a.lens.poke()
 		return nil
 	}
 	h := a.history()
@@ -121,5 +155,6 @@ func (a *actions) Seek(ctx context.Context, at time.Time) error {
 	}
 	a.lens.past.Store(st)
 	a.lens.moved.Add(1)
+	a.lens.poke()
 	return nil
 }

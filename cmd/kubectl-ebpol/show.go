@@ -74,7 +74,7 @@ func (g *globals) runSession(ctx context.Context, src session.Source, v view) (e
 	if v.control == nil {
 		v.control = src
 	}
-	p := &pump{g: g, src: src, st: st, v: v, live: make(chan struct{}), done: make(chan struct{})}
+	p := &pump{g: g, src: src, st: st, v: v, live: make(chan struct{}), done: make(chan struct{}), lens: &lens{now: st}}
 	p.speak.Store(v.progress)
 	run, stop := context.WithCancel(ctx)
 	defer stop()
@@ -121,7 +121,7 @@ func (g *globals) screen(ctx context.Context, stop context.CancelFunc, p *pump) 
 	}()
 	a := &actions{
 		source: p.v.control, store: p.st, readOnly: p.v.readOnly, force: p.v.force, drafts: p.v.candidates, rec: p.v.rec, played: p.v.played,
-		lens: &lens{now: p.st},
+		lens: p.lens,
 	}
 	a.lens.extra = a.adviceVersion
 	return tui.Run(ctx, tui.Options{
@@ -140,6 +140,7 @@ type pump struct {
 	speak atomic.Bool // progress on stderr
 	live  chan struct{}
 	done  chan struct{}
+	lens  *lens // what the screen looks through
 	fault error // of printing
 }
 
@@ -186,6 +187,7 @@ func (p *pump) run(ctx context.Context) {
 				return
 			}
 			events := p.st.Apply(f)
+			p.lens.poke()
 			if st := f.GetProbeState(); st != nil && p.speak.Load() {
 				progress.tell(f.GetNode(), st)
 			}
@@ -237,7 +239,9 @@ func (l eachEvent) Event(e *flow.Event) error {
 func (eachEvent) Tick(*store.Store) error { return nil }
 
 // End implements [liner].
-func (eachEvent) End(*store.Store) error { return nil }
+func (l eachEvent) End(s *store.Store) error {
+	return l.Isolation(s.Snapshot(store.Query{Nodes: true}).Isolation)
+}
 
 var _ liner = eachEvent{}
 

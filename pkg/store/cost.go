@@ -22,12 +22,28 @@ type ProgramCost struct {
 // programRun is what a program had taken when it was last heard of.
 type programRun struct{ count, nanos uint64 }
 
-// programs takes over the programs' totals, the dearest first. dt is how long
-// ago the totals before were told; 0: they are the first.
-func (n *nodeState) programs(list []*wire.ProgramStats, dt time.Duration) {
-	if n.runs == nil || dt <= 0 {
-		n.runs = map[string]programRun{}
+// programsRest is after how long without a run programs are at rest.
+const programsRest = 10 * time.Second
+
+// programs takes over the programs' totals, those that took the most so far
+// first.
+func (n *nodeState) programs(list []*wire.ProgramStats, at time.Time) {
+	var total, before uint64
+	for _, p := range list {
+		total += p.GetRunCount()
 	}
+	for _, r := range n.runs {
+		before += r.count
+	}
+	dt := at.Sub(n.runsAt)
+	if total == before && dt < programsRest || dt < 0 {
+		return // the probe reads them less often than it sends them
+	}
+	if n.runs == nil || n.runsAt.IsZero() || total < before {
+		n.runs, dt = map[string]programRun{}, 0
+	}
+	n.runsAt = at
+	n.row.CPU = 0
 	out := make([]ProgramCost, 0, len(list))
 	for _, p := range list {
 		name := clean(p.GetName())
@@ -41,11 +57,12 @@ func (n *nodeState) programs(list []*wire.ProgramStats, dt time.Duration) {
 			c.PerRun = time.Duration((now.nanos - was.nanos) / (now.count - was.count)) //nolint:gosec // likewise
 			c.Rate = float64(now.count-was.count) / dt.Seconds()
 			c.Share = float64(now.nanos-was.nanos) / float64(dt)
+			n.row.CPU += c.Share
 		}
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b ProgramCost) int {
-		return cmp.Or(cmp.Compare(b.PerRun*time.Duration(b.Rate), a.PerRun*time.Duration(a.Rate)), strings.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(n.runs[b.Name].nanos, n.runs[a.Name].nanos), strings.Compare(a.Name, b.Name))
 	})
 	n.row.Programs = out
 }

@@ -25,7 +25,6 @@ type nodeState struct {
 	samples    uint64    // lost so far
 	toldAt     time.Time // of the last loss event
 	statsAt    time.Time
-	runTime    uint64
 	sent       uint64
 	leaseAt    time.Time
 	totalLeft  time.Duration
@@ -35,6 +34,7 @@ type nodeState struct {
 	lostAt     time.Time             // when samples were last lost, as far as it was told
 	appliedAt  time.Time             // when its rules last changed
 	runs       map[string]programRun // by program
+	runsAt     time.Time
 }
 
 // notSkewed is how far apart the clocks of a node and of the plugin may seem
@@ -78,7 +78,7 @@ func (a *applying) hello(m *wire.Hello) {
 		clear(n.endpoints)
 		clear(n.attachedAt)
 		clear(n.kernel)
-		n.runTime, n.sent, n.statsAt = 0, 0, time.Time{}
+		n.sent, n.statsAt = 0, time.Time{}
 		n.row.Loss, n.told, n.samples = Loss{}, Loss{}, 0
 	}
 	n.instance, n.helloAt = m.GetInstance(), a.at
@@ -182,20 +182,11 @@ func (a *applying) stats(m *wire.Stats) {
 	n := a.nodeState()
 	n.row.RSS, n.row.MapBytes, n.row.Conns = m.GetRssBytes(), m.GetMapBytes(), m.GetConnections()
 	n.row.RingFill = float64(m.GetRingFillPermille()) / 1000
-	if n.statsAt.IsZero() {
-		n.programs(m.GetPrograms(), 0)
-	} else if dt := a.at.Sub(n.statsAt); dt > 0 {
-		n.programs(m.GetPrograms(), dt)
-	}
-	var run uint64
-	for _, p := range m.GetPrograms() {
-		run += p.GetRunTimeNs()
-	}
-	if dt := a.at.Sub(n.statsAt); !n.statsAt.IsZero() && dt > 0 && run >= n.runTime && m.GetSentBytes() >= n.sent {
-		n.row.CPU = float64(run-n.runTime) / float64(dt)
+	if dt := a.at.Sub(n.statsAt); !n.statsAt.IsZero() && dt > 0 && m.GetSentBytes() >= n.sent {
 		n.row.SentRate = float64(m.GetSentBytes()-n.sent) / dt.Seconds()
 	}
-	n.statsAt, n.runTime, n.sent = a.at, run, m.GetSentBytes()
+	n.statsAt, n.sent = a.at, m.GetSentBytes()
+	n.programs(m.GetPrograms(), a.at)
 }
 
 func (a *applying) notice(m *wire.Notice) {

@@ -218,18 +218,21 @@ func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 	return p.notes(width, s...)
 }
 
-// perPacket is the mean time of the programs that see every packet of a pod:
-// of all, weighed by how often each runs. 0: not known.
+// perPacket is the mean time of the two programs that see every packet of a
+// pod. 0: not known.
 func perPacket(r *store.NodeRow) time.Duration {
-	var runs, share float64
+	var sum time.Duration
+	n := 0
 	for _, c := range r.Programs {
-		runs += c.Rate
-		share += c.Share
+		if (strings.HasSuffix(c.Name, "ingress") || strings.HasSuffix(c.Name, "egress")) && c.PerRun > 0 {
+			sum += c.PerRun
+			n++
+		}
 	}
-	if runs <= 0 {
+	if n == 0 {
 		return 0
 	}
-	return time.Duration(share / runs * float64(time.Second))
+	return sum / time.Duration(n)
 }
 
 // costs says what each program takes.
