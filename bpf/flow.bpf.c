@@ -8,145 +8,152 @@
 
 #include "lib/track.h"
 
-/* established4, established6: one look-up for a packet of a known connection
- * whose verdict is fresh; -2 if it isn't that simple. */
-#define NOT_SIMPLE (-2)
+/* What the header of a packet says that has no options and is no fragment:
+ * read in place and once, because copying headers out as parse does takes
+ * twice as long. */
+struct plain {
+	__u64 source[2]; /* IPv4: both addresses in the first word */
+	__u64 dest[2];
+	__u32 ports; /* source first */
+	__u32 headers;
+	__u32 payload;
+	__u8 protocol;
+	__u8 flags; /* TCP */
+};
 
-static __always_inline int established(struct __sk_buff *skb, struct conn *conn, __u32 egress, __u8 flags, __u32 headers,
-				       bool payload)
-{
-	__u8 await;
-
-	if (!conn || conn->epoch != epoch || conn->drop)
-		return NOT_SIMPLE;
-	await = conn->await[egress & 1];
-	if (await && (await & AWAIT_ANSWER || payload))
-		return NOT_SIMPLE;
-	account(skb, conn, egress, flags, headers);
-	return NEXT;
-}
-
-/* transport: ports, and for TCP its flags and length; false if it is neither
- * TCP nor UDP, or not in the linear part. */
-static __always_inline bool transport(void *at, void *end, __u8 protocol, __be16 *source, __be16 *dest, __u8 *flags, __u32 *length)
+/* transport: false if it is neither TCP nor UDP, or not in the linear part. */
+static __always_inline bool transport(void *at, void *end, struct plain *p)
 {
 	__u8 *b = at;
 
-	if (protocol == IPPROTO_TCP) {
+	if (p->protocol == IPPROTO_TCP) {
 		if (at + 20 > end)
 			return false;
-		*flags = b[13];
-		*length = (b[12] >> 4) * 4;
+		p->flags = b[13];
+		p->headers += (b[12] >> 4) * 4;
 	} else {
-		if (protocol != IPPROTO_UDP || at + 8 > end)
+		if (p->protocol != IPPROTO_UDP || at + 8 > end)
 			return false;
-		*flags = 0;
-		*length = 8;
+		p->flags = 0;
+		p->headers += 8;
 	}
-	*source = *(__be16 *)at;
-	*dest = *(__be16 *)(at + 2);
+	p->ports = *(__u32 *)at;
 	return true;
 }
 
-static __always_inline int established4(struct __sk_buff *skb, void *at, void *end, __u32 egress)
+static __always_inline bool plain4(void *at, void *end, struct plain *p)
 {
 	struct iphdr *ip = at;
-	struct conn4_key key;
-	__be16 source, dest;
-	__u32 length;
-	__u8 flags;
 
 	if (at + sizeof(*ip) > end || ip->version_ihl != 0x45 || ip->frag_off & bpf_htons(0x3fff))
-		return NOT_SIMPLE;
-	if (!transport(at + sizeof(*ip), end, ip->protocol, &source, &dest, &flags, &length) || flags & TCP_SYN)
-		return NOT_SIMPLE;
-	key.local = egress ? ip->saddr : ip->daddr;
-	key.peer = egress ? ip->daddr : ip->saddr;
-	key.local_port = egress ? source : dest;
-	key.peer_port = egress ? dest : source;
-	*(__u32 *)&key.protocol = ip->protocol;
-	return established(skb, bpf_map_lookup_elem(&conns4, &key), egress, flags, sizeof(*ip) + length,
-			   bpf_ntohs(ip->tot_len) != sizeof(*ip) + length);
-}
-
-static __always_inline int established6(struct __sk_buff *skb, void *at, void *end, __u32 egress)
-{
-	struct ipv6hdr *ip = at;
-	struct conn6_key key;
-	__be16 source, dest;
-	__u32 length;
-	__u8 flags;
-
-	if (at + sizeof(*ip) > end)
-		return NOT_SIMPLE;
-	if (!transport(at + sizeof(*ip), end, ip->nexthdr, &source, &dest, &flags, &length) || flags & TCP_SYN)
-		return NOT_SIMPLE;
-	__builtin_memcpy(&key.local, egress ? &ip->saddr : &ip->daddr, sizeof(key.local));
-	__builtin_memcpy(&key.peer, egress ? &ip->daddr : &ip->saddr, sizeof(key.peer));
-	key.local_port = egress ? source : dest;
-	key.peer_port = egress ? dest : source;
-	*(__u32 *)&key.protocol = ip->nexthdr;
-	return established(skb, bpf_map_lookup_elem(&conns6, &key), egress, flags, sizeof(*ip) + length,
-			   bpf_ntohs(ip->payload_len) != length);
-}
-
-/* plain: what opens most connections, read in place: no options, no fragment.
- * Copying the headers out as parse does takes twice as long. */
-static __always_inline bool plain(struct __sk_buff *skb, struct tuple *t)
-{
-	void *at = (void *)(long)skb->data + link_header(), *end = (void *)(long)skb->data_end;
-	__be16 source, dest;
-	__u32 length;
-	__u8 *l4;
-
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = at;
-
-		if (at + sizeof(*ip) > end || ip->version_ihl != 0x45 || ip->frag_off & bpf_htons(0x3fff))
-			return false;
-		t->family = 4;
-		t->protocol = ip->protocol;
-		t->local = mapped(t->egress ? ip->saddr : ip->daddr);
-		t->peer = mapped(t->egress ? ip->daddr : ip->saddr);
-		t->payload = bpf_ntohs(ip->tot_len);
-		l4 = at + sizeof(*ip);
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = at;
-
-		if (at + sizeof(*ip) > end || (ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
-			return false;
-		t->family = 6;
-		t->protocol = ip->nexthdr;
-		__builtin_memcpy(&t->local, t->egress ? &ip->saddr : &ip->daddr, sizeof(t->local));
-		__builtin_memcpy(&t->peer, t->egress ? &ip->daddr : &ip->saddr, sizeof(t->peer));
-		t->payload = ip->payload_len ? sizeof(*ip) + bpf_ntohs(ip->payload_len) : 0;
-		l4 = at + sizeof(*ip);
-	} else {
 		return false;
-	}
-	t->headers = (void *)l4 - at;
-	if (!transport(l4, end, t->protocol, &source, &dest, &t->tcp_flags, &length))
+	p->protocol = ip->protocol;
+	p->headers = sizeof(*ip);
+	if (!transport(at + sizeof(*ip), end, p))
 		return false;
-	t->headers += length;
-	if (!t->payload) /* too large for the field */
-		t->payload = skb->len - link_header();
-	t->payload = t->payload > t->headers ? t->payload - t->headers : 0;
-	t->local_port = t->egress ? source : dest;
-	t->peer_port = t->egress ? dest : source;
-	t->opener = t->protocol == IPPROTO_TCP ? tcp_opener(t->tcp_flags) : OPENER_SENDER;
+	p->source[0] = *(__u64 *)&ip->saddr; /* and daddr */
+	p->payload = ip->tot_len == 0 ? 0xffff : bpf_ntohs(ip->tot_len) - p->headers;
 	return true;
 }
 
-__noinline int slow(struct __sk_buff *skb, __u32 egress)
+static __always_inline bool plain6(void *at, void *end, struct plain *p)
+{
+	struct ipv6hdr *ip = at;
+
+	if (at + sizeof(*ip) > end || (ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
+		return false;
+	p->protocol = ip->nexthdr;
+	p->headers = sizeof(*ip);
+	if (!transport(at + sizeof(*ip), end, p))
+		return false;
+	__builtin_memcpy(p->source, &ip->saddr, sizeof(p->source));
+	__builtin_memcpy(p->dest, &ip->daddr, sizeof(p->dest));
+	p->payload = ip->payload_len == 0 ? 0xffff : bpf_ntohs(ip->payload_len) + sizeof(*ip) - p->headers;
+	return true;
+}
+
+/* established: one look-up for a packet of a known connection whose verdict is
+ * fresh. If it isn't that simple: MISSED if there is no such connection,
+ * NOT_SIMPLE if something else has to be seen to first. */
+#define NOT_SIMPLE (-2)
+#define MISSED (-3)
+
+static __always_inline int established(struct __sk_buff *skb, struct conn *conn, __u32 egress, const struct plain *p)
+{
+	__u8 await;
+
+	if (!conn)
+		return MISSED;
+	if (conn->epoch != epoch || conn->drop)
+		return NOT_SIMPLE;
+	await = conn->await[egress & 1];
+	if (await && (await & AWAIT_ANSWER || p->payload))
+		return NOT_SIMPLE;
+	account(skb, conn, egress, p->flags, p->headers);
+	return NEXT;
+}
+
+static __always_inline int opens(struct __sk_buff *skb, struct tuple *t, const struct plain *p, __u32 egress, __u32 missed)
+{
+	t->egress = egress;
+	t->pad = 0;
+	t->tcp_flags = p->flags;
+	t->headers = p->headers;
+	t->payload = p->payload == 0xffff ? skb->len - link_header() - p->headers : p->payload; /* too large for the field */
+	t->opener = p->protocol == IPPROTO_TCP ? tcp_opener(p->flags) : OPENER_SENDER;
+	return track(skb, t, missed);
+}
+
+static __always_inline int handle4(struct __sk_buff *skb, struct tuple *t, void *at, void *end, __u32 egress)
+{
+	int action = NOT_SIMPLE;
+	struct plain p;
+	union key4 k;
+
+	if (!plain4(at, end, &p))
+		return NOT_SIMPLE;
+	k.word[0] = egress ? p.source[0] : p.source[0] << 32 | p.source[0] >> 32;
+	k.word[1] = (__u64)p.protocol << 32 | local_first(p.ports, egress);
+	if (!(p.flags & TCP_SYN))
+		action = established(skb, bpf_map_lookup_elem(&conns4, &k.key), egress, &p);
+	if (action > NOT_SIMPLE)
+		return action;
+	t->word[0] = t->word[2] = 0;
+	t->word[1] = k.word[0] << 32 | bpf_htonl(0xffff);
+	t->word[3] = (k.word[0] >> 32) << 32 | bpf_htonl(0xffff);
+	t->word[4] = k.word[1];
+	t->family = 4;
+	return opens(skb, t, &p, egress, action == MISSED);
+}
+
+static __always_inline int handle6(struct __sk_buff *skb, struct tuple *t, void *at, void *end, __u32 egress)
+{
+	int action = NOT_SIMPLE;
+	struct plain p;
+
+	if (!plain6(at, end, &p))
+		return NOT_SIMPLE;
+	t->word[0] = egress ? p.source[0] : p.dest[0];
+	t->word[1] = egress ? p.source[1] : p.dest[1];
+	t->word[2] = egress ? p.dest[0] : p.source[0];
+	t->word[3] = egress ? p.dest[1] : p.source[1];
+	t->word[4] = (__u64)p.protocol << 32 | local_first(p.ports, egress);
+	if (!(p.flags & TCP_SYN))
+		action = established(skb, bpf_map_lookup_elem(&conns6, &t->key), egress, &p);
+	if (action > NOT_SIMPLE)
+		return action;
+	t->family = 6;
+	return opens(skb, t, &p, egress, action == MISSED);
+}
+
+/* odd: packets that aren't plain. */
+__noinline int odd(struct __sk_buff *skb, __u32 egress)
 {
 	struct tuple t = { .egress = egress };
 
-	if (plain(skb, &t))
-		return track(skb, &t);
-	t = (struct tuple){ .egress = egress };
 	switch (parse(skb, &t)) {
 	case PARSED:
-		return track(skb, &t);
+		return track(skb, &t, 0);
 	case PASS_NOT_IP:
 		COUNT(not_ip, 1);
 		break;
@@ -176,12 +183,13 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 egress)
 {
 	void *at = (void *)(long)skb->data + link_header(), *end = (void *)(long)skb->data_end;
 	int action = NOT_SIMPLE;
+	struct tuple t;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		action = established4(skb, at, end, egress);
+		action = handle4(skb, &t, at, end, egress);
 	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		action = established6(skb, at, end, egress);
-	return action == NOT_SIMPLE ? slow(skb, egress) : action;
+		action = handle6(skb, &t, at, end, egress);
+	return action == NOT_SIMPLE ? odd(skb, egress) : action;
 }
 
 /* Runs for each packet that arrives at the pod, after everything outside let
@@ -251,6 +259,8 @@ const struct {
 	enum set_flags c;
 	struct event d;
 	struct head e;
+	struct opening f;
+	struct set g;
 } *for_go __attribute__((unused));
 
 char _license[] SEC("license") = "Dual BSD/GPL";

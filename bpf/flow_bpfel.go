@@ -109,8 +109,9 @@ type FlowCounts struct {
 type FlowEndpoint struct {
 	_       structs.HostLayout
 	Id      uint32
-	Ingress uint32
-	Egress  uint32
+	Pad     uint32
+	Ingress FlowSet
+	Egress  FlowSet
 }
 
 type FlowEvent struct {
@@ -183,17 +184,37 @@ type FlowJudgement struct {
 }
 
 type FlowMatch struct {
-	_    structs.HostLayout
-	Bits FlowBitmap
-	Alt  FlowBitmap
+	_      structs.HostLayout
+	Bits   FlowBitmap
+	Alt    FlowBitmap
+	Differ uint64
 }
 
 type FlowMatchKey struct {
 	_     structs.HostLayout
 	Set   uint32
 	Peer  uint32
-	Ports uint16
-	Pad   uint16
+	Ports uint32
+}
+
+type FlowOpening struct {
+	_         structs.HostLayout
+	TimeNs    uint64
+	Kind      uint32
+	Bytes     uint32
+	Local     FlowAddr
+	Peer      FlowAddr
+	LocalPort uint16
+	PeerPort  uint16
+	Protocol  uint8
+	Egress    uint8
+	TcpFlags  uint8
+	Direction uint8
+	Judgement FlowJudgement
+	Conn      uint64
+	Endpoint  uint32
+	Flags     uint16
+	Packets   uint16
 }
 
 type FlowPeer struct {
@@ -246,6 +267,8 @@ type FlowSet struct {
 	BaselineStart uint16
 	Flags         uint16
 	Other         [4]uint16
+	Id            uint32
+	Pad           uint32
 }
 
 type FlowSetFlags uint32
@@ -276,7 +299,6 @@ const (
 	FlowMapPorts            = "ports"
 	FlowMapRanges           = "ranges"
 	FlowMapServices         = "services"
-	FlowMapSets             = "sets"
 	FlowProgEbpolEgress     = "ebpol_egress"
 	FlowProgEbpolIngress    = "ebpol_ingress"
 	FlowProgEbpolJudgeAgain = "ebpol_judge_again"
@@ -355,7 +377,6 @@ type FlowMapSpecs struct {
 	Ports      *ebpf.MapSpec `ebpf:"ports"`
 	Ranges     *ebpf.MapSpec `ebpf:"ranges"`
 	Services   *ebpf.MapSpec `ebpf:"services"`
-	Sets       *ebpf.MapSpec `ebpf:"sets"`
 }
 
 // FlowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -406,7 +427,6 @@ type FlowMaps struct {
 	Ports      *ebpf.Map `ebpf:"ports"`
 	Ranges     *ebpf.Map `ebpf:"ranges"`
 	Services   *ebpf.Map `ebpf:"services"`
-	Sets       *ebpf.Map `ebpf:"sets"`
 }
 
 func (m *FlowMaps) Close() error {
@@ -425,7 +445,6 @@ func (m *FlowMaps) Close() error {
 		m.Ports,
 		m.Ranges,
 		m.Services,
-		m.Sets,
 	)
 }
 

@@ -30,7 +30,6 @@ const (
 	BenchMapPorts            = "ports"
 	BenchMapRanges           = "ranges"
 	BenchMapServices         = "services"
-	BenchMapSets             = "sets"
 	BenchProgBenchEmpty      = "bench_empty"
 	BenchProgBenchNew        = "bench_new"
 	BenchProgBenchPort       = "bench_port"
@@ -115,7 +114,6 @@ type BenchMapSpecs struct {
 	Ports      *ebpf.MapSpec `ebpf:"ports"`
 	Ranges     *ebpf.MapSpec `ebpf:"ranges"`
 	Services   *ebpf.MapSpec `ebpf:"services"`
-	Sets       *ebpf.MapSpec `ebpf:"sets"`
 }
 
 // BenchVariableSpecs contains global variables before they are loaded into the kernel.
@@ -166,7 +164,6 @@ type BenchMaps struct {
 	Ports      *ebpf.Map `ebpf:"ports"`
 	Ranges     *ebpf.Map `ebpf:"ranges"`
 	Services   *ebpf.Map `ebpf:"services"`
-	Sets       *ebpf.Map `ebpf:"sets"`
 }
 
 func (m *BenchMaps) Close() error {
@@ -185,7 +182,6 @@ func (m *BenchMaps) Close() error {
 		m.Ports,
 		m.Ranges,
 		m.Services,
-		m.Sets,
 	)
 }
 

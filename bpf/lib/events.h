@@ -8,12 +8,52 @@
 #include "maps.h"
 #include "packet.h"
 
-/* emit: 0 if the ring is full. User space polls; it is woken early by an
+/* wake: user space polls; it is woken early by an
  * event that makes the ring fuller than wake_above, and by few others: waking
  * costs 6 us, twenty times as much as everything else that a new flow does. */
+static __always_inline __u64 wake(const struct conn *conn)
+{
+	__u64 above;
+
+	if (conn->id >> 12 & 7) /* asking is not free either */
+		return BPF_RB_NO_WAKEUP;
+	above = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wake_above;
+	return above < 16 * sizeof(struct event) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* announce: a connection that is new, as its first packet leaves it; 0 if the
+ * ring is full. */
+static __always_inline int announce(const struct tuple *t, const struct conn *conn)
+{
+	struct opening *o = bpf_ringbuf_reserve(&events, sizeof(*o), 0);
+
+	if (!o) {
+		COUNT(ring_full, 1);
+		return 0;
+	}
+	o->time_ns = conn->first_ns;
+	o->kind = EVENT_NEW;
+	o->bytes = t->egress ? conn->bytes[1] : conn->bytes[0];
+	o->local = t->local;
+	o->peer = t->peer;
+	o->local_port = t->local_port;
+	o->peer_port = t->peer_port;
+	o->protocol = t->protocol;
+	o->egress = t->egress;
+	o->tcp_flags = t->tcp_flags;
+	o->judgement = conn->judgement;
+	o->conn = conn->id;
+	o->endpoint = conn->endpoint;
+	o->flags = conn->flags;
+	o->direction = conn->direction;
+	o->packets = t->egress ? conn->packets[1] : conn->packets[0];
+	bpf_ringbuf_submit(o, wake(conn));
+	return 1;
+}
+
+/* emit: the connection as it is; 0 if the ring is full. */
 __noinline int emit(const struct tuple *t, const struct conn *conn, __u32 kind, __u64 now, __u32 length)
 {
-	__u64 flags = BPF_RB_NO_WAKEUP, above;
 	struct event *e;
 
 	if (!t || !conn)
@@ -35,12 +75,7 @@ __noinline int emit(const struct tuple *t, const struct conn *conn, __u32 kind, 
 	e->direction = t->egress ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 	e->pad = 0;
 	e->conn = *conn;
-	if (!(conn->id >> 12 & 7)) { /* asking is not free either */
-		above = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wake_above;
-		if (above < 16 * sizeof(*e))
-			flags = BPF_RB_FORCE_WAKEUP;
-	}
-	bpf_ringbuf_submit(e, flags);
+	bpf_ringbuf_submit(e, wake(conn));
 	return 1;
 }
 

@@ -56,25 +56,25 @@ static __always_inline __u32 verdict_of(const struct set *set, __u64 word, __u32
 /* decide: action of the first bit of (matches | always) & mode. */
 __noinline __u32 decide(const struct set *set, const struct bitmap *matches, const struct bitmap *mode)
 {
-	__u64 word, pass;
+	__u64 word, bit;
 	__u32 admin;
 	int i;
 
 	if (!set || !matches || !mode)
 		return 0;
-	admin = set->admin_end;
 #pragma unroll
 	for (i = 0; i < WORDS; i++) {
 		word = (matches->word[i] | set->always.word[i]) & mode->word[i];
 		if (!word)
 			continue;
-		pass = set->pass.word[i] & (word & -word) & below(admin, i);
-		if (!pass)
-			return verdict_of(set, word, i);
-		goto passed;
+		bit = word & -word;
+		if (set->pass.word[i] & bit & below(set->admin_end, i))
+			goto passed;
+		return verdict_of(set, word, i);
 	}
 	return 0;
 passed:
+	admin = set->admin_end;
 #pragma unroll
 	for (i = 0; i < WORDS; i++) {
 		word = (matches->word[i] | set->always.word[i]) & mode->word[i] & ~below(admin, i);
@@ -89,7 +89,6 @@ struct question {
 	const struct match *match;
 	bool depends;
 	bool has_ports; /* policies define the protocol */
-	bool same;      /* both readings are the same */
 };
 
 static __always_inline bool open_case(const struct question *q, __u32 decision, bool mode_denies)
@@ -118,7 +117,7 @@ static __always_inline void mode_verdict(const struct question *q, const struct 
 	if (open_case(q, first, mode_denies)) {
 		*verdict = VERDICT_CONTESTED;
 		*alt = VERDICT_DENY;
-	} else if (!q->same) {
+	} else if (q->match->differ) {
 		second = decide(q->set, &q->match->alt, mode);
 		if (word_of(second) != *verdict) {
 			*verdict = VERDICT_CONTESTED;
@@ -139,10 +138,13 @@ static __always_inline void allow(struct judgement *j, __u32 set)
  * other ports, everything else. */
 static __always_inline __u32 port_class(const struct set *set, __u32 id, __u8 protocol, __be16 port)
 {
-	struct port_key key = { .set = id, .port = bpf_ntohs(port), .protocol = protocol };
+	union {
+		struct port_key key;
+		__u64 word;
+	} k = { .word = (__u64)protocol << 48 | (__u64)bpf_ntohs(port) << 32 | id };
 	__u32 *class;
 
-	class = bpf_map_lookup_elem(&ports, &key);
+	class = bpf_map_lookup_elem(&ports, &k.key);
 	if (class)
 		return *class;
 	if (set->flags & SET_RANGES) {
@@ -160,9 +162,9 @@ static __always_inline __u32 port_class(const struct set *set, __u32 id, __u8 pr
 	case IPPROTO_SCTP:
 		return set->other[OTHER_SCTP];
 	}
-	if (key.port) {
-		key.port = 0;
-		class = bpf_map_lookup_elem(&ports, &key);
+	if (k.key.port) {
+		k.key.port = 0;
+		class = bpf_map_lookup_elem(&ports, &k.key);
 		if (class)
 			return *class;
 	}
@@ -171,8 +173,11 @@ static __always_inline __u32 port_class(const struct set *set, __u32 id, __u8 pr
 
 static __always_inline const struct peer *peer_of(const struct tuple *t)
 {
-	struct addr exact = t->peer; /* before 6.2 a key must be on the stack */
-	const struct peer *peer = bpf_map_lookup_elem(&peers, &exact);
+	union { /* before 6.2 a key must be on the stack */
+		__u64 word[2];
+		struct addr addr;
+	} exact = { .word = { t->word[2], t->word[3] } };
+	const struct peer *peer = bpf_map_lookup_elem(&peers, &exact.addr);
 
 	if (peer)
 		return peer;
@@ -206,18 +211,14 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 	struct service *service;
 	__be16 port;
 	__u32 id;
-	int i;
 
 	if (!t || !local || !j)
 		return 0;
-	id = egress ? local->egress : local->ingress;
-	allow(j, 0);
+	set = egress ? &local->egress : &local->ingress;
+	id = set->id;
+	allow(j, id);
 	if (!id)
 		return 0;
-	set = bpf_map_lookup_elem(&sets, &id);
-	if (!set)
-		return 0;
-	j->set = id;
 	if (addr_equal(&t->local, &t->peer))
 		return 0;
 
@@ -252,11 +253,6 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 	}
 	q.set = set;
 	q.match = match ? match : &no_match;
-	q.same = true;
-#pragma unroll
-	for (i = 0; i < WORDS; i++)
-		if (q.match->bits.word[i] != q.match->alt.word[i])
-			q.same = false;
 
 	mode_verdict(&q, &set->current, set->flags & SET_DENY, &j->verdict, &j->alt, &j->bit);
 	if (set->flags & SET_SAME) {

@@ -41,6 +41,10 @@ enum {
 };
 
 enum {
+	EEXIST = 17,
+};
+
+enum {
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,

@@ -97,15 +97,6 @@ struct {
 	__type(value, struct match);
 } matches SEC(".maps");
 
-/* Key: set. Value: its masks. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u32);
-	__type(value, struct set);
-} sets SEC(".maps");
-
 /* Key: id of a connection. Value: the last error about it. Few connections
  * have one, and what falls out has been told. */
 struct {

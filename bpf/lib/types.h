@@ -146,12 +146,6 @@ _Static_assert(sizeof(struct fragment_key) == 40, "no holes");
 
 /* The tables of a ruleset; see pkg/ruleset. Ports in host order, except
  * where a prefix of the key is matched. */
-struct endpoint {
-	__u32 id;
-	__u32 ingress;
-	__u32 egress;
-};
-
 struct peer {
 	__u32 class;
 	__u32 flags;
@@ -200,8 +194,7 @@ _Static_assert(sizeof(struct range_key) == 12, "no holes");
 struct match_key {
 	__u32 set;
 	__u32 peer;
-	__u16 ports;
-	__u16 pad;
+	__u32 ports;
 };
 _Static_assert(sizeof(struct match_key) == 12, "no holes");
 
@@ -212,6 +205,7 @@ struct bitmap {
 struct match {
 	struct bitmap bits;
 	struct bitmap alt;
+	__u64 differ; /* 0: alt is the same */
 };
 
 enum set_flags {
@@ -246,8 +240,20 @@ struct set {
 	 * look-up in ports and not three. User space keeps them equal to the
 	 * entries for port 0. */
 	__u16 other[OTHER_MAX];
+	__u32 id; /* 0: nothing judges */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct set) == 208, "no holes");
+_Static_assert(sizeof(struct set) == 216, "no holes");
+
+/* What judges an address stands with it: one look-up less for each new flow,
+ * and user space replaces all of it at once. */
+struct endpoint {
+	__u32 id;
+	__u32 pad;
+	struct set ingress;
+	struct set egress;
+};
+_Static_assert(sizeof(struct endpoint) == 440, "no holes");
 
 /* What happened, for user space. */
 enum event_kind {
@@ -258,6 +264,28 @@ enum event_kind {
 	EVENT_HEAD = 5, /* struct head */
 	EVENT_ICMP = 6, /* icmp_errors has news of the connection */
 };
+
+/* EVENT_NEW has struct opening, the others the connection as it is. Both begin
+ * alike, and are as short as can be: the ring is memory that no cache has. */
+struct opening {
+	__u64 time_ns; /* monotonic, of the first packet */
+	__u32 kind;    /* EVENT_NEW */
+	__u32 bytes;
+	struct addr local;
+	struct addr peer;
+	__be16 local_port;
+	__be16 peer_port;
+	__u8 protocol;
+	__u8 egress; /* the first packet leaves the endpoint */
+	__u8 tcp_flags;
+	__u8 direction; /* of the connection */
+	struct judgement judgement;
+	__u64 conn; /* its id */
+	__u32 endpoint;
+	__u16 flags;
+	__u16 packets; /* that the first one stands for */
+};
+_Static_assert(sizeof(struct opening) == 88, "no holes");
 
 struct event {
 	__u64 time_ns; /* monotonic */

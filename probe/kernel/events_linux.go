@@ -82,6 +82,10 @@ func (e *Events) Follow(visit func(*Record), idle func()) error {
 				return fmt.Errorf("read an event: %w", err)
 			}
 			switch kindOf(raw.RawSample) {
+			case bpf.FlowEventKindEVENT_NEW:
+				if decodeOpening(raw.RawSample, &r, skew) {
+					visit(&r)
+				}
 			case bpf.FlowEventKindEVENT_HEAD:
 				var h Head
 				if e.heads != nil && decodeHead(raw.RawSample, &h, skew) {
@@ -124,6 +128,25 @@ func kindOf(b []byte) bpf.FlowEventKind {
 	return bpf.FlowEventKind((*bpf.FlowHead)(unsafe.Pointer(unsafe.SliceData(b))).Kind)
 }
 
+// decodeOpening makes the connection of what is told of a new one.
+func decodeOpening(b []byte, r *Record, skew time.Duration) bool {
+	if len(b) < int(unsafe.Sizeof(bpf.FlowOpening{})) {
+		return false
+	}
+	v := (*bpf.FlowOpening)(unsafe.Pointer(unsafe.SliceData(b)))
+	*r = Record{
+		Kind: New, Local: netAddr(v.Local), Peer: netAddr(v.Peer), LocalPort: swap16(v.LocalPort), PeerPort: swap16(v.PeerPort),
+		Protocol: flow.Protocol(v.Protocol), Time: time.Duration(v.TimeNs) + skew, Skew: skew,
+		Conn: bpf.FlowConn{
+			Id: v.Conn, FirstNs: v.TimeNs, LastNs: v.TimeNs, JudgedNs: v.TimeNs, Endpoint: v.Endpoint, Flags: v.Flags,
+			Direction: v.Direction, Drop: v.Judgement.Drop, Judgement: v.Judgement,
+		},
+	}
+	way := v.Egress & 1
+	r.Conn.Packets[way], r.Conn.Bytes[way], r.Conn.TcpFlags[way] = uint64(v.Packets), uint64(v.Bytes), v.TcpFlags
+	return true
+}
+
 func decodeHead(b []byte, h *Head, skew time.Duration) bool {
 	v := (*bpf.FlowHead)(unsafe.Pointer(unsafe.SliceData(b)))
 	data := b[unsafe.Sizeof(*v):]
@@ -150,8 +173,6 @@ func decode(b []byte, r *Record, skew time.Duration) bool {
 		Length: v.Length, Direction: flow.Direction(v.Direction),
 	}
 	switch bpf.FlowEventKind(v.Kind) {
-	case bpf.FlowEventKindEVENT_NEW:
-		r.Kind = New
 	case bpf.FlowEventKindEVENT_VERDICT:
 		r.Kind = Verdict
 	case bpf.FlowEventKindEVENT_CLOSE:

@@ -78,20 +78,26 @@ func TestHeads(t *testing.T) {
 		want  []kernel.Head // Data, Egress, Opener, Length, Protocol
 	}{
 		{"a request", []step{
-			{out, message(local4, peer4, 1000, 80, syn, nil)}, {in, message(peer4, local4, 80, 1000, syn|ack, nil)},
-			{out, message(local4, peer4, 1000, 80, ack, nil)}, {out, message(local4, peer4, 1000, 80, ack, hello)},
-			{in, message(peer4, local4, 80, 1000, ack, reply)}, {out, message(local4, peer4, 1000, 80, ack, hello)},
+			{out, message(local4, peer4, 1000, 80, syn, nil)},
+			{in, message(peer4, local4, 80, 1000, syn|ack, nil)},
+			{out, message(local4, peer4, 1000, 80, ack, nil)},
+			{out, message(local4, peer4, 1000, 80, ack, hello)},
+			{in, message(peer4, local4, 80, 1000, ack, reply)},
+			{out, message(local4, peer4, 1000, 80, ack, hello)},
 		}, []kernel.Head{{Protocol: flow.TCP, Egress: true, Opener: true, Length: len(hello), Data: hello}}},
 		{"the other end asks, IPv6", []step{
-			{in, message(peer6, local6, 1000, 80, syn, nil)}, {out, message(local6, peer6, 80, 1000, syn|ack, nil)},
-			{out, message(local6, peer6, 80, 1000, ack, reply)}, {in, message(peer6, local6, 1000, 80, ack, long)},
+			{in, message(peer6, local6, 1000, 80, syn, nil)},
+			{out, message(local6, peer6, 80, 1000, syn|ack, nil)},
+			{out, message(local6, peer6, 80, 1000, ack, reply)},
+			{in, message(peer6, local6, 1000, 80, ack, long)},
 		}, []kernel.Head{{Protocol: flow.TCP, Opener: true, Length: 1400, Data: long[:1024]}}},
 		{"with the SYN", []step{
 			{out, message(local4, peer4, 1001, 80, syn, hello)}, {out, message(local4, peer4, 1001, 80, ack, reply)},
 		}, []kernel.Head{{Protocol: flow.TCP, Egress: true, Opener: true, Length: len(hello), Data: hello}}},
 		{"mid-stream", []step{{out, message(local4, peer4, 1002, 80, ack, hello)}}, nil},
 		{"names over UDP, all of them", []step{
-			{out, question(local4, peer4, 1003, 53, text(256))}, {in, question(peer4, local4, 53, 1003, text(257))},
+			{out, question(local4, peer4, 1003, 53, text(256))},
+			{in, question(peer4, local4, 53, 1003, text(257))},
 			{out, question(local4, peer4, 1003, 53, text(1))},
 		}, []kernel.Head{
 			{Protocol: flow.UDP, Egress: true, Opener: true, Length: 256, Data: text(256)},
@@ -105,8 +111,10 @@ func TestHeads(t *testing.T) {
 			{Protocol: flow.UDP, Egress: true, Length: len(reply), Data: reply},
 		}},
 		{"names over TCP", []step{
-			{out, message(local4, peer4, 1005, 53, syn, nil)}, {out, message(local4, peer4, 1005, 53, ack, hello)},
-			{in, message(peer4, local4, 53, 1005, ack, reply)}, {in, message(peer4, local4, 53, 1005, ack, reply)},
+			{out, message(local4, peer4, 1005, 53, syn, nil)},
+			{out, message(local4, peer4, 1005, 53, ack, hello)},
+			{in, message(peer4, local4, 53, 1005, ack, reply)},
+			{in, message(peer4, local4, 53, 1005, ack, reply)},
 		}, []kernel.Head{
 			{Protocol: flow.TCP, Egress: true, Opener: true, Length: len(hello), Data: hello},
 			{Protocol: flow.TCP, Length: len(reply), Data: reply},

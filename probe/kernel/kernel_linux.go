@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 )
 
 // Options are sizes; zero values take the defaults of bpf/lib/maps.h.
@@ -79,7 +80,7 @@ func Open(o Options) (*Kernel, error) {
 	if err := k.load(); err != nil {
 		return nil, explain(err)
 	}
-	k.tables = tables{maps: &k.objects.FlowMaps, used: make(map[*ebpf.Map]uint32), local: make(map[netip.Addr]*local), setFilter: k.objects.ServiceFilter.Set}
+	k.tables = tables{maps: &k.objects.FlowMaps, used: make(map[*ebpf.Map]uint32), local: make(map[netip.Addr]*local), sets: make(map[ruleset.SetID]*bpf.FlowSet), setFilter: k.objects.ServiceFilter.Set}
 	k.scanner.init(&k.objects.FlowMaps)
 	return k, nil
 }
@@ -89,7 +90,7 @@ func (g *global) shared() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
 		bpf.FlowMapConns4: g.Conns4, bpf.FlowMapConns6: g.Conns6, bpf.FlowMapFragments: g.Fragments, bpf.FlowMapEndpoints: g.Endpoints,
 		bpf.FlowMapPeers: g.Peers, bpf.FlowMapCidrs4: g.Cidrs4, bpf.FlowMapCidrs6: g.Cidrs6, bpf.FlowMapServices: g.Services,
-		bpf.FlowMapPorts: g.Ports, bpf.FlowMapRanges: g.Ranges, bpf.FlowMapMatches: g.Matches, bpf.FlowMapSets: g.Sets,
+		bpf.FlowMapPorts: g.Ports, bpf.FlowMapRanges: g.Ranges, bpf.FlowMapMatches: g.Matches,
 		bpf.FlowMapEvents: g.Events, bpf.FlowMapIcmpErrors: g.IcmpErrors, bpf.FlowMapCounters: g.Counters, ".data": g.Data, ".bss": g.Bss,
 	}
 }

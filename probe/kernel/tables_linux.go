@@ -13,17 +13,18 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
-	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 )
 
-// tables writes rulesets into maps. It keeps no copy of them: what is there
-// is read back from the kernel where it matters.
+// tables writes rulesets into maps. It keeps no copy of them but of the policy
+// sets: those stand with each address that they judge, and each address is
+// written whole, so that none is ever judged by half a set.
 type tables struct {
 	maps       *bpf.FlowMaps
 	generation uint64
 	used       map[*ebpf.Map]uint32
 	local      map[netip.Addr]*local
+	sets       map[ruleset.SetID]*bpf.FlowSet
 	filter     [64]uint64 // of service addresses, as the programs have it
 	setFilter  func(any) error
 }
@@ -72,10 +73,7 @@ func (k *Kernel) Apply(d *ruleset.Delta) error {
 // puts are steps 1 and 2 of [ruleset.Delta].
 func (t *tables) puts(d *ruleset.Delta) []entry {
 	m := t.maps
-	all := make([]entry, 0, len(d.PutSets)+len(d.PutPorts)+len(d.PutPortRanges)+len(d.PutMatches)+len(d.PutPeers)+len(d.PutServices))
-	for i := range d.PutSets {
-		all = append(all, entry{m.Sets, "policy sets", uint32(d.PutSets[i].ID), setValue(&d.PutSets[i])})
-	}
+	all := make([]entry, 0, len(d.PutPorts)+len(d.PutPortRanges)+len(d.PutMatches)+len(d.PutPeers)+len(d.PutServices))
 	for _, p := range d.PutPorts {
 		all = append(all, entry{m.Ports, "ports", portKey(p), uint32(p.Class)})
 	}
@@ -84,7 +82,7 @@ func (t *tables) puts(d *ruleset.Delta) []entry {
 	}
 	for i := range d.PutMatches {
 		v := &d.PutMatches[i]
-		all = append(all, entry{m.Matches, "matches", matchKey(v), bpf.FlowMatch{Bits: bpf.FlowBitmap{Word: v.Bits}, Alt: bpf.FlowBitmap{Word: v.Alt}}})
+		all = append(all, entry{m.Matches, "matches", matchKey(v), matchValue(v)})
 	}
 	for _, p := range d.PutPeers {
 		e := t.peer(p.Prefix)
@@ -165,24 +163,12 @@ func (t *tables) write(d *ruleset.Delta, puts []entry) error {
 		return err
 	}
 	for _, e := range puts {
-		if e.m == t.maps.Sets {
-			e.value = t.keepOther(e)
-		}
 		if err := t.put(e); err != nil {
 			return err
 		}
-		if p, ok := e.key.(bpf.FlowPortKey); ok && p.Port == 0 {
-			if err := t.refreshOther(p.Set); err != nil {
-				return err
-			}
-		}
 	}
-	for _, e := range d.PutEndpoints {
-		l := t.at(e.IP)
-		l.rule = e
-		if err := t.putLocal(e.IP, l); err != nil {
-			return err
-		}
+	if err := t.writeSets(d); err != nil {
+		return err
 	}
 	if d.From == 0 {
 		return t.sweep(d, puts)
@@ -196,11 +182,9 @@ func (t *tables) write(d *ruleset.Delta, puts []entry) error {
 		if err := t.del(e); err != nil {
 			return err
 		}
-		if p, ok := e.key.(bpf.FlowPortKey); ok && p.Port == 0 {
-			if err := t.refreshOther(p.Set); err != nil {
-				return err
-			}
-		}
+	}
+	for _, s := range d.DelSets {
+		delete(t.sets, s)
 	}
 	return nil
 }
@@ -223,9 +207,6 @@ func (t *tables) dels(d *ruleset.Delta) []entry {
 	}
 	for _, p := range d.DelPorts {
 		all = append(all, entry{m: m.Ports, what: "ports", key: portKey(p)})
-	}
-	for _, s := range d.DelSets {
-		all = append(all, entry{m: m.Sets, what: "policy sets", key: uint32(s)})
 	}
 	return all
 }
@@ -278,7 +259,7 @@ func (t *tables) sweep(d *ruleset.Delta, puts []entry) error {
 		want[e.m][string(raw(e.key))] = true
 	}
 	m := t.maps
-	for _, table := range []*ebpf.Map{m.Services, m.Peers, m.Cidrs4, m.Cidrs6, m.Matches, m.Ranges, m.Ports, m.Sets} {
+	for _, table := range []*ebpf.Map{m.Services, m.Peers, m.Cidrs4, m.Cidrs6, m.Matches, m.Ranges, m.Ports} {
 		var old [][]byte
 		key, value := make([]byte, table.KeySize()), make([]byte, table.ValueSize())
 		it := table.Iterate()
@@ -296,77 +277,24 @@ func (t *tables) sweep(d *ruleset.Delta, puts []entry) error {
 			}
 		}
 	}
+	put := make(map[ruleset.SetID]bool, len(d.PutSets))
 	for i := range d.PutSets {
-		if err := t.refreshOther(uint32(d.PutSets[i].ID)); err != nil {
-			return err
+		put[d.PutSets[i].ID] = true
+	}
+	for id := range t.sets {
+		if !put[id] {
+			delete(t.sets, id)
 		}
 	}
 	t.filter = [64]uint64{} // the services of before are gone
 	return t.filterServices(d.PutServices)
 }
 
-// keepOther is the set's value with the classes of other ports as they are.
-func (t *tables) keepOther(e entry) bpf.FlowSet {
-	v := e.value.(bpf.FlowSet)
-	var old bpf.FlowSet
-	if err := e.m.Lookup(e.key, &old); err == nil {
-		v.Other = old.Other
+func matchValue(m *ruleset.Match) bpf.FlowMatch {
+	v := bpf.FlowMatch{Bits: bpf.FlowBitmap{Word: m.Bits}, Alt: bpf.FlowBitmap{Word: m.Alt}}
+	if m.Alt != m.Bits {
+		v.Differ = 1
 	}
-	return v
-}
-
-// refreshOther makes a set's classes of other ports those of its entries for
-// port 0.
-func (t *tables) refreshOther(id uint32) error {
-	var v bpf.FlowSet
-	if err := t.maps.Sets.Lookup(id, &v); err != nil {
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			return nil // its deletion was first
-		}
-		return err
-	}
-	class := func(protocol flow.Protocol) (uint16, bool) {
-		var c uint32
-		err := t.maps.Ports.Lookup(bpf.FlowPortKey{Set: id, Protocol: uint8(protocol)}, &c)
-		return uint16(c), err == nil
-	}
-	all, _ := class(0)
-	other := [...]uint16{all, all, all, all}
-	for i, p := range []flow.Protocol{flow.TCP, flow.UDP, flow.SCTP} {
-		if c, ok := class(p); ok {
-			other[i] = c
-		}
-	}
-	if other == v.Other {
-		return nil
-	}
-	v.Other = other
-	return t.maps.Sets.Update(id, v, ebpf.UpdateExist)
-}
-
-func setValue(s *ruleset.Set) bpf.FlowSet {
-	v := bpf.FlowSet{
-		AdminEnd: s.AdminEnd, IsolateStart: s.IsolateStart, BaselineStart: s.BaselineStart,
-		Always: bpf.FlowBitmap{Word: s.Always}, Deny: bpf.FlowBitmap{Word: s.Deny}, Pass: bpf.FlowBitmap{Word: s.Pass},
-		Current: bpf.FlowBitmap{Word: s.Current}, Candidate: bpf.FlowBitmap{Word: s.Candidate}, Enforced: bpf.FlowBitmap{Word: s.Enforced},
-	}
-	set := func(f bpf.FlowSetFlags, on bool) {
-		if on {
-			v.Flags |= uint16(f)
-		}
-	}
-	denies := func(mode ruleset.Bitmap) bool {
-		n := 0
-		for i := range mode {
-			n += bits.OnesCount64(mode[i] & s.Deny[i])
-		}
-		return n > 0
-	}
-	set(bpf.FlowSetFlagsSET_RANGES, s.Ranges)
-	set(bpf.FlowSetFlagsSET_SAME, s.Current == s.Candidate)
-	set(bpf.FlowSetFlagsSET_ENFORCED, denies(s.Enforced))
-	set(bpf.FlowSetFlagsSET_DENY, denies(s.Current))
-	set(bpf.FlowSetFlagsSET_CANDIDATE_DENY, denies(s.Candidate))
 	return v
 }
 
@@ -395,7 +323,7 @@ func rangeKey(p ruleset.PortRange) bpf.FlowRangeKey {
 }
 
 func matchKey(m *ruleset.Match) bpf.FlowMatchKey {
-	return bpf.FlowMatchKey{Set: uint32(m.Set), Peer: uint32(m.Peer), Ports: uint16(m.Ports)}
+	return bpf.FlowMatchKey{Set: uint32(m.Set), Peer: uint32(m.Peer), Ports: uint32(m.Ports)}
 }
 
 // swap16 turns host order into network order and back; the programs are
@@ -424,8 +352,6 @@ func netAddr(a bpf.FlowAddr) netip.Addr {
 // raw is a key's bytes, as the kernel has them.
 func raw(key any) []byte {
 	switch k := key.(type) {
-	case uint32:
-		return binary.LittleEndian.AppendUint32(nil, k)
 	case bpf.FlowAddr:
 		return bytesOf(&k)
 	case bpf.FlowCidr4Key:

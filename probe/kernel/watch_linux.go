@@ -81,9 +81,15 @@ func (t *tables) putLocal(ip netip.Addr, l *local) error {
 	// An address that moved on to another pod is never judged as its former
 	// owner: until the ruleset knows the new one, nothing isolates it.
 	if v.Id == 0 || v.Id == uint32(l.rule.ID) {
-		v = bpf.FlowEndpoint{Id: uint32(l.rule.ID), Ingress: uint32(l.rule.Ingress), Egress: uint32(l.rule.Egress)}
+		v = bpf.FlowEndpoint{Id: uint32(l.rule.ID)}
+		if set := t.sets[l.rule.Ingress]; set != nil {
+			v.Ingress = *set
+		}
+		if set := t.sets[l.rule.Egress]; set != nil {
+			v.Egress = *set
+		}
 	}
-	if err := t.maps.Endpoints.Put(addr(ip), v); err != nil {
+	if err := t.maps.Endpoints.Put(addr(ip), &v); err != nil {
 		return fmt.Errorf("write pod address %s: %w", ip, err)
 	}
 	return nil
