@@ -210,7 +210,10 @@ type bed struct {
 func newBed(t *testing.T, cfg Config, nodes ...string) *bed {
 	t.Helper()
 	b := &bed{t: t, cluster: &toyCluster{make(chan State)}, probes: map[string]*toyProbe{}, cleaned: map[string]int{}, more: make(chan struct{}), ended: make(chan struct{})}
-	cfg.Cluster, cfg.NewCompiler = b.cluster, newToy
+	cfg.Cluster = b.cluster
+	if cfg.NewCompiler == nil {
+		cfg.NewCompiler = newToy
+	}
 	for _, n := range nodes {
 		p := startProbe(t, n)
 		b.probes[n] = p

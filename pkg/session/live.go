@@ -32,12 +32,13 @@ const (
 // Live is a session with probes: it compiles what the cluster has and what the
 // user is thinking of, keeps every probe at that, and merges what they see.
 type Live struct {
-	cfg    Config
-	ctx    context.Context
-	cancel context.CancelFunc
-	funnel *funnel
-	teller *teller
-	flows  tracker
+	cfg     Config
+	ctx     context.Context
+	cancel  context.CancelFunc
+	funnel  *funnel
+	teller  *teller
+	flows   tracker
+	sampler *sampler // nil: what the compiler makes has no other meaning to be compared with
 
 	// compiling is held while a generation is made and handed out, so that
 	// generations reach the nodes in order.
@@ -106,6 +107,10 @@ func NewLive(ctx context.Context, cfg Config) (*Live, error) {
 	}
 	l.asked.init(cfg.Options)
 	l.compiler, l.dreamer = cfg.NewCompiler(), cfg.NewCompiler()
+	if _, ok := l.compiler.(policyCompiler); ok {
+		l.sampler = newSampler(cfg.Program, l.warn)
+		l.wg.Go(func() { l.sampler.run(ctx.Done()) })
+	}
 	if l.modes == nil {
 		l.modes = map[PolicyKey]Mode{}
 	}
@@ -252,6 +257,9 @@ func (l *Live) compile() (uint64, error) {
 		err = fmt.Errorf("compile the policies: %w", err)
 		l.warn(err.Error() + "; the rules before it stay")
 		return 0, err
+	}
+	if l.sampler != nil {
+		l.sampler.set(l.generation, state, list)
 	}
 	for name, n := range nodes {
 		r := out.Node(name)

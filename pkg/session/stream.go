@@ -38,6 +38,9 @@ func (c *stream) read(quiet *time.Timer) error {
 			c.n.leaseIs(b.LeaseState)
 		case *wire.Frame_Flows:
 			c.n.l.flows.note(c.n.Node, b.Flows)
+			if s := c.n.l.sampler; s != nil {
+				s.take(c.n, b.Flows, time.Now())
+			}
 		case *wire.Frame_Drops:
 			c.unseen.judge(c.n.rules(), b.Drops)
 		case *wire.Frame_World, *wire.Frame_RuleNames, *wire.Frame_PolicyStates, *wire.Frame_ProbeState, *wire.Frame_Hello:
