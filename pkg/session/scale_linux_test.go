@@ -116,13 +116,12 @@ func newScaled(b *testing.B, nodes int) *scaled {
 		for range live.Frames() {
 		}
 	}()
-	ready := func(n *node) (bool, error) { return n.done > 0, nil }
 	s.cluster.states <- State{World: s.world, Policies: s.policies}
 	for up := 0; up < nodes; {
+		live.steps.Lock()
+		step := live.step
+		live.steps.Unlock()
 		up = 0
-		if err := live.await(b.Context(), ready); err != nil {
-			b.Fatal(err)
-		}
 		for _, n := range live.nodes {
 			n.mu.Lock()
 			if n.live && n.done > 0 {
@@ -130,7 +129,9 @@ func newScaled(b *testing.B, nodes int) *scaled {
 			}
 			n.mu.Unlock()
 		}
-		runtime.Gosched()
+		if up < nodes {
+			<-step
+		}
 	}
 	runtime.GC()
 	var m runtime.MemStats

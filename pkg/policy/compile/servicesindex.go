@@ -4,7 +4,6 @@ package compile
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -301,13 +300,4 @@ func backedKey(at policy.ServiceAddress, s policy.ServiceAt) string {
 type portAt struct {
 	protocol flow.Protocol
 	port     uint16
-}
-
-func compareEntries(x, y *serviceEntry) int {
-	return cmp.Or(x.at.IP.Compare(y.at.IP), cmp.Compare(x.at.Protocol, y.at.Protocol), cmp.Compare(x.at.Port, y.at.Port))
-}
-
-// sortedEntries are in order, so that new classes get their numbers in it.
-func sortedEntries(m map[*serviceEntry]struct{}) []*serviceEntry {
-	return slices.SortedFunc(maps.Keys(m), compareEntries)
 }
