@@ -102,12 +102,42 @@ static __always_inline bool ours(__u32 netns)
 	return bpf_map_lookup_elem(&who_spaces, &netns);
 }
 
+/* The process namespace whose /proc user space reads. Nodes may have one of
+ * their own (kind, the test cluster). */
+volatile __u32 who_pidns;
+
+#define PID_LEVELS 8
+
+/* number: what the process is called there; 0 if it is not to be seen. */
+static __always_inline __u32 number(struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	__u32 i;
+
+	for (i = 0; i < PID_LEVELS; i++) {
+		struct pid_namespace *ns;
+		struct upid *at;
+		int nr;
+
+		if (i > level)
+			break;
+		at = (void *)pid + bpf_core_field_offset(struct pid, numbers) + i * bpf_core_type_size(struct upid);
+		if (bpf_core_read(&ns, sizeof(ns), &at->ns) || bpf_core_read(&nr, sizeof(nr), &at->nr))
+			break;
+		if (BPF_CORE_READ(ns, ns.inum) == who_pidns)
+			return nr;
+	}
+	return 0;
+}
+
 static __always_inline void current_process(struct who_process *p)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	p->pid = bpf_get_current_pid_tgid() >> 32;
-	p->parent = BPF_CORE_READ(task, real_parent, tgid);
+	p->pid = number(task);
+	p->parent = number(BPF_CORE_READ(task, real_parent));
 	p->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	bpf_get_current_comm(p->command, sizeof(p->command));
 }

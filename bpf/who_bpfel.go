@@ -70,6 +70,7 @@ const (
 	WhoVarForGo          = "for_go"
 	WhoVarWhoEnabled     = "who_enabled"
 	WhoVarWhoLost        = "who_lost"
+	WhoVarWhoPidns       = "who_pidns"
 )
 
 // LoadWho returns the embedded CollectionSpec for Who.
@@ -139,6 +140,7 @@ type WhoVariableSpecs struct {
 	ForGo      *ebpf.VariableSpec `ebpf:"for_go"`
 	WhoEnabled *ebpf.VariableSpec `ebpf:"who_enabled"`
 	WhoLost    *ebpf.VariableSpec `ebpf:"who_lost"`
+	WhoPidns   *ebpf.VariableSpec `ebpf:"who_pidns"`
 }
 
 // WhoObjects contains all objects after they have been loaded into the kernel.
@@ -183,6 +185,7 @@ type WhoVariables struct {
 	ForGo      *ebpf.Variable `ebpf:"for_go"`
 	WhoEnabled *ebpf.Variable `ebpf:"who_enabled"`
 	WhoLost    *ebpf.Variable `ebpf:"who_lost"`
+	WhoPidns   *ebpf.Variable `ebpf:"who_pidns"`
 }
 
 // WhoPrograms contains all programs after they have been loaded into the kernel.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 	"unsafe"
@@ -158,6 +159,13 @@ func (o *owners) enable(on bool) error {
 	defer o.mu.Unlock()
 	if o.closed {
 		return nil
+	}
+	pidns, err := inodeOf(filepath.Join(o.processes.proc, "self/ns/pid"))
+	if err != nil {
+		return fmt.Errorf("process namespace of this process: %w", err)
+	}
+	if err := o.vars.WhoPidns.Set(uint32(pidns)); err != nil {
+		return fmt.Errorf("switch the trace of sockets: %w", err)
 	}
 	v := uint32(0)
 	if on {

@@ -44,8 +44,23 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
 struct task_struct {
 	int tgid;
+	struct pid *thread_pid;
 	struct task_struct *real_parent;
 	struct nsproxy *nsproxy;
 	__u64 start_boottime;

@@ -38,6 +38,8 @@ func (s *Store) agree(r *row) bool {
 		return true
 	case r.verdict == flow.Deny && stopped, r.verdict == flow.Allow && delivered && !s.answerLost(r):
 		r.agreement = flow.Agrees
+	case r.verdict == flow.Allow && stopped && s.deniedFar(r):
+		return true
 	case ordinary, r.altered > 0, s.foreign(r):
 		// An established connection may outlive a change of the rules
 		// (SEMANTICS case 20); what others' policies say isn't known.
@@ -97,14 +99,7 @@ func (s *Store) wronglyStopped(r *row) {
 	if r.outcome == flow.Rejected && r.fault == nil && r.icmp != nil && (r.icmp.who == nil || r.icmp.who.node == "") {
 		return // a router outside says so; no policy of the cluster is its business
 	}
-	switch verdict, by := s.farVerdict(r); verdict {
-	case flow.Deny:
-		r.agreement = flow.Agrees
-		if len(by) > 0 {
-			r.note = "denied at the other end by " + ruleList(by)
-		}
-		s.isolatedFar(r, by)
-		return
+	switch verdict, _ := s.farVerdict(r); verdict {
 	case flow.Contested:
 		r.agreement = flow.ContestedButSettled
 		return
@@ -115,6 +110,21 @@ func (s *Store) wronglyStopped(r *row) {
 	if r.culprit == "" {
 		r.culprit = "not known: " + r.because
 	}
+}
+
+// deniedFar says whether the other end denies what this one allows: then it
+// was rightly stopped.
+func (s *Store) deniedFar(r *row) bool {
+	verdict, by := s.farVerdict(r)
+	if verdict != flow.Deny {
+		return false
+	}
+	r.agreement = flow.Agrees
+	if len(by) > 0 {
+		r.note = "denied at the other end by " + ruleList(by)
+	}
+	s.isolatedFar(r, by)
+	return true
 }
 
 // foreign says whether policies that nobody here judges may have decided.

@@ -44,7 +44,7 @@ func (s *Store) farVerdict(r *row) (flow.Verdict, []flow.Rule) {
 	}
 	ends := s.farEnds(r)
 	if len(ends) == 0 {
-		if r.service && r.outcome == flow.Dropped {
+		if r.viaService() && r.outcome == flow.Dropped {
 			return flow.Allow, nil // nobody is behind the service: no policy of anybody's is asked
 		}
 		return flow.NotJudged, nil

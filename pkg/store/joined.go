@@ -75,10 +75,16 @@ func (s *Store) join(r *row) {
 	}
 	r.far, far.far = far, r
 	for _, e := range [2]*row{r, far} {
-		if e.service && e.direction == flow.Egress && !e.backend.IsValid() {
+		if e.viaService() && !e.backend.IsValid() {
 			e.backend, e.backendWho = e.far.local, e.far.localWho
 		}
 	}
+}
+
+// viaService says whether r's source asked for a service's address. The kernel
+// looks that up only where it matters for a verdict.
+func (r *row) viaService() bool {
+	return r.direction == flow.Egress && (r.service || r.peerWho.service != "")
 }
 
 // behind says whether the far row is at a backend of the service that r's
@@ -162,7 +168,7 @@ func (s *Store) rowsOf(t flow.Tuple) []*row {
 	}
 	for _, way := range [2]flow.Tuple{t, t.Reverse()} {
 		r := j.source[sourceKey{t.Protocol, flow.Egress, way.Source}]
-		if r == nil || !r.service {
+		if r == nil || !r.viaService() {
 			continue
 		}
 		for _, b := range s.backends(r) {

@@ -156,7 +156,7 @@ func (s *Store) farEnds(r *row) []netip.AddrPort {
 	switch {
 	case r.backend.IsValid():
 		return []netip.AddrPort{r.backend}
-	case r.service:
+	case r.viaService():
 		return s.backends(r)
 	}
 	return []netip.AddrPort{r.peer}
@@ -209,7 +209,7 @@ func (s *Store) farSpoke(r *row) bool {
 func (s *Store) masked(r *row) bool {
 	for _, e := range s.farEnds(r) {
 		p := s.podAt(r, e.Addr())
-		if p == nil || p.Node == r.id.Node && !r.service {
+		if p == nil || p.Node == r.id.Node && !r.viaService() {
 			continue // nobody translates between pods of one node
 		}
 		if at, ok := s.joins.masked[maskedKey{r.id.Node, e}]; ok && at.After(r.arrived.Add(-patience)) {
@@ -223,7 +223,7 @@ func (s *Store) farName(r *row) string {
 	if r.backend.IsValid() {
 		return nameOf(r.backendWho, r.backend.Addr().String)
 	}
-	if r.service {
+	if r.viaService() {
 		return "a backend of " + nameOf(r.peerWho, r.peer.Addr().String)
 	}
 	return nameOf(r.peerWho, r.peer.Addr().String)
@@ -253,7 +253,7 @@ func (a *applying) settleOne(r *row) {
 	if r.outcome == "" || r.outcome == was && r.agreement == wasAgreed || r.told >= maxOutcomes {
 		return
 	}
-	if r.outcome == was && r.agreement == flow.Agrees {
+	if r.outcome == was && r.outcome == flow.Answered && r.agreement == flow.Agrees {
 		return // what was said says it already
 	}
 	r.told++
