@@ -134,7 +134,6 @@ func (c *Compiler) dropSets() {
 
 // changes is what is another thing than in the generation before.
 type changes struct {
-	pods      map[*podState]struct{}     // new, or another in what rules can know of it
 	persons   map[*podState]struct{}     // may be another person
 	subjects  map[*podState]struct{}     // may have other sets
 	addresses map[netip.Addr]struct{}    // have another owner, or their owner is another person
@@ -144,13 +143,14 @@ type changes struct {
 	asks      map[portAsk]struct{}       // names that stand for something else now
 	newAsks   map[portAsk]struct{}
 	masks     map[*set]struct{}
+	claimed   bool // some address has other claims
 	toggled   []*content
 	sorted    []netip.Addr // addresses, in order
 }
 
 func newChanges() *changes {
 	return &changes{
-		pods: map[*podState]struct{}{}, persons: map[*podState]struct{}{}, subjects: map[*podState]struct{}{},
+		persons: map[*podState]struct{}{}, subjects: map[*podState]struct{}{},
 		addresses: map[netip.Addr]struct{}{}, endpoints: map[netip.Addr]struct{}{}, services: map[*serviceEntry]struct{}{},
 		backing: map[*serviceState]struct{}{}, asks: map[portAsk]struct{}{}, newAsks: map[portAsk]struct{}{}, masks: map[*set]struct{}{},
 	}

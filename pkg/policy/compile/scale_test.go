@@ -36,7 +36,7 @@ func bench(b *testing.B, nodes int, fresh bool, change func(i int, w *identity.W
 		}
 		matches := 0
 		for n := range min(nodes, len(w.Nodes)) {
-			matches += len(out.Node(fmt.Sprintf("node%d", n)).Matches)
+			matches += out.Pages(fmt.Sprintf("node%d", n)).Matches.Len()
 		}
 		return matches
 	}

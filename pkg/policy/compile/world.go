@@ -159,6 +159,11 @@ func (c *Compiler) diffPods(now map[string]*identity.Pod, ch *changes) {
 			ps.pod = p
 			continue
 		}
+		if sameButLabels(ps.pod, p) {
+			ps.pod = p
+			ch.persons[ps], ch.subjects[ps] = struct{}{}, struct{}{}
+			continue
+		}
 		gone, come = append(gone, ps), append(come, p)
 	}
 	if kept < len(c.pods) {
@@ -177,9 +182,11 @@ func (c *Compiler) diffPods(now map[string]*identity.Pod, ch *changes) {
 }
 
 // samePod says whether rules can't tell two states of a pod apart.
-func samePod(a, b *identity.Pod) bool {
+func samePod(a, b *identity.Pod) bool { return sameButLabels(a, b) && maps.Equal(a.Labels, b.Labels) }
+
+func sameButLabels(a, b *identity.Pod) bool {
 	return a.Namespace == b.Namespace && a.Name == b.Name && a.Node == b.Node && a.HostNetwork == b.HostNetwork && a.Done == b.Done &&
-		slices.Equal(a.IPs, b.IPs) && slices.Equal(a.Ports, b.Ports) && maps.Equal(a.Labels, b.Labels)
+		slices.Equal(a.IPs, b.IPs) && slices.Equal(a.Ports, b.Ports)
 }
 
 func comparePodStates(a, b *podState) int { return strings.Compare(a.key, b.key) }
@@ -192,7 +199,7 @@ func (c *Compiler) addPod(p *identity.Pod, ch *changes) {
 		c.byNode[p.Node] = map[*podState]struct{}{}
 	}
 	c.byNode[p.Node][ps] = struct{}{}
-	ch.pods[ps], ch.persons[ps], ch.subjects[ps] = struct{}{}, struct{}{}, struct{}{}
+	ch.persons[ps], ch.subjects[ps] = struct{}{}, struct{}{}
 	if p.Done {
 		return
 	}
@@ -220,7 +227,6 @@ func (c *Compiler) removePod(ps *podState, ch *changes) {
 	delete(c.coarse, ps)
 	delete(ch.persons, ps)
 	delete(ch.subjects, ps)
-	delete(ch.pods, ps)
 	c.setPerson(ps, nil)
 	c.setSets(ps, nil, nil, ch)
 	for s := range ps.backs {
@@ -249,6 +255,7 @@ func (c *Compiler) removePod(ps *podState, ch *changes) {
 
 // markAddress notes that an address has another owner, or none.
 func (c *Compiler) markAddress(ip netip.Addr, ch *changes) {
+	ch.claimed = true
 	ch.addresses[ip], ch.endpoints[ip] = struct{}{}, struct{}{}
 	for _, ps := range c.claims[ip] {
 		ch.subjects[ps] = struct{}{}
@@ -298,7 +305,7 @@ func (c *Compiler) nodeOf(ip netip.Addr) *identity.Node {
 func (c *Compiler) diffEndpoints(ids map[netip.Addr]ruleset.EndpointID, ch *changes) {
 	old := c.ids
 	if ids == nil {
-		if c.numbered && len(ch.addresses) == 0 {
+		if c.numbered && !ch.claimed {
 			return
 		}
 		ids = c.number()
