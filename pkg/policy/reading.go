@@ -168,7 +168,7 @@ func (e *Evaluator) ends(p *Packet) *ends {
 	x := &ends{src: e.end(p.Source, p.SourcePod), dst: e.end(p.Destination, p.DestinationPod)}
 	at := ServiceAddress{p.Destination, p.Protocol, p.Port}
 	if service, backends, ok := e.view.Service(at, e.nodeOf(x.src)); ok && p.DestinationPod == "" {
-		x.backends = backends
+		x.backends = e.arriving(service, backends, p.Destination, x.src)
 		x.masquerades = e.masquerades(service, x.src, p.Source)
 	}
 	x.podPeer = x.src.owned() != nil || x.dst.owned() != nil
@@ -184,6 +184,19 @@ func (e *Evaluator) ends(p *Packet) *ends {
 	}
 	x.hostSubject = x.src.onHost() || x.dst.onHost()
 	return x
+}
+
+// arriving are the backends that the node at the address has itself, if the
+// service is reached there from outside under externalTrafficPolicy Local:
+// that node doesn't pass the connection on, so without any nobody answers. A
+// pod, and the node itself, are sent to all backends all the same; and which
+// node a load balancer picked can't be known.
+func (e *Evaluator) arriving(s ServiceAt, all []identity.Backend, address netip.Addr, src end) []identity.Backend {
+	node := e.view.Node(address)
+	if s.Cluster || !s.Service.ExternalLocal || node == nil || src.owned() != nil || src.node == node {
+		return all
+	}
+	return s.backends(address, node.Name, true)
 }
 
 func (e *Evaluator) nodeOf(x end) string {

@@ -104,9 +104,13 @@ func (v *View) Services() map[ServiceAddress]ServiceAt { return v.services }
 // ready ones of the address's family, or all if none is ready; on that node
 // only under internalTrafficPolicy Local. None: the service refuses.
 func (s ServiceAt) Backends(family netip.Addr, node string) []identity.Backend {
+	return s.backends(family, node, s.Cluster && s.Service.InternalLocal)
+}
+
+func (s ServiceAt) backends(family netip.Addr, node string, local bool) []identity.Backend {
 	var ready, all []identity.Backend
 	for _, b := range s.Port.Backends {
-		if b.IP.Is4() != family.Is4() || (s.Cluster && s.Service.InternalLocal && b.Node != node) {
+		if b.IP.Is4() != family.Is4() || local && b.Node != node {
 			continue
 		}
 		all = append(all, b)
