@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
+	"github.com/ebpol/kubectl-ebpol/pkg/lint"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 )
 
@@ -92,8 +94,11 @@ func (g *globals) gather(ctx context.Context, f *givenFlags) (*given, error) {
 	out.files, out.unjudged = objects.Policies, objects.NotEvaluated
 	var local *kube.Offline
 	if len(files) > 0 {
-		if local, err = kube.ReadWorld(files); err != nil && out.faults == nil {
-			return nil, err
+		if local, err = kube.ReadWorld(files); err != nil {
+			if _, rest := lint.InvalidOf(out.faults); rest != nil || out.faults == nil {
+				return nil, cmp.Or(rest, err) // the same fault, with its line
+			}
+			local = &kube.Offline{World: &identity.World{}} // policies that are refused are told of all the same
 		}
 	}
 	if local != nil {

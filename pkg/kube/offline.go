@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 )
 
 // Offline is what files say of a cluster.
@@ -64,8 +65,8 @@ type offline struct {
 
 // file reads YAML documents, JSON objects one after another, and Lists.
 func (o *offline) file(f File) error {
-	if trimmed := bytes.TrimLeft(f.Data, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '{' {
-		d := json.NewDecoder(bytes.NewReader(trimmed))
+	if policy.IsJSON(f.Data) {
+		d := json.NewDecoder(bytes.NewReader(f.Data))
 		for {
 			var raw json.RawMessage
 			if err := d.Decode(&raw); errors.Is(err, io.EOF) {

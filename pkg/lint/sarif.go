@@ -4,6 +4,7 @@ package lint
 
 import (
 	"io"
+	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -27,7 +28,7 @@ func WriteSARIF(w io.Writer, findings []Finding, version string) error {
 		}
 		location := sarif.NewLocation().AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(strings.Trim(string(f.Kind)+"/"+f.Policy, "/")))
 		if f.File != "" {
-			physical := sarif.NewPhysicalLocation().WithArtifactLocation(sarif.NewSimpleArtifactLocation(filepath.ToSlash(f.File)))
+			physical := sarif.NewPhysicalLocation().WithArtifactLocation(sarif.NewSimpleArtifactLocation(uri(f.File)))
 			if f.Line > 0 {
 				physical.WithRegion(sarif.NewSimpleRegion(f.Line, f.Line))
 			}
@@ -38,4 +39,17 @@ func WriteSARIF(w io.Writer, findings []Finding, version string) error {
 	report := sarif.NewReport()
 	report.AddRun(run)
 	return report.PrettyWrite(w)
+}
+
+// uri is a file as SARIF names it: escaped, and absolute only if it was.
+func uri(file string) string {
+	if strings.Contains(file, "://") {
+		return file // read from there
+	}
+	file = filepath.ToSlash(file)
+	u := url.URL{Path: file}
+	if filepath.IsAbs(file) {
+		u.Scheme = "file"
+	}
+	return u.String()
 }

@@ -34,13 +34,21 @@ type document struct {
 	node *yamlv3.Node // for lines; nil if not known
 }
 
+// IsJSON tells a stream of JSON objects from YAML, whose flow style begins with
+// a brace as well, but seldom with a quoted key.
+func IsJSON(data []byte) bool {
+	rest, brace := bytes.CutPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{"))
+	rest = bytes.TrimLeft(rest, " \t\r\n")
+	return brace && (len(rest) == 0 || rest[0] == '"' || rest[0] == '}')
+}
+
 // eachDocument calls f for every document of a YAML stream, or every object of
 // a JSON stream. What is wrong with one document doesn't hide the others.
 func eachDocument(data []byte, file string, f func(document)) error {
 	if len(data) > maxInput {
 		return fmt.Errorf("%s: larger than %d MiB: split it", file, maxInput>>20)
 	}
-	if trimmed := bytes.TrimLeft(data, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '{' {
+	if IsJSON(data) {
 		return eachJSON(data, file, f)
 	}
 	var errs []error

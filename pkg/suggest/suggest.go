@@ -68,7 +68,7 @@ type choice struct {
 // make it of.
 func From(in Input) (*Proposal, error) {
 	m := &maker{
-		in: in, judge: in.Log.Judge(), out: &Proposal{input: &in}, all: map[string][]*identity.Pod{}, spaces: map[string][]*identity.Pod{},
+		in: in, judge: in.Log.Judge(), out: &Proposal{input: &in, Denied: []string{}, Left: []string{}, Unseen: []string{}, Notes: []string{}}, all: map[string][]*identity.Pod{}, spaces: map[string][]*identity.Pod{},
 		selected: map[string]*choice{}, subjects: map[string]*subject{}, denied: map[string]int{}, left: map[string]int{}, opposite: map[opposite][]*traffic.Seen{}, betweens: map[between][]*traffic.Seen{},
 	}
 	known := slices.DeleteFunc(slices.Clone(in.Current), func(p *policy.Policy) bool { return in.Partly[p] })

@@ -151,6 +151,9 @@ func (y *writer) rules(rules []*Rule, list, peers, none string) {
 // peerRemark says who it is and how often.
 func (y *writer) peerRemark(indent int, p *Peer) {
 	who := strings.Join(p.Names, ", ")
+	if who == "" && p.Seen.Flows > 0 {
+		who = "outside"
+	}
 	if p.Namespace != "" && !p.Same {
 		who += " of namespace " + p.Namespace
 	}
