@@ -269,6 +269,9 @@ func (m *Model) apply(eff page.Effect) tea.Cmd {
 	if eff.Toast != "" {
 		cmds = append(cmds, m.say(eff.Toast, eff.Bad))
 	}
+	if eff.Run != "" {
+		cmds = append(cmds, m.run(eff.Run))
+	}
 	cmds = append(cmds, m.renew())
 	return tea.Batch(cmds...)
 }

@@ -18,7 +18,8 @@ const (
 	steady = 200 * time.Millisecond // while things change
 	idle   = 250 * time.Millisecond // nothing changed lately, or a snapshot is dear
 
-	slowest = time.Second // however dear a snapshot is
+	slowest   = time.Second // however dear a snapshot is
+	restShare = 40          // the screen rests so much longer than a snapshot took
 
 	hurryFor = 10                    // ticks at the hasty pace after a key
 	quietFor = 10                    // ticks without change until the pace is idle
@@ -45,8 +46,8 @@ func (m *Model) tick() tea.Cmd {
 			return tickMsg{}
 		}
 	}
-	// Whatever a snapshot costs, taking them takes no more than a tenth of a core.
-	pace = max(pace, min(slowest, 9*m.took))
+	// Whatever a snapshot costs, taking them takes a few hundredths of a core.
+	pace = max(pace, min(slowest, restShare*m.took))
 	return m.after(pace, tickMsg{})
 }
 

@@ -92,7 +92,8 @@ type Effect struct {
 	Pop   bool
 	Cmd   tea.Cmd
 	Toast string
-	Bad   bool // the toast is an error
+	Bad   bool   // the toast is an error
+	Run   string // a command, as behind ":"
 }
 
 // DoneMsg ends an action: the toast says how. Ask, if set, comes next.

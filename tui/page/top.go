@@ -158,6 +158,8 @@ func (p *Top) Key(msg tea.KeyPressMsg) (Effect, bool) {
 			return Effect{Push: NewFlows(p.env, slash(r.Namespace, r.Name), p.belongs(r))}, true
 		}
 		return Effect{}, true
+	case key.Matches(msg, k.Changed):
+		return Effect{Run: "changes"}, true
 	case key.Matches(msg, k.Group):
 		i := slices.Index(groups, p.group)
 		p.Group(groups[(i+1)%len(groups)])
@@ -215,7 +217,7 @@ func (p *Top) belongs(r *store.WorkloadRow) func(*flow.Event) bool {
 
 // Sections implements [Page].
 func (p *Top) Sections() []keys.Section {
-	return append([]keys.Section{{Title: "Top", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Group}}}, p.list.Sections()...)
+	return append([]keys.Section{{Title: "Top", Bindings: []key.Binding{p.env.Keys.Enter, p.changes(), p.env.Keys.Group}}}, p.list.Sections()...)
 }
 
 // Footer implements [Page].
@@ -223,7 +225,18 @@ func (p *Top) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
 	enter.SetHelp("enter", "connections")
-	return []key.Binding{enter, k.Filter, k.Group, k.Trouble, k.Freeze}
+	out := []key.Binding{enter, k.Filter, k.Group, k.Trouble, k.Freeze}
+	if p.env.Health.HasCandidate {
+		out = append(out[:1:1], append([]key.Binding{p.changes()}, out[1:]...)...)
+	}
+	return out
+}
+
+// changes goes to what the candidate would change.
+func (p *Top) changes() key.Binding {
+	c := p.env.Keys.Changed
+	c.SetHelp("c", "what would change")
+	return c
 }
 
 func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {

@@ -71,7 +71,7 @@ type Theme struct {
 // New makes a theme. Only the terminal's own 16 colours are used, so that a
 // person's chosen palette stays theirs. Yellow and cyan can't be read on many
 // light backgrounds, hence the two columns. The four verdicts stay apart for
-// red-green blind people: neutral, yellow or magenta, bold red, blue.
+// every eye, as a test measures: neutral, magenta, bold red, underlined.
 func New(o Options) *Theme {
 	pick := func(dark, light color.Color) lipgloss.Style {
 		st := lipgloss.NewStyle()
@@ -108,10 +108,10 @@ func New(o Options) *Theme {
 		Good:       compile(pick(lipgloss.Green, lipgloss.Blue)),
 		Bad:        compile(pick(lipgloss.BrightRed, lipgloss.Red).Bold(true)),
 		Warn:       compile(pick(lipgloss.Yellow, lipgloss.Magenta)),
-		Allowed:    compile(pick(lipgloss.Green, lipgloss.Green)),
-		WouldDeny:  compile(pick(lipgloss.Yellow, lipgloss.Magenta)),
+		Allowed:    Paint{},
+		WouldDeny:  compile(pick(lipgloss.BrightMagenta, lipgloss.BrightMagenta)),
 		Denied:     compile(pick(lipgloss.BrightRed, lipgloss.Red).Bold(true)),
-		Contested:  compile(pick(lipgloss.BrightBlue, lipgloss.Blue)),
+		Contested:  compile(none.Underline(true)),
 		NotJudged:  compile(dim),
 		Trend:      compile(pick(lipgloss.Cyan, lipgloss.Blue)),
 		YKey:       compile(pick(lipgloss.Cyan, lipgloss.Blue)),
