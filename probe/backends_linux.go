@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -18,15 +19,22 @@ import (
 // the service's address, and the node's own connection tracking knows what
 // kube-proxy made of it. An address translated elsewhere (on another node, in
 // the pod by a socket program) stays unknown.
+//
+// Every connection that an endpoint opens is asked about, once if nobody
+// translates it: the programs know services only where a policy asks for them.
 type backends struct {
 	mu    sync.Mutex
 	known map[uint64]*backend // by connection; those that are open
 	ask   func(tuple) (netip.AddrPort, bool)
+
+	second int64 // of which asked counts
+	asked  int
 }
 
 type backend struct {
-	at    netip.AddrPort // invalid: not found yet
-	tries int
+	at      netip.AddrPort // invalid: not found yet, or not translated
+	settled bool
+	tries   int
 }
 
 // tuple is a connection as the pod opened it.
@@ -41,6 +49,9 @@ const (
 	maxTries = 8
 	// maxKnown bounds what is kept of connections whose end nobody told.
 	maxKnown = 1 << 16
+	// maxQuestions bounds the questions of one second, at some 20 µs each. What is
+	// not asked about is, at its next message.
+	maxQuestions = 2000
 )
 
 // newBackends asks the connection tracking of the network namespace at path,
@@ -58,7 +69,7 @@ func newBackends(path string) *backends {
 
 // fill adds the backend to a connection that its endpoint opened to a service.
 func (b *backends) fill(f *wire.Flow) {
-	if b == nil || !f.GetService() || f.GetDirection() != uint32(flow.Egress) {
+	if b == nil || f.GetDirection() != uint32(flow.Egress) || f.GetPeerPort() == 0 {
 		return
 	}
 	b.mu.Lock()
@@ -71,17 +82,18 @@ func (b *backends) fill(f *wire.Flow) {
 		k = &backend{}
 		b.known[f.GetId()] = k
 	}
-	if !k.at.IsValid() && k.tries < maxTries {
+	if !k.settled && k.tries < maxTries && b.may() {
 		k.tries++
-		local, _ := netip.AddrFromSlice(f.GetLocalIp())
-		peer, _ := netip.AddrFromSlice(f.GetPeerIp())
 		t := tuple{
-			protocol: uint8(f.GetProtocol()),                                      //nolint:gosec // one byte in every packet
-			from:     netip.AddrPortFrom(local.Unmap(), uint16(f.GetLocalPort())), //nolint:gosec // ports
-			to:       netip.AddrPortFrom(peer.Unmap(), uint16(f.GetPeerPort())),   //nolint:gosec // ports
+			protocol: uint8(f.GetProtocol()), //nolint:gosec // one byte in every packet
+			from:     addrPort(f.GetLocalIp(), f.GetLocalPort()),
+			to:       addrPort(f.GetPeerIp(), f.GetPeerPort()),
 		}
-		if at, ok := b.ask(t); ok && at != t.to {
-			k.at = at
+		if at, ok := b.ask(t); ok {
+			k.settled = true
+			if at != t.to {
+				k.at = at
+			}
 		}
 	}
 	if k.at.IsValid() {
@@ -90,6 +102,20 @@ func (b *backends) fill(f *wire.Flow) {
 	if f.GetKind() == wire.Flow_CLOSE {
 		delete(b.known, f.GetId())
 	}
+}
+
+// may counts a question; callers hold the lock.
+func (b *backends) may() bool {
+	if now := time.Now().Unix(); now != b.second {
+		b.second, b.asked = now, 0
+	}
+	b.asked++
+	return b.asked <= maxQuestions
+}
+
+func addrPort(ip []byte, port uint32) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), uint16(port)) //nolint:gosec // a port
 }
 
 // conntrack is a socket to the connection tracking of one network namespace.

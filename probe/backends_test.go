@@ -27,7 +27,7 @@ func TestBackendOfAService(t *testing.T) {
 	}}
 	message := func(kind wire.Flow_Kind) *wire.Flow {
 		return &wire.Flow{
-			Id: 7, Kind: kind, Service: true, Direction: uint32(flow.Egress), Protocol: uint32(flow.TCP),
+			Id: 7, Kind: kind, Direction: uint32(flow.Egress), Protocol: uint32(flow.TCP),
 			LocalIp: local.Addr().AsSlice(), LocalPort: 40000, PeerIp: service.Addr().AsSlice(), PeerPort: 80,
 		}
 	}
@@ -46,6 +46,19 @@ func TestBackendOfAService(t *testing.T) {
 		t.Error("a closed connection is kept")
 	}
 
+	// The answer that nobody translates it is an answer.
+	at, asked = service, 1
+	for range 3 {
+		f := message(wire.Flow_COUNTERS)
+		if b.fill(f); len(f.GetBackendIp()) > 0 {
+			t.Errorf("a connection that nobody translates has backend %v", f.GetBackendIp())
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times about a connection that nobody translates, want once", asked-1)
+	}
+	b.fill(message(wire.Flow_CLOSE))
+
 	asked = 2
 	for range 3 * maxTries {
 		b.fill(message(wire.Flow_COUNTERS))
@@ -54,10 +67,10 @@ func TestBackendOfAService(t *testing.T) {
 		t.Errorf("asked %d times about a service that nobody translates", asked-2)
 	}
 
-	other := message(wire.Flow_NEW)
-	other.Service = false
-	b.fill(other)
-	if asked != 2+maxTries || len(other.GetBackendIp()) != 0 {
-		t.Error("asked about what is no service")
+	came := message(wire.Flow_NEW)
+	came.Direction = uint32(flow.Ingress)
+	b.fill(came)
+	if asked != 2+maxTries || len(came.GetBackendIp()) != 0 {
+		t.Error("asked about a connection that came in")
 	}
 }

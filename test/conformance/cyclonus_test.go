@@ -187,8 +187,9 @@ func (c *cluster) check(t *testing.T, s *connectivity.TestCaseState, config *gen
 	defer namespaces.close()
 	start := time.Now()
 	for {
-		wrong = namespaces.dial(dials)
-		if len(wrong) == 0 || *quick || time.Since(start) > *patient {
+		var open bool
+		wrong, open = namespaces.dial(dials)
+		if len(wrong) == 0 || open && *quick || time.Since(start) > *patient {
 			return wrong, denied
 		}
 	}

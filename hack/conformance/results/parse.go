@@ -52,6 +52,8 @@ func Ginkgo(data []byte) ([]Said, error) {
 			switch s.State {
 			case "passed":
 				said.Outcome, said.Why = Passed, ""
+			case "interrupted", "aborted":
+				continue // by whoever ended the run
 			case "skipped", "pending":
 				if !strings.Contains(full, focus) {
 					continue
