@@ -58,6 +58,9 @@ func (m *matcher) identities(p *Policy) []*identity.Pod {
 	if owner := m.target.end.owned(); owner != nil {
 		return []*identity.Pod{owner}
 	}
+	if m.target.end.unseen && p.Tier == Network && !m.reading.strangersHidden {
+		return []*identity.Pod{nil, stranger}
+	}
 	if m.reading.hostPeersHidden || p.Tier != Network {
 		return []*identity.Pod{nil}
 	}
@@ -82,6 +85,9 @@ func (m *matcher) beforeTranslation(peer *Peer) bool {
 
 func (m *matcher) peer(peer *Peer, pod *identity.Pod) bool {
 	if peer.Kind == PodPeer {
+		if pod == stranger {
+			return m.e.view.selectsStrangers(peer)
+		}
 		return pod != nil && m.e.view.SelectsPeer(peer, pod)
 	}
 	return m.addressPeer(peer, m.target.ip, m.target.end.owned())

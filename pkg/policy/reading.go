@@ -36,6 +36,7 @@ type reading struct {
 	hostCovered     bool // case 25
 	hostPeersHidden bool // case 26
 	othersExempt    bool // case 36
+	strangersHidden bool // CaseUnseen
 
 	backend *identity.Backend // case 12: who answers; nil: no service
 	source  netip.Addr        // case 27: what the destination sees; invalid: the source itself
@@ -100,6 +101,10 @@ func (e *Evaluator) questions(p *Packet, x *ends) []question {
 		qs = append(qs, yesNo(CaseHostPeer, "selectors match pods on the host network", "selectors don't match pods on the host network",
 			func(r *reading) { r.hostPeersHidden = true }))
 	}
+	if x.unseen {
+		qs = append(qs, yesNo(CaseUnseen, "the address is that of a pod which your rights don't show and the rules select", "the rules select nobody who has the address",
+			func(r *reading) { r.strangersHidden = true }))
+	}
 	if x.hostSubject {
 		qs = append(qs, yesNo(CaseHostSubject, "policies don't cover pods on the host network", "policies cover pods on the host network",
 			func(r *reading) { r.hostCovered = true }))
@@ -120,14 +125,16 @@ type ends struct {
 	podPeer     bool // one end sees a pod as its peer
 	nodePeer    bool
 	hostSubject bool
+	unseen      bool // one end, or a backend, may be a pod that isn't shown
 }
 
 // end is one end of a packet.
 type end struct {
-	ip   netip.Addr
-	pod  *identity.Pod   // that has the address, or that the packet names on the host network
-	node *identity.Node  // whose address it is; nil if pod has its own
-	host []*identity.Pod // the pods on the host network that may be meant
+	ip     netip.Addr
+	pod    *identity.Pod   // that has the address, or that the packet names on the host network
+	node   *identity.Node  // whose address it is; nil if pod has its own
+	unseen bool            // it may be a pod's of a namespace that isn't shown
+	host   []*identity.Pod // the pods on the host network that may be meant
 }
 
 func (e *Evaluator) end(ip netip.Addr, hint string) end {
@@ -143,6 +150,7 @@ func (e *Evaluator) end(ip netip.Addr, hint string) end {
 		// Files need not hold the nodes that their pods are on.
 		x.node = &identity.Node{Name: pod.Node, IPs: pod.IPs}
 	case x.node == nil:
+		x.unseen = e.view.Unseen(ip)
 		return x
 	}
 	x.host = e.view.HostPods(x.node.Name)
@@ -173,9 +181,11 @@ func (e *Evaluator) ends(p *Packet) *ends {
 	}
 	x.podPeer = x.src.owned() != nil || x.dst.owned() != nil
 	x.nodePeer = len(x.src.host) > 0 || len(x.dst.host) > 0
+	x.unseen = x.src.unseen || x.dst.unseen
 	for _, b := range x.backends {
 		dst := e.end(b.IP, "")
 		x.podPeer = x.podPeer || dst.owned() != nil
+		x.unseen = x.unseen || dst.unseen
 		x.nodePeer = x.nodePeer || len(dst.host) > 0
 		x.hairpin = x.hairpin || (x.src.owned() != nil && dst.owned() == x.src.pod)
 	}
