@@ -35,6 +35,7 @@ const manyNodes = 20
 // liveFlags are those of every command that opens probes.
 type liveFlags struct {
 	output    string
+	page      string
 	record    string
 	image     string
 	namespace string
@@ -52,6 +53,7 @@ type liveFlags struct {
 func (f *liveFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVarP(&f.output, "output", "o", "", "lines instead of the screen: wide or json")
+	fs.StringVar(&f.page, "page", "", "page to begin with; without a screen, print it instead of events: top, flows, changes, drops, policies, policy, nodes, timeline, matrix or why")
 	fs.StringVar(&f.record, "record", "", "also write the session to this file, for replay")
 	fs.StringVar(&f.image, "probe-image", probeImage, "image of the probe")
 	fs.StringVar(&f.namespace, "probe-namespace", deploy.DefaultNamespace, "namespace that the probe's pods run in")
@@ -132,6 +134,8 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 		}
 	} else if err := want.target.Check(s.watcher); err != nil {
 		return nil, err
+	} else if note := want.target.Unjudged(s.watcher); note != "" {
+		fmt.Fprintf(g.ErrOut, "note: %s\n", note)
 	}
 	for _, problem := range s.watcher.State().Problems {
 		fmt.Fprintf(g.ErrOut, "warning: %s\n", oneLine(errors.New(problem)))

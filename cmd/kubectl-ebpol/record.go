@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 	"github.com/ebpol/kubectl-ebpol/pkg/record"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 	"github.com/ebpol/kubectl-ebpol/pkg/version"
@@ -19,6 +20,16 @@ import (
 // runRecorded is runSession, with the frames also written to --record, or from
 // any later moment that the user chooses on the screen.
 func (g *globals) runRecorded(ctx context.Context, src session.Source, f *liveFlags, v view) error {
+	if f.page != "" {
+		v.page = f.page
+		if !v.screen {
+			p, err := g.newPageLines(f.page, lines.Format(f.output), false)
+			if err != nil {
+				return err
+			}
+			v.lines, v.every = p, pageEvery
+		}
+	}
 	tee := record.Wrap(src)
 	v.control = src
 	v.rec = &recorder{tee: tee, opt: record.Options{Source: v.header.Source, Program: "kubectl-ebpol " + version.String()}}

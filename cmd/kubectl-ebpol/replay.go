@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,6 +33,7 @@ type replayCommand struct {
 	format lines.Format
 	screen bool
 	noise  bool
+	paged  bool // a page was asked for
 }
 
 func newReplay(g *globals) *cobra.Command {
@@ -52,13 +54,13 @@ func newReplay(g *globals) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&c.output, "output", "o", "", "lines instead of the screen: wide or json")
 	cmd.Flags().BoolVar(&c.noise, "noise", false, "also print drops that are part of ordinary life")
-	cmd.Flags().StringVar(&c.page, "page", "top", "page to begin with: top, flows, drops, policies, nodes or timeline")
+	cmd.Flags().StringVar(&c.page, "page", "top", "page to begin with; without a screen, print it as it is at the end instead of events: top, flows, changes, drops, policies, policy, nodes, timeline, matrix or why")
 	cmd.Flags().Float64Var(&c.speed, "speed", 1, "1: as it was, 2: twice as fast, 0: at once; lines come at once unless it is given")
 	return cmd
 }
 
 func (c *replayCommand) complete(cmd *cobra.Command, file string) (err error) {
-	c.file = file
+	c.file, c.paged = file, cmd.Flags().Changed("page")
 	if c.format, c.screen, err = c.shown(c.output); err != nil {
 		return err
 	}
@@ -76,8 +78,14 @@ func (c *replayCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var printed liner = eachEvent{lines.New(c.Out, c.format), c.noise}
+	if c.paged && !c.screen {
+		if printed, err = c.newPageLines(c.page, c.format, true); err != nil {
+			return errors.Join(err, p.Close(ctx))
+		}
+	}
 	return c.runSession(ctx, p, view{
-		page: c.page, screen: c.screen, lines: eachEvent{lines.New(c.Out, c.format), c.noise},
+		page: c.page, screen: c.screen, lines: printed,
 		header: store.Options{Source: "recording " + filepath.Base(c.file), Replay: true},
 		played: &history{from: p.Created(), open: func() (io.ReadCloser, error) { return os.Open(c.file) }},
 	})
