@@ -6,7 +6,6 @@ package probe_test
 
 import (
 	"net"
-	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,20 +45,6 @@ func TestFaults(t *testing.T) {
 				run(t, bed.Node.Namespace, "ip", "route", "replace", pods[0].IPs[0].String(), "dev", pods[1].Device)
 			},
 			reason: "IP_RPFILTER",
-		},
-		"full conntrack": {
-			plant: func(t *testing.T, bed *testkit.Bed, pods [2]*netbed.Pod) {
-				run(t, bed.Node.Namespace, "nft", "table ip t { chain c { type filter hook forward priority 0; ct state new; }; }")
-				const max = "net/netfilter/nf_conntrack_max"
-				if err := bed.Node.Sysctl(max, "4"); err != nil {
-					t.Skipf("the table of connections can't be made small here: %v", err)
-				}
-				c := bed.ListenPacket(pods[0], "udp", netip.AddrPortFrom(pods[0].IPs[0], 0))
-				for i := range 64 {
-					_, _ = c.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(at(pods[1], 0, uint16(20000+i))))
-				}
-			},
-			reason: "NETFILTER_DROP", evidence: "conntrack-full ",
 		},
 		"blackhole": {
 			plant: func(t *testing.T, bed *testkit.Bed, pods [2]*netbed.Pod) {
