@@ -35,7 +35,12 @@ func podOf(p *corev1.Pod, cronJobs func(namespace, job string) string) *identity
 			out.IPs = []netip.Addr{a}
 		}
 	}
-	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+	for i, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		// Of init containers only sidecars still run when the pod serves, and
+		// only their port names count for the API server's own look-ups.
+		if i < len(p.Spec.InitContainers) && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways) {
+			continue
+		}
 		for _, port := range c.Ports {
 			if port.Name == "" || port.ContainerPort <= 0 || port.ContainerPort > 65535 {
 				continue

@@ -236,7 +236,7 @@ func strip(obj any) (any, error) {
 		slim.OwnerReferences, slim.CreationTimestamp = o.OwnerReferences, o.CreationTimestamp
 		slim.Spec = corev1.PodSpec{NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork}
 		for _, c := range o.Spec.InitContainers {
-			slim.Spec.InitContainers = append(slim.Spec.InitContainers, corev1.Container{Ports: c.Ports})
+			slim.Spec.InitContainers = append(slim.Spec.InitContainers, corev1.Container{Ports: c.Ports, RestartPolicy: c.RestartPolicy})
 		}
 		for _, c := range o.Spec.Containers {
 			slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{
