@@ -5,23 +5,19 @@ package probe
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
-	"github.com/ebpol/kubectl-ebpol/probe/kernel"
 )
 
 // owners knows which process opened a connection or waits for it. The kernel
@@ -219,197 +215,6 @@ func (o *owners) watch(endpoints map[uint32]uint64) error {
 		return nil
 	}
 	return o.existing(fresh)
-}
-
-func (o *owners) forget(netns uint32) {
-	maps.DeleteFunc(o.opened, func(k connKey, _ *opened) bool { return k.netns == netns })
-	maps.DeleteFunc(o.ports, func(k portKey, _ *portOwner) bool { return k.netns == netns })
-	maps.DeleteFunc(o.pending, func(k connKey, _ []*opening) bool { return k.netns == netns })
-}
-
-// fill writes what is known of a connection's process into its message.
-func (o *owners) fill(f *wire.Flow) {
-	if o == nil {
-		return
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.on || o.closed {
-		return
-	}
-	if f.Owner, f.Retransmits = o.of(f); f.Owner == nil {
-		o.drain()
-		f.Owner, f.Retransmits = o.of(f)
-	}
-}
-
-func (o *owners) of(f *wire.Flow) (*wire.Owner, uint32) {
-	netns, ok := o.endpoints[f.GetEndpoint()]
-	if !ok {
-		return nil, 0
-	}
-	local, _ := wire.Addr(f.GetLocalIp())
-	peer, _ := wire.Addr(f.GetPeerIp())
-	protocol := flow.Protocol(f.GetProtocol())
-	k := connKey{netns, netip.AddrPortFrom(local, uint16(f.GetLocalPort())), netip.AddrPortFrom(peer, uint16(f.GetPeerPort()))}
-	known := o.opened[k]
-	if protocol == flow.TCP && known != nil && known.process != nil {
-		return known.process.owner(), known.retransmits
-	}
-	var again uint32
-	if known != nil && protocol == flow.TCP {
-		again = known.retransmits
-	}
-	if protocol == flow.TCP && flow.Direction(f.GetDirection()) == flow.Egress {
-		if p := o.onlyPending(k); p != nil {
-			return p.owner(), again
-		}
-		return nil, again
-	}
-	if p := o.ports[portKey{netns, protocol, k.local.Port()}]; p != nil && p.process != nil && p.accepts(local) && (protocol == flow.UDP || p.listens) {
-		return p.process.owner(), again
-	}
-	return nil, again
-}
-
-func (p *portOwner) accepts(ip netip.Addr) bool {
-	return !p.ip.IsValid() || p.ip.IsUnspecified() || p.ip == ip
-}
-
-// onlyPending is the process of the one connection that is being opened to k's
-// peer from k's namespace; nil if there are several, or none: then a port will
-// tell.
-func (o *owners) onlyPending(k connKey) *process {
-	list := o.pending[connKey{netns: k.netns, peer: k.peer}]
-	var p *process
-	for _, one := range list {
-		if time.Since(one.at) > pendingFor {
-			continue
-		}
-		if p != nil && p != one.process {
-			return nil
-		}
-		p = one.process
-	}
-	return p
-}
-
-// poll reads what the kernel told; called now and then.
-func (o *owners) poll() {
-	if o == nil {
-		return
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.drain()
-	if time.Since(o.lastSweep) > 10*time.Second {
-		o.lastSweep = time.Now()
-		o.sweep()
-	}
-}
-
-// drain reads all events that are there, without waiting.
-func (o *owners) drain() {
-	if o.closed {
-		return
-	}
-	o.ring.SetDeadline(time.Unix(1, 0))
-	for {
-		if err := o.ring.ReadInto(&o.record); err != nil {
-			return
-		}
-		if len(o.record.RawSample) >= int(unsafe.Sizeof(bpf.WhoWhoEvent{})) {
-			o.take((*bpf.WhoWhoEvent)(unsafe.Pointer(unsafe.SliceData(o.record.RawSample))))
-		}
-	}
-}
-
-func (o *owners) take(e *bpf.WhoWhoEvent) {
-	local := netip.AddrPortFrom(kernel.Address(e.Local.Word), e.LocalPort)
-	peer := netip.AddrPortFrom(kernel.Address(e.Peer.Word), e.PeerPort)
-	k := connKey{e.Netns, local, peer}
-	var p *process
-	if e.Process.Pid != 0 {
-		p = o.processes.get(&e.Process)
-	}
-	switch bpf.WhoWhoKind(e.Kind) {
-	case bpf.WhoWhoKindWHO_OPENS:
-		at := connKey{netns: e.Netns, peer: peer}
-		if len(o.pending) < maxPending && len(o.pending[at]) < 64 {
-			o.pending[at] = append(o.pending[at], &opening{e.Socket, time.Now(), p})
-		}
-	case bpf.WhoWhoKindWHO_OPENED, bpf.WhoWhoKindWHO_RETRANSMITS:
-		o.settle(e.Socket, connKey{netns: e.Netns, peer: peer})
-		o.put(k, p, e.Count)
-	case bpf.WhoWhoKindWHO_LISTENS:
-		o.port(portKey{e.Netns, flow.TCP, e.LocalPort}, &portOwner{p, local.Addr(), true})
-	case bpf.WhoWhoKindWHO_STOPPED:
-		delete(o.ports, portKey{e.Netns, flow.TCP, e.LocalPort})
-	case bpf.WhoWhoKindWHO_SPEAKS:
-		o.port(portKey{e.Netns, flow.UDP, e.LocalPort}, &portOwner{process: p})
-	case bpf.WhoWhoKindWHO_RUNS:
-		p.runs(unix.ByteSliceToString(asBytes(e.Path[:])))
-	}
-}
-
-// settle forgets a connection that has got its port.
-func (o *owners) settle(socket uint64, at connKey) {
-	list := o.pending[at]
-	for i, one := range list {
-		if one.socket == socket {
-			list = append(list[:i], list[i+1:]...)
-			break
-		}
-	}
-	if len(list) == 0 {
-		delete(o.pending, at)
-	} else {
-		o.pending[at] = list
-	}
-}
-
-func (o *owners) put(k connKey, p *process, retransmits uint32) {
-	if k.local.Port() == 0 || !k.local.Addr().IsValid() {
-		return
-	}
-	have := o.opened[k]
-	if have == nil {
-		for len(o.oldest) >= maxOpened {
-			delete(o.opened, o.oldest[0])
-			o.oldest = o.oldest[1:]
-		}
-		have = &opened{}
-		o.opened[k] = have
-		o.oldest = append(o.oldest, k)
-	}
-	if p != nil && p != have.process {
-		*have = opened{process: p} // the same ports again
-	}
-	have.retransmits = max(have.retransmits, retransmits)
-}
-
-func (o *owners) port(k portKey, owner *portOwner) {
-	if _, ok := o.ports[k]; !ok && len(o.ports) >= maxPorts {
-		clear(o.ports) // they are told again as they speak; listeners by the next look
-	}
-	o.ports[k] = owner
-}
-
-// sweep lets go what never got its port.
-func (o *owners) sweep() {
-	for k, list := range o.pending {
-		n := 0
-		for _, one := range list {
-			if time.Since(one.at) <= pendingFor {
-				list[n] = one
-				n++
-			}
-		}
-		if o.pending[k] = list[:n]; n == 0 {
-			delete(o.pending, k)
-		}
-	}
-	o.processes.sweep()
 }
 
 func (o *owners) programs() []*ebpf.Program {

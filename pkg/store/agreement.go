@@ -14,6 +14,10 @@ import (
 // rules reach us, and whoever enforces them, at different moments.
 const stable = 2 * time.Second
 
+// silent is the same where nothing but silence speaks for it: no drop was seen,
+// and what arrived at a busy node may be told late.
+const silent = 5 * time.Second
+
 // agree compares the verdict of the cluster's policies with the outcome, and
 // says whether that is final. It claims a disagreement only if nothing that is
 // ordinary explains it.
@@ -44,7 +48,7 @@ func (s *Store) agree(r *row) bool {
 		// An established connection may outlive a change of the rules
 		// (SEMANTICS case 20); what others' policies say isn't known.
 		return true
-	case s.age(r) < stable:
+	case s.age(r) < stable, r.outcome == flow.NotArrived && s.age(r) < silent:
 		return false
 	case s.rulesMoved(r):
 		return true // a connection that has ended isn't judged again

@@ -142,7 +142,7 @@ func TestOutcomes(t *testing.T) {
 			if c.drop != nil {
 				s.frame("n1", &wire.Frame_Drops{Drops: &wire.Drops{Drops: []*wire.Drop{c.drop}}})
 			}
-			s.pass(6)
+			s.pass(8)
 			r := s.row(t, "n1", 1)
 			if r.Event.Observed != c.outcome || r.Event.Agreement != c.agrees {
 				t.Errorf("%q, %q; want %q, %q (%s; %s)", r.Event.Observed, r.Event.Agreement, c.outcome, c.agrees, r.Event.Reason, r.Event.Culprit)
