@@ -154,12 +154,18 @@ func marketFrames() []*wire.Frame {
 
 // writeMarket keeps the market's session in a file.
 func writeMarket(path string) error {
-	src := newScripted(false, nil, marketFrames()...)
+	frames := marketFrames()
+	src := &scripted{frames: make(chan *wire.Frame)} // none may pass before the file is open
 	tee, err := record.Create(path, src, record.Options{Source: "test", Program: "test"})
 	if err != nil {
 		return err
 	}
-	close(src.frames)
+	go func() {
+		defer close(src.frames)
+		for _, f := range frames {
+			src.frames <- f
+		}
+	}()
 	for range tee.Frames() {
 	}
 	return tee.Close(context.Background())
