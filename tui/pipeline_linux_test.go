@@ -18,8 +18,8 @@ import (
 // BenchmarkPipeline is a second of a busy session: 10,000 events (a tenth of
 // them new connections) go into a store of 100,000 flows, and the screen
 // draws what it draws in a second at its own pace, at 200x60. It reports the
-// processor time of all of it, decoding the frames included, as a share of one
-// core; 3 % is the limit.
+// processor time of all of it, making the events up included, as a share of one
+// core; 3 % is the limit, on a machine with nothing else to do.
 func BenchmarkPipeline(b *testing.B) {
 	for _, name := range []string{"top", "flows", "connections", "policies", "nodes"} {
 		b.Run(name, func(b *testing.B) {
