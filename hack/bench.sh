@@ -22,6 +22,17 @@ go test -run '^$' -bench . ./bpf/... ./probe/... 2>&1 |
 	     /^Benchmark/ { more = ""; for (i = 5; i < NF; i += 2) more = more $i " " $(i + 1) " "; print "| " $1 " | " $3 " | " more "|" }
 	     /^(FAIL|---|panic)/ { print > "/dev/stderr"; bad = 1 } END { exit bad }'
 echo
+echo "## Policies of a large cluster"
+echo
+go run ./hack/benchcompile
+echo
+echo "## One change, from the cluster's state to each node's delta"
+echo
+go test -run '^$' -bench BenchmarkChange -benchtime 50x ./pkg/session 2>&1 |
+	awk 'BEGIN { print "| change | ms, a burst waits 15 of them | ms of one processor |"; print "| --- | ---: | ---: |" }
+	     /^Benchmark/ { printf "| %s | %.1f | %s |\n", $1, $3 / 1e6, $5 }
+	     /^(FAIL|---|panic)/ { print > "/dev/stderr"; bad = 1 } END { exit bad }'
+echo
 echo "## Image"
 echo
 go run ./hack/image -o dist/image 2>&1 >/dev/null | sed 's/^image: /- /'

@@ -36,6 +36,8 @@ type Compiler struct {
 	nodes      map[string]*nodeState
 	stamp      uint64 // counts generations
 
+	manyMatches int // about as many as the largest node has
+
 	world
 }
 

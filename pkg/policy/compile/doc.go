@@ -14,6 +14,19 @@
 // So two outputs of one Compiler can be given to ruleset.Diff, and a change of
 // one policy costs its own entries.
 //
+// # What a change costs
+//
+// A Compiler keeps what it found out about the last generation, and compares
+// another input with it: pods, namespaces, services and policies that are the
+// same objects, or maps that are the same maps, cost a comparison of pointers.
+// From what differs it follows which pods have other sets, which addresses
+// other classes, and which entries of a node's tables follow from those; all
+// else stays, and is shared ([ruleset.Pages]). The first generation is a change
+// from nothing, and so is the one after nodes came, went or got other labels,
+// or after a Compile that failed; identifiers stay through that. What a change
+// leads to is what a fresh Compiler makes, but for the identifiers: a test
+// compares the two.
+//
 // What a set is: the ordered rules that judge one direction of some pods, with
 // all that their meaning depends on: the versions of the policies, the ports
 // that names stand for. What a class is: the peers of the node's sets that an

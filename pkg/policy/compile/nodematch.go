@@ -110,7 +110,8 @@ func (n *nodeState) allMatches() []ruleset.Match {
 		}
 	}
 	slices.SortFunc(services, ruleset.CompareMatches)
-	var out, part []ruleset.Match
+	var part []ruleset.Match
+	out := make([]ruleset.Match, 0, n.c.manyMatches)
 	for _, s := range sets {
 		part = n.part(part[:0], s)
 		for _, m := range part {
@@ -120,5 +121,7 @@ func (n *nodeState) allMatches() []ruleset.Match {
 			out = append(out, m)
 		}
 	}
-	return append(out, services...)
+	out = append(out, services...)
+	n.c.manyMatches = max(n.c.manyMatches, len(out)+len(out)/20)
+	return slices.Clip(out)
 }

@@ -117,7 +117,7 @@ func (n *nodeState) markStates(services map[*serviceState]struct{}) {
 // services of which all sets say the same are one class.
 func (n *nodeState) writeServices(ch *changes, changed []netip.Addr) {
 	had := len(n.egress) > 0
-	n.findEgress()
+	n.findEgress(had && ch != nil)
 	switch {
 	case len(n.egress) == 0:
 		for at := range n.rows {
@@ -167,8 +167,8 @@ func compareAt(x, y policy.ServiceAddress) int {
 }
 
 // findEgress keeps the list of egress sets, and marks the services about which
-// those that came or went say something unusual.
-func (n *nodeState) findEgress() {
+// those that came or went say something unusual, unless all are asked anyway.
+func (n *nodeState) findEgress(mark bool) {
 	for _, s := range n.added {
 		if s.parts.direction != flow.Egress {
 			continue
@@ -178,12 +178,16 @@ func (n *nodeState) findEgress() {
 		clear(n.usual)
 		if s.quick == nil {
 			n.slow[s] = struct{}{}
+		}
+		switch {
+		case !mark:
+		case s.quick == nil:
 			for at := range n.c.entries {
 				n.dirty[at] = struct{}{}
 			}
-			continue
+		default:
+			n.markAsked(s)
 		}
-		n.markAsked(s)
 	}
 	for _, s := range n.removed {
 		if s.parts.direction != flow.Egress {
