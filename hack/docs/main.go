@@ -7,7 +7,8 @@
 //
 // from the code, so that they can't be wrong: "flags COMMAND" (the command's
 // own flags), "commands", "keys", "role", "schema" (the JSON that -o json
-// prints), "truth" (verdicts and what becomes of packets).
+// prints), "truth" (verdicts and what becomes of packets), "conformance" (what
+// make conformance said last).
 package main
 
 import (
@@ -42,12 +43,13 @@ func run() int {
 
 // generators by name; each is given the marker's argument.
 var generators = map[string]func(string) (string, error){
-	"commands": commands,
-	"flags":    flags,
-	"keys":     keyTables,
-	"role":     role,
-	"schema":   schema,
-	"truth":    truth,
+	"commands":    commands,
+	"conformance": conformance,
+	"flags":       flags,
+	"keys":        keyTables,
+	"role":        role,
+	"schema":      schema,
+	"truth":       truth,
 }
 
 var block = regexp.MustCompile(`(?s)(<!-- generated: ([a-z]+) ?([a-z-]*) -->\n).*?(<!-- end -->)`)

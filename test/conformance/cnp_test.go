@@ -27,7 +27,7 @@ import (
 var (
 	image = flag.String("image", "", "agnhost's image, as the cluster's nodes have it")
 	sctp  = flag.Bool("sctp", false, "the kernel has SCTP")
-	quick = flag.Bool("quick", false, "give up on an expected answer after 3 s: for a run in which most must fail")
+	quick = flag.Bool("quick", false, "give up sooner on an expected answer: for a run in which most must fail")
 )
 
 func connect(t *testing.T) *rest.Config {
@@ -65,7 +65,7 @@ func TestClusterNetworkPolicy(t *testing.T) {
 	}
 	timeouts := config.TimeoutConfig{DeleteTimeout: 2 * time.Minute, PokeTimeout: 30 * time.Second}
 	if *quick {
-		timeouts = config.TimeoutConfig{DeleteTimeout: 2 * time.Minute, PokeTimeout: 3 * time.Second, RequestTimeout: time.Second}
+		timeouts = config.TimeoutConfig{DeleteTimeout: 2 * time.Minute, PokeTimeout: 15 * time.Second}
 	}
 	s := suite.New(suite.Options{
 		Client: c, ClientSet: set, KubeConfig: *cfg, Debug: true, CleanupBaseResources: true,

@@ -116,7 +116,11 @@ func (r *Results) Markdown() string {
 		must := r.count(s, func(t *Test) bool { return t.Denies && t.Without != Skipped && t.Without != Absent })
 		did := r.count(s, func(t *Test) bool { return t.Denies && t.Without == Failed })
 		open := r.count(s, func(t *Test) bool { return !t.Denies && t.Without == Passed })
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d of %d | %d |\n", s, with(Passed), with(Failed), with(Skipped), did, must, open)
+		without := fmt.Sprintf("%d of %d", did, must)
+		if n := r.count(s, func(t *Test) bool { return t.With != Skipped && (t.Without == Absent || t.Without == Skipped) }); n > 0 {
+			without += fmt.Sprintf(" (%d not run)", n)
+		}
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s | %d |\n", s, with(Passed), with(Failed), with(Skipped), without, open)
 	}
 	fmt.Fprintf(&b, "\nOn %s\n", r.Setting)
 	var whys []string
