@@ -216,7 +216,7 @@ static long again(struct tuple *t, struct conn *conn)
 	struct endpoint *local;
 	__u32 now_epoch = epoch;
 
-	if (conn->epoch == now_epoch)
+	if (conn->epoch == now_epoch || conn->flags & CONN_NOT_JUDGED)
 		return 0;
 	local = bpf_map_lookup_elem(&endpoints, &t->local);
 	if (local)

@@ -67,9 +67,8 @@ func (p *Probe) states() []*wire.EndpointState {
 
 // What is wrong with an endpoint that can't be watched.
 var (
-	errHostNetwork = errors.New("the pod is on the host's network: policies don't cover it, and it has no namespace of its own to look into")
-	errNotFound    = errors.New("no network namespace of this machine has the pod's address (yet)")
-	errGone        = errors.New("the pod's network device has gone")
+	errNotFound = errors.New("no network namespace of this machine has the pod's address (yet)")
+	errGone     = errors.New("the pod's network device has gone")
 )
 
 // SetEndpoints implements [serve.Probe].
@@ -93,11 +92,11 @@ func (p *Probe) SetEndpoints(list []*wire.Endpoint) error {
 			continue
 		}
 		if e.host {
-			e.err = errHostNetwork
+			e.err = errNoCgroup
 		}
 		wanted[e.id] = true
 		if old := p.endpoints[e.id]; old != nil {
-			if slices.Equal(old.ips, e.ips) && old.path == e.path && old.host == e.host {
+			if slices.Equal(old.ips, e.ips) && old.path == e.path && old.host == e.host && (!e.host || old.uid == e.uid) {
 				continue
 			}
 			errs = append(errs, old.detach())
@@ -124,9 +123,16 @@ func (p *Probe) SetEndpoints(list []*wire.Endpoint) error {
 // search attaches to every pod whose namespace is found; callers hold the lock.
 func (p *Probe) search() {
 	var found []*endpoint
+	var changed []*wire.EndpointState
 	scanned := false
 	for _, e := range p.endpoints {
-		if e.attached != nil || e.host {
+		if e.attached != nil {
+			continue
+		}
+		if e.host {
+			if p.attachHost(e) {
+				changed = append(changed, e.state())
+			}
 			continue
 		}
 		if e.path == "" && !scanned {
@@ -150,7 +156,6 @@ func (p *Probe) search() {
 			p.sink.Notice(wire.Notice_WARN, "connections that were open before are known only by their next packet: "+err.Error())
 		}
 	}
-	var changed []*wire.EndpointState
 	for _, e := range found {
 		e.err = inside(e.ns.path, func() error {
 			a, err := attach(p.kernel, e.ns.path, e.device, p.hook)
@@ -212,7 +217,7 @@ func (p *Probe) watch(found []*endpoint) error {
 		spaces = append(spaces, e.ns.inode)
 	}
 	for _, e := range p.endpoints {
-		if e.attached != nil {
+		if e.attached != nil && !e.host { // the node's address is nobody's
 			add(e)
 		}
 	}
@@ -260,7 +265,7 @@ const (
 func (p *Probe) nextSearch() time.Duration {
 	next := time.Hour
 	for _, e := range p.endpoints {
-		if e.attached != nil || e.host {
+		if e.attached != nil {
 			continue
 		}
 		switch waited := time.Since(e.eager); {

@@ -106,11 +106,13 @@ __noinline int judge_again(const struct tuple *t, const struct endpoint *local, 
 	return !first;
 }
 
+/* number: what host.bpf.c does for a process may be interrupted by a packet that
+ * comes in, hence the atomic addition. */
 static __always_inline __u64 number(void)
 {
 	struct counts *c = count();
 
-	return c ? ++c->ids << 12 | (bpf_get_smp_processor_id() & 0xfff) : 0;
+	return c ? (__sync_fetch_and_add(&c->ids, 1) + 1) << 12 | (bpf_get_smp_processor_id() & 0xfff) : 0;
 }
 
 static __always_inline void direct(struct conn *conn, const struct tuple *t)
@@ -151,7 +153,7 @@ __noinline int reopened(struct conn *conn, const struct tuple *t)
 }
 
 /* first: the connection as its first packet leaves it, unjudged. */
-static __always_inline void first(struct conn *conn, struct __sk_buff *skb, const struct tuple *t, const struct endpoint *local)
+static __always_inline void first(struct conn *conn, struct __sk_buff *skb, const struct tuple *t, __u32 endpoint)
 {
 	__u64 bytes, packets = volume(skb, t->headers, &bytes);
 
@@ -165,7 +167,7 @@ static __always_inline void first(struct conn *conn, struct __sk_buff *skb, cons
 		conn->tcp_flags[0] = t->tcp_flags;
 	}
 	conn->last_ns = conn->first_ns = conn->judged_ns = bpf_ktime_get_ns();
-	conn->endpoint = local->id;
+	conn->endpoint = endpoint;
 	conn->id = number();
 	conn->epoch = epoch; /* before the look-ups: a change meanwhile makes it stale */
 	direct(conn, t);
@@ -193,7 +195,7 @@ static __always_inline int opened(struct __sk_buff *skb, const struct tuple *t, 
 	struct conn conn = {}, *there;
 	int err;
 
-	first(&conn, skb, t, local);
+	first(&conn, skb, t, local->id);
 	judge_as(t, local, &conn, &conn.judgement);
 	conn.drop = conn.judgement.drop;
 	conn.flags |= CONN_ANNOUNCED;

@@ -225,7 +225,7 @@ func TestTargets(t *testing.T) {
 		{"web-2", "shop", `did you mean "web-1"`},
 		{"web-1", "shpo", `namespace "shpo" not found; did you mean "shop"?`},
 		{"done", "shop", "has completed"},
-		{"host", "shop", "host network"},
+		{"host", "shop", ""},
 		{"new", "shop", "has no IP yet"},
 		{"pending", "shop", "not scheduled"},
 		{"deploy/wep", "shop", `did you mean "web"`},

@@ -214,8 +214,25 @@ func checkPod(p *identity.Pod) error {
 		return fmt.Errorf("pod %q in namespace %q is not scheduled to a node yet; see kubectl describe pod %s -n %s", p.Name, p.Namespace, p.Name, p.Namespace)
 	case len(p.IPs) == 0:
 		return fmt.Errorf("pod %q in namespace %q has no IP yet; see kubectl describe pod %s -n %s", p.Name, p.Namespace, p.Name, p.Namespace)
-	case p.HostNetwork:
-		return fmt.Errorf("pod %q in namespace %q is on the host network: network policies don't cover it, and its traffic is its node's; try: trace node/%s", p.Name, p.Namespace, p.Node)
 	}
 	return nil
+}
+
+// Unjudged says in one sentence what is different about those of the pods that
+// are on the host network; empty if none is, or nobody asked for them.
+func (t *Target) Unjudged(w *Watcher) string {
+	if t.Kind == "" || t.Kind == "node" {
+		return ""
+	}
+	var names []string
+	for _, p := range w.State().World.SelectPods(t.Match(w)) {
+		if p.HostNetwork && !p.Done {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	return fmt.Sprintf("on the host network, where network policies don't reach: the flows of %s have no verdict", strings.Join(names, ", "))
 }

@@ -149,6 +149,9 @@ func (k *Kernel) Scan(all bool, visit func(*Record)) error {
 			alive[l.watched] = true
 		}
 	}
+	for id := range k.hosts.alive {
+		alive[uint32(id)] = true
+	}
 	w := walk{s: s, now: now, since: since, skew: skew, alive: alive, visit: visit}
 	s.open = 0
 	err := errors.Join(scan(&s.four, &w), scan(&s.six, &w))

@@ -33,6 +33,7 @@ type Kernel struct {
 	noAgain error // why connections can't be judged again without a packet
 	tables  tables
 	scanner scanner
+	hosts   hosts
 	epoch   uint32
 	seeds   uint64                 // connections numbered here; the programs' numbers end in a processor's
 	events  atomic.Pointer[Events] // what was opened to read the ring
@@ -76,7 +77,7 @@ func Open(o Options) (*Kernel, error) {
 			return nil, err
 		}
 	}
-	k := &Kernel{spec: spec, epoch: 1}
+	k := &Kernel{spec: spec, epoch: 1, hosts: hosts{alive: make(map[ruleset.EndpointID]bool)}}
 	if err := k.load(); err != nil {
 		return nil, explain(err)
 	}
@@ -175,7 +176,7 @@ func (k *Kernel) ReadHeads(on bool) error {
 	if err := k.objects.ReadHeads.Get(&now); err != nil || now == v {
 		return err
 	}
-	if err := k.objects.ReadHeads.Set(v); err != nil {
+	if err := errors.Join(k.objects.ReadHeads.Set(v), k.hosts.readHeads(v)); err != nil {
 		return err
 	}
 	return k.bump() // the next packet of each connection looks whether there is something to read
@@ -216,7 +217,7 @@ func (k *Kernel) Close() error {
 	if k.objects.EbpolJudgeAgain != nil {
 		err = errors.Join(err, k.objects.EbpolJudgeAgain.Close())
 	}
-	return errors.Join(err, k.objects.EbpolEgress.Close(), k.objects.EbpolIngress.Close(), k.objects.FlowMaps.Close(),
+	return errors.Join(err, k.hosts.close(), k.objects.EbpolEgress.Close(), k.objects.EbpolIngress.Close(), k.objects.FlowMaps.Close(),
 		k.objects.Data.Close(), k.objects.Bss.Close())
 }
 

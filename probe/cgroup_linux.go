@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+)
+
+const hookCgroup = "cgroup"
+
+var errNoCgroup = errors.New("the pod is on the host's network, and no cgroup (version 2) of this node is its own: its traffic can't be told from its node's")
+
+// errFound ends a walk.
+var errFound = errors.New("found")
+
+// cgroups below which kubelets put pods: as the node sees them, because a
+// container sees its own part only, or as this process does.
+var cgroupRoots = []string{"/proc/1/root/sys/fs/cgroup/unified", "/proc/1/root/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"}
+
+// podCgroup is the cgroup of the pod with that UID; the systemd driver writes
+// it with underscores.
+func podCgroup(uid string) (string, error) {
+	const deepest = 8
+	if uid == "" {
+		return "", errNoCgroup
+	}
+	other := strings.ReplaceAll(uid, "-", "_")
+	for _, root := range cgroupRoots {
+		var st unix.Statfs_t
+		if unix.Statfs(root, &st) != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
+			continue
+		}
+		found := ""
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil || !d.IsDir():
+				return nil //nolint:nilerr // it went meanwhile
+			case strings.Contains(d.Name(), uid) || strings.Contains(d.Name(), other):
+				found = path
+				return errFound
+			case strings.Count(path[len(root):], "/") > deepest:
+				return fs.SkipDir
+			}
+			return nil
+		})
+		if errors.Is(err, errFound) {
+			return found, nil
+		}
+	}
+	return "", errNoCgroup
+}
+
+// attachHost observes a pod on the host's network through its cgroup; callers
+// hold the lock. It says whether it does now.
+func (p *Probe) attachHost(e *endpoint) bool {
+	cgroup, err := podCgroup(e.uid)
+	if err != nil {
+		e.err = err
+		return false
+	}
+	h, err := p.kernel.AttachHost(cgroup, ruleset.EndpointID(e.id))
+	if err != nil {
+		e.err = err
+		return false
+	}
+	e.err, e.after, e.device = nil, time.Since(e.since), device{name: filepath.Base(cgroup)}
+	e.attached = &attachment{
+		hook:   hookCgroup,
+		detach: h.Close,
+		gone: func() bool {
+			_, err := os.Stat(cgroup)
+			return err != nil
+		},
+	}
+	return true
+}
