@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
-	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire" //nolint:depguard // the frames go into a store; the screen sees none
 	"github.com/ebpol/kubectl-ebpol/tui/internal/fake"
 )
 
