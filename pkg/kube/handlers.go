@@ -141,6 +141,7 @@ func networkPolicyHandler(t *table) cache.ResourceEventHandler {
 func (t *table) putPolicy(kind string, o metav1.Object, p *policy.Policy, err error) {
 	k := kind + " " + key(o)
 	t.change(func() {
+		t.copied.policies = false
 		if err != nil {
 			delete(t.policies, k)
 			t.problems[k] = err.Error()
@@ -154,7 +155,7 @@ func (t *table) putPolicy(kind string, o metav1.Object, p *policy.Policy, err er
 
 func (t *table) dropPolicy(kind string, o metav1.Object) {
 	k := kind + " " + key(o)
-	t.change(func() { delete(t.policies, k); delete(t.problems, k) })
+	t.change(func() { delete(t.policies, k); delete(t.problems, k); t.copied.policies = false })
 }
 
 var jobs = batchv1.SchemeGroupVersion.WithResource("jobs")

@@ -3,6 +3,7 @@
 package kube
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -53,7 +54,7 @@ type table struct {
 }
 
 // copies says which maps of last are still equal to the table's.
-type copies struct{ pods, spaces, nodes, services bool }
+type copies struct{ pods, spaces, nodes, services, policies bool }
 
 type service struct {
 	spec   *corev1.Service
@@ -118,14 +119,16 @@ func (t *table) state() *State {
 		}
 	}
 	w.ClusterDNS = clusterDNS(w.Services)
-	s := &State{World: w, NotEvaluated: t.foreign, Policies: slices.Collect(maps.Values(t.policies))}
-	slices.SortFunc(s.Policies, func(a, b *policy.Policy) int {
-		return strings.Compare(string(a.Kind)+"/"+a.Key(), string(b.Kind)+"/"+b.Key())
-	})
+	s := &State{World: w, NotEvaluated: t.foreign, Policies: t.last.Policies}
+	if !t.copied.policies {
+		s.Policies = slices.SortedFunc(maps.Values(t.policies), func(a, b *policy.Policy) int {
+			return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+		})
+	}
 	for _, key := range slices.Sorted(maps.Keys(t.problems)) {
 		s.Problems = append(s.Problems, t.problems[key])
 	}
-	t.last, t.dirty, t.copied = s, false, copies{true, true, true, true}
+	t.last, t.dirty, t.copied = s, false, copies{true, true, true, true, true}
 	t.changed = make(chan struct{})
 	return s
 }
