@@ -52,9 +52,9 @@ func choose(pods, others []*identity.Pod) (labels map[string]string, also []stri
 		}
 	}
 	slices.Sort(keys)
-	for i := len(telling) - 1; i >= 0; i-- {
-		if _, ok := common[telling[i]]; ok {
-			keys = slices.Insert(keys, 0, telling[i])
+	for _, k := range slices.Backward(telling) {
+		if _, ok := common[k]; ok {
+			keys = slices.Insert(keys, 0, k)
 		}
 	}
 	labels = map[string]string{}
