@@ -48,7 +48,7 @@ func (s *Store) agree(r *row) bool {
 		// An established connection may outlive a change of the rules
 		// (SEMANTICS case 20); what others' policies say isn't known.
 		return true
-	case s.age(r) < stable, r.outcome == flow.NotArrived && s.age(r) < silent:
+	case s.age(r) < stable, r.fault == nil && (r.outcome == flow.NotArrived || s.answerLost(r)) && s.age(r) < silent:
 		return false
 	case s.rulesMoved(r):
 		return true // a connection that has ended isn't judged again
