@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"slices"
@@ -22,8 +23,8 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	probe := flag.String("probe", "bin/ebpol-probe", "the probe's `program`")
-	rounds := flag.Int("rounds", 9, "rounds with and as many without the probe")
-	slot := flag.Duration("slot", time.Second, "length of one measurement")
+	rounds := flag.Int("rounds", 41, "rounds with and as many without the probe")
+	slot := flag.Duration("slot", 200*time.Millisecond, "length of one measurement")
 	flag.Parse()
 	if err := bench(*probe, *rounds, *slot); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -98,14 +99,15 @@ func bench(probePath string, rounds int, slot time.Duration) (err error) {
 			}
 		}
 	}
-	fmt.Println("| between two network namespaces | without | with the probe | ratio | target |")
-	fmt.Println("| --- | ---: | ---: | ---: | ---: |")
+	fmt.Println("| between two network namespaces | without | with the probe | ratio | 95 % of it | target |")
+	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: |")
 	for i, l := range loads {
 		target := "none"
 		if l.target > 0 {
 			target = fmt.Sprintf("≥ %.2f", l.target)
 		}
-		fmt.Printf("| %s, %s | %.4g | %.4g | %.3f | %s |\n", l.name, l.unit, median(without[i]), median(with[i]), ratio(with[i], without[i]), target)
+		mid, low, high := ratio(with[i], without[i])
+		fmt.Printf("| %s, %s | %.4g | %.4g | %.3f | %.3f to %.3f | %s |\n", l.name, l.unit, median(without[i]), median(with[i]), mid, low, high, target)
 	}
 	if err := p.watch([]*netbed.Pod{client, server}); err != nil {
 		return err
@@ -128,11 +130,16 @@ func median(v []float64) float64 {
 }
 
 // ratio is the median of the rounds' own ratios: what disturbs the machine for
-// a while disturbs both halves of a round.
-func ratio(with, without []float64) float64 {
+// a while disturbs both halves of a round, and short rounds have little time to
+// be disturbed. The median lies between low and high with 95 %, whatever the
+// ratios are distributed like.
+func ratio(with, without []float64) (mid, low, high float64) {
 	r := make([]float64, len(with))
 	for i := range r {
 		r[i] = with[i] / without[i]
 	}
-	return median(r)
+	slices.Sort(r)
+	n := float64(len(r))
+	k := max(0, int(n/2-0.98*math.Sqrt(n)))
+	return median(r), r[k], r[len(r)-1-k]
 }
