@@ -38,13 +38,13 @@ func (m *sums) init() {
 
 // summed is what a row has added to the sums so far.
 type summed struct {
-	pair                       *pair
-	prev, next                 *row // of the pair's rows, in order of arrival
-	port, external             *account
-	localWho, peerWho          *who
-	in, out, packets, faults   uint64
-	verdict, candidate         flow.Verdict
-	enforced, open             bool
+	pair                     *pair
+	prev, next               *row // of the pair's rows, in order of arrival
+	port, external           *account
+	localWho, peerWho        *who
+	in, out, packets, faults uint64
+	verdict, candidate       flow.Verdict
+	enforced, open           bool
 }
 
 // sum brings the sums up to the row's present state.
