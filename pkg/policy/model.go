@@ -3,8 +3,8 @@
 package policy
 
 import (
-	"time"
 	"net/netip"
+	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 )
