@@ -172,7 +172,7 @@ func (c *catchCommand) what() string {
 
 // without takes one error out of those that were joined.
 func without(err, gone error) error {
-	if list, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // of this very error
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
 		var left []error
 		for _, e := range list.Unwrap() {
 			left = append(left, without(e, gone))

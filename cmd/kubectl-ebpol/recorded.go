@@ -25,7 +25,6 @@ type observed struct {
 	log   *traffic.Log
 	store *store.Store // once it has ended
 	began atomic.Int64 // Unix nanoseconds; 0: it never began
-	ended time.Time    // zero: as the store says
 
 	source   string
 	policies []*policy.Policy        // of the cluster
@@ -101,7 +100,7 @@ func (g *globals) readRecording(ctx context.Context, file string) (*observed, er
 	if err != nil {
 		return nil, err
 	}
-	defer p.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it was read
+	defer p.Close(context.WithoutCancel(ctx))
 	o := newObserved("recording " + filepath.Base(file))
 	st := store.New(store.Options{Source: o.source, Replay: true})
 	for f := range p.Frames() {

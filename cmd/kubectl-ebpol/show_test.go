@@ -104,12 +104,12 @@ func TestLinesOfASession(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := out.String()
-	for _, want := range []string{"allowed ", "would-deny", "shop/web-1:40001", "shop/db-0:5432", "by shop/db rule 0", "NETFILTER_DROP"} {
+	for _, want := range []string{"allowed ", "would-deny", "shop/web-1:40001", "shop/db-0:5432", "by shop/db rule 0", "NETFILTER_DROP", "unanswered"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("lacks %q:\n%s", want, got)
 		}
 	}
-	if strings.Contains(got, "TCP_OLD_DATA") || strings.Count(got, "\n") != 3 {
+	if strings.Contains(got, "TCP_OLD_DATA") || strings.Count(got, "\n") != 5 {
 		t.Errorf("noise:\n%s", got)
 	}
 	if p := errOut.String(); !strings.Contains(p, "node n1: creating the probe's pod") || !strings.Contains(p, "node n1: live in ") {
