@@ -167,13 +167,18 @@ func TestNodeState(t *testing.T) {
 	r.interrupt()
 	nothingLeft(t, w)
 
-	// The kubelet says within 10 s that the node is well after all: until then
+	// The kubelet says after a while that the node is well after all: until then
 	// it counts as sick. A try that began too late is made again.
-	for range 3 {
-		patch := []byte(`{"status":{"conditions":[{"type":"Ready","status":"False","reason":"Planted","message":"by a test"}]}}`)
-		if _, err := env.client.CoreV1().Nodes().Patch(t.Context(), node, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+	condition := func(status, reason, message string) {
+		t.Helper()
+		patch := fmt.Appendf(nil, `{"status":{"conditions":[{"type":"Ready","status":%q,"reason":%q,"message":%q}]}}`, status, reason, message)
+		if _, err := env.client.CoreV1().Nodes().Patch(context.Background(), node, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	t.Cleanup(func() { condition("True", "KubeletReady", "kubelet is posting ready status") })
+	for range 3 {
+		condition("False", "Planted", "by a test")
 		r = plugin(t, "trace", "pod", "db", "-n", w.ns, "--for=1s", "-o", "json")
 		text, err := r.wait(30 * time.Second)
 		if err != nil && strings.Contains(text, `node "`+node+`" is not ready`) && strings.Contains(text, "Planted") {
