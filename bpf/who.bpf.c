@@ -275,14 +275,19 @@ int BPF_PROG(ebpol_who_gone, struct sock___who *sk)
 	return 0;
 }
 
-static __always_inline int speaks(struct sock___who *sk)
+/* Runs after a process sent something (Linux 6.3), on any socket of the
+ * machine: what isn't UDP must cost a load, not a call. Reading isn't followed,
+ * it would cost every message as much again; who only ever reads UDP is known
+ * if the socket was open when the trace began. */
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(ebpol_who_sends, struct sock___who *sk)
 {
 	struct who_process p = {};
 	struct who_speaker *last, now = {};
 	__u32 netns;
 	__u64 key;
 
-	if (!who_enabled || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
+	if (!who_enabled || sk->sk_protocol != IPPROTO_UDP)
 		return 0;
 	netns = space(sk);
 	if (!netns)
@@ -297,19 +302,6 @@ static __always_inline int speaks(struct sock___who *sk)
 	current_process(&p);
 	told(WHO_SPEAKS, netns, sk, &p, 0);
 	return 0;
-}
-
-/* Run after a process sent to, or read from, a socket (Linux 6.3). */
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(ebpol_who_sends, struct sock___who *sk)
-{
-	return speaks(sk);
-}
-
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(ebpol_who_reads, struct sock___who *sk)
-{
-	return speaks(sk);
 }
 
 /* Runs when a process becomes another program: one that ends soon can't be

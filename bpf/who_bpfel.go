@@ -63,7 +63,6 @@ const (
 	WhoMapWhoSpeakers    = "who_speakers"
 	WhoProgEbpolWhoAgain = "ebpol_who_again"
 	WhoProgEbpolWhoGone  = "ebpol_who_gone"
-	WhoProgEbpolWhoReads = "ebpol_who_reads"
 	WhoProgEbpolWhoRuns  = "ebpol_who_runs"
 	WhoProgEbpolWhoSends = "ebpol_who_sends"
 	WhoProgEbpolWhoState = "ebpol_who_state"
@@ -117,7 +116,6 @@ type WhoSpecs struct {
 type WhoProgramSpecs struct {
 	EbpolWhoAgain *ebpf.ProgramSpec `ebpf:"ebpol_who_again"`
 	EbpolWhoGone  *ebpf.ProgramSpec `ebpf:"ebpol_who_gone"`
-	EbpolWhoReads *ebpf.ProgramSpec `ebpf:"ebpol_who_reads"`
 	EbpolWhoRuns  *ebpf.ProgramSpec `ebpf:"ebpol_who_runs"`
 	EbpolWhoSends *ebpf.ProgramSpec `ebpf:"ebpol_who_sends"`
 	EbpolWhoState *ebpf.ProgramSpec `ebpf:"ebpol_who_state"`
@@ -194,7 +192,6 @@ type WhoVariables struct {
 type WhoPrograms struct {
 	EbpolWhoAgain *ebpf.Program `ebpf:"ebpol_who_again"`
 	EbpolWhoGone  *ebpf.Program `ebpf:"ebpol_who_gone"`
-	EbpolWhoReads *ebpf.Program `ebpf:"ebpol_who_reads"`
 	EbpolWhoRuns  *ebpf.Program `ebpf:"ebpol_who_runs"`
 	EbpolWhoSends *ebpf.Program `ebpf:"ebpol_who_sends"`
 	EbpolWhoState *ebpf.Program `ebpf:"ebpol_who_state"`
@@ -204,7 +201,6 @@ func (p *WhoPrograms) Close() error {
 	return _WhoClose(
 		p.EbpolWhoAgain,
 		p.EbpolWhoGone,
-		p.EbpolWhoReads,
 		p.EbpolWhoRuns,
 		p.EbpolWhoSends,
 		p.EbpolWhoState,

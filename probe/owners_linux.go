@@ -83,7 +83,7 @@ const (
 	pendingFor = 2 * time.Second
 )
 
-// openOwners loads and attaches the trace, switched off.
+// openOwners loads the trace, switched off.
 func openOwners() (*owners, error) {
 	spec, err := bpf.LoadWho()
 	if err != nil {
@@ -95,7 +95,7 @@ func openOwners() (*owners, error) {
 	}
 	o.processes.init("/proc")
 	// Each of these is one ability; the first is what the rest stands on.
-	names := []string{bpf.WhoProgEbpolWhoState, bpf.WhoProgEbpolWhoAgain, bpf.WhoProgEbpolWhoGone, bpf.WhoProgEbpolWhoRuns, bpf.WhoProgEbpolWhoSends, bpf.WhoProgEbpolWhoReads}
+	names := []string{bpf.WhoProgEbpolWhoState, bpf.WhoProgEbpolWhoAgain, bpf.WhoProgEbpolWhoGone, bpf.WhoProgEbpolWhoRuns, bpf.WhoProgEbpolWhoSends}
 	programs := spec.Programs
 	spec.Programs = nil
 	c, err := ebpf.NewCollection(spec)
@@ -104,7 +104,7 @@ func openOwners() (*owners, error) {
 	}
 	defer c.Close()
 	for i, name := range names {
-		err := o.attach(programs[name], c)
+		err := o.load(programs[name], c)
 		if err != nil && i == 0 {
 			return nil, fmt.Errorf("trace sockets: %w", err)
 		}
@@ -118,8 +118,8 @@ func openOwners() (*owners, error) {
 	return o, nil
 }
 
-// attach loads one program onto the maps of c.
-func (o *owners) attach(p *ebpf.ProgramSpec, c *ebpf.Collection) error {
+// load loads one program onto the maps of c.
+func (o *owners) load(p *ebpf.ProgramSpec, c *ebpf.Collection) error {
 	p = p.Copy()
 	for i := range p.Instructions {
 		ins := &p.Instructions[i]
@@ -138,12 +138,32 @@ func (o *owners) attach(p *ebpf.ProgramSpec, c *ebpf.Collection) error {
 	if err != nil {
 		return err
 	}
-	l, err := link.AttachTracing(link.TracingOptions{Program: prog})
-	if err != nil {
-		return errors.Join(err, prog.Close())
-	}
-	o.progs, o.links = append(o.progs, prog), append(o.links, l)
+	o.progs = append(o.progs, prog)
 	return nil
+}
+
+// attach puts the programs to work. Some run whenever any process of the
+// machine sends or receives, so they hang there only while they are asked for.
+func (o *owners) attach() error {
+	for i, p := range o.progs {
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		switch {
+		case err == nil:
+			o.links = append(o.links, l)
+		case i == 0: // what the rest stands on
+			return fmt.Errorf("trace sockets: %w", err)
+		}
+	}
+	return nil
+}
+
+func (o *owners) detach() error {
+	var errs []error
+	for _, l := range o.links {
+		errs = append(errs, l.Close())
+	}
+	o.links = nil
+	return errors.Join(errs...)
 }
 
 // enable switches the trace on or off.
@@ -169,6 +189,16 @@ func (o *owners) enable(on bool) error {
 	}
 	if err := o.vars.WhoEnabled.Set(v); err != nil {
 		return fmt.Errorf("switch the trace of sockets: %w", err)
+	}
+	switch {
+	case !on:
+		if err := o.detach(); err != nil {
+			return fmt.Errorf("switch off the trace of sockets: %w", err)
+		}
+	case len(o.links) == 0:
+		if err := o.attach(); err != nil {
+			return err
+		}
 	}
 	fresh := on && !o.on
 	o.on = on
@@ -235,9 +265,7 @@ func (o *owners) close() error {
 	}
 	o.closed = true
 	var errs []error
-	for _, l := range o.links {
-		errs = append(errs, l.Close())
-	}
+	errs = append(errs, o.detach())
 	for _, p := range o.progs {
 		errs = append(errs, p.Close())
 	}

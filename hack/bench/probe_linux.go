@@ -51,7 +51,6 @@ func startProbe(s *netbed.Spawner, ns *netbed.Namespace, path string) (*probe, e
 	go p.read(wire.NewReader(out))
 	go p.write()
 	p.send(&wire.Frame{Body: &wire.Frame_Hello{Hello: &wire.Hello{Version: wire.Version, Program: "bench", Session: "bench"}}})
-	p.send(&wire.Frame{Body: &wire.Frame_Options{Options: &wire.Options{Drops: true}}})
 	return p, nil
 }
 
@@ -109,6 +108,9 @@ func (p *probe) read(r *wire.Reader) {
 
 // watch makes the probe watch these pods and nobody else.
 func (p *probe) watch(pods []*netbed.Pod) error {
+	// With pods: all that a session asks for unless told otherwise.
+	watching := len(pods) > 0
+	p.send(&wire.Frame{Body: &wire.Frame_Options{Options: &wire.Options{Drops: watching, Owners: watching, Names: watching, Blame: watching}}})
 	list := &wire.Endpoints{}
 	waiting := map[uint32]bool{}
 	for _, pod := range pods {
