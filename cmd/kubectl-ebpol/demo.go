@@ -155,7 +155,7 @@ func (c *demoCommand) open(ctx context.Context) (*demoSession, error) {
 	live, err := session.NewLive(ctx, session.Config{
 		Cluster: running.Cluster(current), NewCompiler: newCompiler, Probes: []session.Probe{running.Probe(probe)},
 		Program: "kubectl-ebpol " + thisBuild().Version, ReadOnly: c.flags.readOnly,
-		Candidates: candidate, Options: &wire.Options{Drops: true},
+		Candidates: candidate, Options: &wire.Options{Drops: true, Blame: true, Owners: true, Names: true},
 	})
 	if err != nil {
 		return nil, errors.Join(err, running.Close())

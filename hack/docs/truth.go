@@ -27,20 +27,20 @@ func truth(string) (string, error) {
 	b.WriteString("| the cluster's policies | with the candidate's | mode | lease | the screen says | the packet |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
 	for _, row := range []struct {
-		current, candidate, enforced, alt ruleset.Bitmap
-		mode, lease                       string
+		current, candidate, enforced, bits, alt ruleset.Bitmap // bits and alt: what matches in the two readings
+		mode, lease                             string
 	}{
-		{current: none, candidate: none, alt: both, mode: "any", lease: "any"},
-		{current: both, candidate: both, alt: both, mode: "any", lease: "any"},
-		{current: both, candidate: deny, alt: both, mode: "dry-run", lease: "any"},
-		{current: both, candidate: deny, enforced: deny, alt: both, mode: "enforced", lease: "runs"},
-		{current: both, candidate: deny, enforced: deny, alt: both, mode: "enforced", lease: "over"},
-		{current: deny, candidate: both, alt: both, mode: "any", lease: "any"},
-		{current: deny, candidate: deny, alt: both, mode: "dry-run", lease: "any"},
-		{current: deny, candidate: deny, enforced: deny, alt: both, mode: "enforced", lease: "runs"},
-		{current: both, candidate: both, enforced: both, alt: none, mode: "any", lease: "any"},
+		{current: both, candidate: both, bits: both, alt: both, mode: "any", lease: "any"},
+		{current: both, candidate: deny, bits: both, alt: both, mode: "dry-run", lease: "any"},
+		{current: both, candidate: deny, enforced: deny, bits: both, alt: both, mode: "enforced", lease: "runs"},
+		{current: both, candidate: deny, enforced: deny, bits: both, alt: both, mode: "enforced", lease: "over"},
+		{current: deny, candidate: both, bits: both, alt: both, mode: "any", lease: "any"},
+		{current: deny, candidate: deny, bits: both, alt: both, mode: "dry-run", lease: "any"},
+		{current: deny, candidate: deny, enforced: deny, bits: both, alt: both, mode: "enforced", lease: "runs"},
+		{current: both, candidate: both, enforced: both, bits: both, alt: none, mode: "any", lease: "any"},
+		{current: both, candidate: both, enforced: both, bits: none, alt: both, mode: "enforced, and the reading that it takes denies", lease: "runs"},
 	} {
-		r, err := judge(row.current, row.candidate, row.enforced, row.alt)
+		r, err := judge(row.current, row.candidate, row.enforced, row.bits, row.alt)
 		if err != nil {
 			return "", err
 		}
@@ -66,9 +66,17 @@ func mask(bits ...int) (m ruleset.Bitmap) {
 	return m
 }
 
-// judge asks the tables about one packet. alt is what matches in the other
-// reading.
-func judge(current, candidate, enforced, alt ruleset.Bitmap) (ruleset.Result, error) {
+// matching leaves out what always matches.
+func matching(b ruleset.Bitmap) ruleset.Bitmap {
+	if b == mask() {
+		return b
+	}
+	return mask(ruleBit)
+}
+
+// judge asks the tables about one packet. bits is what matches in the reading
+// that enforcement takes, alt in the other.
+func judge(current, candidate, enforced, bits, alt ruleset.Bitmap) (ruleset.Result, error) {
 	local, peer := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	always := mask(denyBit)
 	r := &ruleset.Ruleset{
@@ -80,10 +88,7 @@ func judge(current, candidate, enforced, alt ruleset.Bitmap) (ruleset.Result, er
 		Endpoints: []ruleset.Endpoint{{IP: local, ID: 1, Ingress: 1}},
 		Peers:     []ruleset.Peer{{Prefix: netip.PrefixFrom(peer, 32), Class: 1, Flags: ruleset.PeerPod}},
 		Ports:     []ruleset.Port{{Set: 1, Protocol: uint8(flow.TCP), Port: 80, Class: 1}},
-		Matches:   []ruleset.Match{{Set: 1, Peer: 1, Ports: 1, Bits: mask(ruleBit), Alt: mask(ruleBit)}},
-	}
-	if alt == mask() {
-		r.Matches[0].Alt = alt
+		Matches:   []ruleset.Match{{Set: 1, Peer: 1, Ports: 1, Bits: matching(bits), Alt: matching(alt)}},
 	}
 	if err := r.Validate(); err != nil {
 		return ruleset.Result{}, err
