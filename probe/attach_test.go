@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -145,7 +146,7 @@ func programs(t *testing.T, pod *netbed.Pod) (n int) {
 	err := pod.Do(func() error {
 		for _, at := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
 			r, err := link.QueryPrograms(link.QueryOptions{Target: pod.Index, Attach: at})
-			if errors.Is(err, ebpf.ErrNotSupported) {
+			if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, syscall.EINVAL) { // below 6.6
 				return nil
 			}
 			if err != nil {
