@@ -54,9 +54,14 @@ var _ session.Source = (*Tee)(nil)
 
 // Wrap passes src's frames on, and records nothing until it is told to.
 func Wrap(src session.Source) *Tee {
-	t := &Tee{src: src, out: make(chan *wire.Frame, 64), calls: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}), known: newKnown()}
+	t := newTee(src)
 	go t.run()
 	return t
+}
+
+// newTee is a Tee through which nothing runs yet.
+func newTee(src session.Source) *Tee {
+	return &Tee{src: src, out: make(chan *wire.Frame, 64), calls: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}), known: newKnown()}
 }
 
 // Create starts a recording of src in a new file; see [Tee.Start].
@@ -65,8 +70,16 @@ func Create(path string, src session.Source, o Options) (*Tee, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := Wrap(src)
-	return t, t.StartTo(f, o)
+	t := newTee(src)
+	// Before the first frame passes: none shall be missed.
+	if t.w, err = newWriter(f, o); err == nil {
+		t.startKey()
+	}
+	go t.run()
+	if err != nil {
+		err = errors.Join(fmt.Errorf("recording: %w", err), f.Close())
+	}
+	return t, err
 }
 
 // Start begins to record to a new file that only its owner can read: it holds
