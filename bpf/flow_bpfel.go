@@ -187,7 +187,8 @@ type FlowMatch struct {
 	_      structs.HostLayout
 	Bits   FlowBitmap
 	Alt    FlowBitmap
-	Differ uint64
+	Differ uint32
+	Open   uint32
 }
 
 type FlowMatchKey struct {
@@ -241,9 +242,8 @@ type FlowRangeKey struct {
 }
 
 type FlowService struct {
-	_       structs.HostLayout
-	Class   uint32
-	Depends uint32
+	_     structs.HostLayout
+	Class uint32
 }
 
 type FlowServiceKey struct {
@@ -274,11 +274,9 @@ type FlowSet struct {
 type FlowSetFlags uint32
 
 const (
-	FlowSetFlagsSET_RANGES         FlowSetFlags = 1
-	FlowSetFlagsSET_SAME           FlowSetFlags = 2
-	FlowSetFlagsSET_ENFORCED       FlowSetFlags = 4
-	FlowSetFlagsSET_DENY           FlowSetFlags = 8
-	FlowSetFlagsSET_CANDIDATE_DENY FlowSetFlags = 16
+	FlowSetFlagsSET_RANGES   FlowSetFlags = 1
+	FlowSetFlagsSET_SAME     FlowSetFlags = 2
+	FlowSetFlagsSET_ENFORCED FlowSetFlags = 4
 )
 
 // Names of all BPF objects in the ELF.

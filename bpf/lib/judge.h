@@ -87,16 +87,13 @@ passed:
 struct question {
 	const struct set *set;
 	const struct match *match;
-	bool depends;
 	bool has_ports; /* policies define the protocol */
 };
 
-static __always_inline bool open_case(const struct question *q, __u32 decision, bool mode_denies)
+static __always_inline bool open_case(const struct question *q, __u32 decision)
 {
 	__u32 bit = decision & DECISION_BIT;
 
-	if (q->depends && mode_denies)
-		return true;
 	return !q->has_ports && (decision & DECISION_DENY) &&
 	       bit > q->set->isolate_start && bit <= q->set->baseline_start;
 }
@@ -106,17 +103,20 @@ static __always_inline __u8 word_of(__u32 decision)
 	return decision & DECISION_DENY ? VERDICT_DENY : VERDICT_ALLOW;
 }
 
-static __always_inline void mode_verdict(const struct question *q, const struct bitmap *mode, bool mode_denies,
-					 __u8 *verdict, __u8 *alt, __u16 *bit)
+static __always_inline void mode_verdict(const struct question *q, const struct bitmap *mode, bool open, __u8 *verdict,
+					 __u8 *alt, __u16 *bit)
 {
 	__u32 first = decide(q->set, &q->match->bits, mode), second;
 
 	*bit = first & DECISION_BIT;
 	*verdict = word_of(first);
 	*alt = 0;
-	if (open_case(q, first, mode_denies)) {
+	if (open_case(q, first)) {
 		*verdict = VERDICT_CONTESTED;
 		*alt = VERDICT_DENY;
+	} else if (open) {
+		*verdict = VERDICT_CONTESTED;
+		*alt = first & DECISION_DENY ? VERDICT_ALLOW : VERDICT_DENY;
 	} else if (q->match->differ) {
 		second = decide(q->set, &q->match->alt, mode);
 		if (word_of(second) != *verdict) {
@@ -234,7 +234,6 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 	if (service) {
 		key.peer = service->class;
 		key.ports = SERVICE_PORTS;
-		q.depends = service->depends;
 		j->service = 1;
 	} else {
 		peer = peer_of(t);
@@ -254,19 +253,19 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 	q.set = set;
 	q.match = match ? match : &no_match;
 
-	mode_verdict(&q, &set->current, set->flags & SET_DENY, &j->verdict, &j->alt, &j->bit);
+	mode_verdict(&q, &set->current, q.match->open & OPEN_CURRENT, &j->verdict, &j->alt, &j->bit);
 	if (set->flags & SET_SAME) {
 		j->candidate = j->verdict;
 		j->candidate_alt = j->alt;
 		j->candidate_bit = j->bit;
 	} else {
-		mode_verdict(&q, &set->candidate, set->flags & SET_CANDIDATE_DENY, &j->candidate, &j->candidate_alt,
+		mode_verdict(&q, &set->candidate, q.match->open & OPEN_CANDIDATE, &j->candidate, &j->candidate_alt,
 			     &j->candidate_bit);
 	}
-	if (set->flags & SET_ENFORCED && !q.depends) {
+	if (set->flags & SET_ENFORCED) {
 		__u32 first = decide(set, &q.match->bits, &set->enforced);
 
-		j->drop = first & DECISION_DENY && !open_case(&q, first, true);
+		j->drop = first & DECISION_DENY && !open_case(&q, first);
 	}
 	return 0;
 }

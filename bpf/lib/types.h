@@ -171,7 +171,6 @@ _Static_assert(sizeof(struct service_key) == 20, "no holes");
 
 struct service {
 	__u32 class;
-	__u32 depends;
 };
 
 struct port_key {
@@ -205,15 +204,19 @@ struct bitmap {
 struct match {
 	struct bitmap bits;
 	struct bitmap alt;
-	__u64 differ; /* 0: alt is the same */
+	__u32 differ; /* 0: alt is the same */
+	__u32 open;   /* enum match_open: modes that are contested, whatever alt says */
 };
 
 enum set_flags {
 	SET_RANGES = 1,
 	SET_SAME = 2,      /* candidate equals current: judged once */
 	SET_ENFORCED = 4,  /* enforced has a deny bit */
-	SET_DENY = 8,      /* current has a deny bit */
-	SET_CANDIDATE_DENY = 16,
+};
+
+enum match_open {
+	OPEN_CURRENT = 1,
+	OPEN_CANDIDATE = 2,
 };
 
 /* Index of set.other. */

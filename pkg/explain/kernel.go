@@ -100,8 +100,7 @@ func (b *Batch) compare(p policy.Packet, want *policy.Result) error {
 		for _, e := range []Engine{Compiled, Kernel} {
 			if r, ok := b.result(e, q); ok {
 				says = append(says, fmt.Sprintf("%s %s", e, r.Current.Verdict))
-				// Tables may leave a service open whose backends turn out to agree.
-				agree = agree && (r.Current.Verdict == verdictOf(end) || r.Service && r.Current.Verdict == flow.Contested)
+				agree = agree && r.Current.Verdict == verdictOf(end)
 			}
 		}
 		if !agree {

@@ -49,7 +49,7 @@ func drawRuleset(t *rapid.T, generation uint64) *Ruleset {
 		}
 		for c := range ClassID(3) {
 			if rapid.Bool().Draw(t, "has match") {
-				m := Match{Set: id, Peer: c, Ports: PortClass(small("class", 3))}
+				m := Match{Set: id, Peer: c, Ports: PortClass(small("class", 3)), Open: Modes(small("open modes", 3))}
 				m.Bits.Add(small("bit", Bits-1))
 				r.Matches = append(r.Matches, m)
 			}
@@ -69,7 +69,7 @@ func drawRuleset(t *rapid.T, generation uint64) *Ruleset {
 		if whole := netip.PrefixFrom(a, a.BitLen()); !seen[whole] {
 			seen[whole] = true
 			r.Endpoints = append(r.Endpoints, Endpoint{IP: a, ID: EndpointID(1 + small("id", 3)), Ingress: anySet(), Egress: anySet()})
-			r.Services = append(r.Services, Service{IP: a, Protocol: 17, Port: 53, Class: ClassID(small("class", 3)), Depends: rapid.Bool().Draw(t, "depends")})
+			r.Services = append(r.Services, Service{IP: a, Protocol: 17, Port: 53, Class: ClassID(small("class", 3))})
 		}
 		if !seen[p] || p.IsSingleIP() {
 			if i := len(r.Peers); i == 0 || !hasPeer(r.Peers, p) {

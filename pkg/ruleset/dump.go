@@ -25,7 +25,7 @@ func (r *Ruleset) WriteTo(w io.Writer) (int64, error) {
 		fmt.Fprintf(b, "peer %s class=%d flags=%d\n", p.Prefix, p.Class, p.Flags)
 	}
 	for _, s := range r.Services {
-		fmt.Fprintf(b, "service %s/%d/%d class=%d depends=%t\n", s.IP, s.Protocol, s.Port, s.Class, s.Depends)
+		fmt.Fprintf(b, "service %s/%d/%d class=%d\n", s.IP, s.Protocol, s.Port, s.Class)
 	}
 	for _, p := range r.Ports {
 		fmt.Fprintf(b, "port set=%d %d/%d class=%d\n", p.Set, p.Protocol, p.Port, p.Class)
@@ -37,6 +37,9 @@ func (r *Ruleset) WriteTo(w io.Writer) (int64, error) {
 		fmt.Fprintf(b, "match set=%d peer=%d ports=%d bits=%s", m.Set, m.Peer, m.Ports, m.Bits)
 		if m.Alt != m.Bits {
 			fmt.Fprintf(b, " alt=%s", m.Alt)
+		}
+		if m.Open != 0 {
+			fmt.Fprintf(b, " open=%d", m.Open)
 		}
 		fmt.Fprintln(b)
 	}

@@ -38,27 +38,28 @@ type Result struct {
 // undecided is the rule for what the policies' text leaves open, in one place
 // for the compiled tables, the kernel (bpf/lib/judge.h) and whoever explains.
 //
-//   - A service whose backends' verdicts differ (Service.Depends) is contested
-//     until the backend is known, if the mode has any deny bit; enforcement
-//     allows it there.
 //   - NetworkPolicy defines nothing outside TCP, UDP and SCTP. If such a packet
 //     would be denied by a default deny, that is contested; enforcement allows
 //     (SEMANTICS case 36). A deny rule of another tier that matches it stands.
 //   - If Bits and Alt of the Match decide otherwise, that is contested;
-//     enforcement takes Bits.
+//     enforcement takes Bits. So it is in the modes that the Match leaves Open:
+//     there are readings that no other bitmap says in both modes.
 //
-// In the first two Alt is Deny: the reading that enforcement does not take.
+// Alt is the reading that enforcement does not take.
 // A set of zero, the endpoint's own address, and packets from the endpoint's
 // own node are allowed before any of this is asked (cases 21 and 24).
-func (q question) undecided(mode Bitmap) (Judgement, bool) {
+func (q question) undecided(mode Bitmap, open bool) (Judgement, bool) {
 	s := q.set
 	first, second := s.decide(q.bits, mode), s.decide(q.alt, mode)
 	j := Judgement{Verdict: first.verdict, Bit: first.bit}
 	switch {
-	case q.depends && s.Deny.meets(mode), first.byDefault(s) && !q.protocol.HasPorts():
+	case first.byDefault(s) && !q.protocol.HasPorts():
 		return Judgement{Verdict: flow.Contested, Bit: first.bit, Alt: flow.Deny}, false
-	case first.verdict != second.verdict:
-		j.Verdict, j.Alt = flow.Contested, second.verdict
+	case open, first.verdict != second.verdict:
+		j.Verdict, j.Alt = flow.Contested, flow.Deny
+		if first.verdict == flow.Deny {
+			j.Alt = flow.Allow
+		}
 	}
 	return j, first.verdict == flow.Deny
 }
@@ -67,8 +68,8 @@ func (q question) undecided(mode Bitmap) (Judgement, bool) {
 type question struct {
 	set       *Set
 	protocol  flow.Protocol
-	depends   bool
 	bits, alt Bitmap
+	open      Modes
 }
 
 type decision struct {
@@ -163,17 +164,19 @@ func (t *Table) Judge(p Packet) Result {
 		ports = t.port(set, uint8(p.Protocol), p.Port)
 	}
 
-	q := question{set: set, protocol: p.Protocol, depends: service.Depends}
+	q := question{set: set, protocol: p.Protocol}
 	m := t.match(matchKey{set.ID, class, ports})
 	if m == nil {
 		m = t.match(matchKey{set.ID, 0, ports})
 	}
 	if m != nil {
-		q.bits, q.alt = m.Bits, m.Alt
+		q.bits, q.alt, q.open = m.Bits, m.Alt, m.Open
 	}
-	r.Current, _ = q.undecided(set.Current)
-	r.Candidate, _ = q.undecided(set.Candidate)
-	_, r.Drop = q.undecided(set.Enforced)
+	r.Current, _ = q.undecided(set.Current, q.open&Current != 0)
+	if r.Candidate = r.Current; set.Candidate != set.Current {
+		r.Candidate, _ = q.undecided(set.Candidate, q.open&Candidate != 0)
+	}
+	_, r.Drop = q.undecided(set.Enforced, false)
 	return r
 }
 

@@ -39,7 +39,7 @@ func world() *Ruleset {
 		},
 		Services: []Service{
 			{IP: ip("10.96.0.1"), Protocol: 6, Port: 80, Class: 10},
-			{IP: ip("10.96.0.2"), Protocol: 6, Port: 80, Class: 11, Depends: true},
+			{IP: ip("10.96.0.2"), Protocol: 6, Port: 80, Class: 11},
 		},
 		Ports:      []Port{{Set: 7, Class: 9}, {Set: 7, Protocol: 6, Class: 8}, {Set: 7, Protocol: 6, Port: 80, Class: 1}},
 		PortRanges: []PortRange{{Set: 7, Protocol: 6, Port: 8192, Bits: 3, Class: 2}, {Set: 7, Protocol: 6, Port: 8192, Bits: 16, Class: 3}},
@@ -52,6 +52,7 @@ func world() *Ruleset {
 			{Set: 7, Peer: 3, Ports: 1, Bits: bitmap(3), Alt: Bitmap{}},
 			{Set: 7, Peer: 5, Ports: 9, Bits: bitmap(0), Alt: bitmap(0)},
 			{Set: 7, Peer: 10, Ports: ServicePorts, Bits: bitmap(3), Alt: bitmap(3)},
+			{Set: 7, Peer: 11, Ports: ServicePorts, Bits: bitmap(0), Alt: bitmap(0), Open: Current | Candidate},
 		},
 	}
 }
@@ -91,7 +92,7 @@ func TestJudge(t *testing.T) {
 		{"ICMP by an admin deny is denied", flow.Ingress, flow.ICMP, "10.0.0.1", "10.0.0.5", 0, Result{7, judged(flow.Deny, 0), judged(flow.Allow, -1), true, false}},
 		{"service", flow.Egress, flow.TCP, "10.0.0.1", "10.96.0.1", 80, Result{7, judged(flow.Allow, 3), judged(flow.Allow, 3), false, true}},
 		{"service from outside isn't one", flow.Ingress, flow.TCP, "10.0.0.1", "10.96.0.1", 80, Result{7, judged(flow.Allow, 3), judged(flow.Allow, 3), false, false}},
-		{"service that depends", flow.Egress, flow.TCP, "10.0.0.1", "10.96.0.2", 80, Result{7, contested(100, flow.Deny), contested(-1, flow.Deny), false, true}},
+		{"left open in both modes, enforcement denies", flow.Egress, flow.TCP, "10.0.0.1", "10.96.0.2", 80, Result{7, contested(0, flow.Allow), contested(-1, flow.Deny), true, true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := table.Judge(Packet{c.direction, c.protocol, netip.MustParseAddr(c.local), netip.MustParseAddr(c.peer), c.port})

@@ -110,9 +110,6 @@ type Service struct {
 	Protocol uint8  // IANA
 	Port     uint16 // host order
 	Class    ClassID
-	// Depends: the backends' verdicts may differ, so what is judged here is
-	// contested until the backend is known.
-	Depends bool
 }
 
 // Port gives the port class of one port of one set. Protocol 0 with port 0 is
@@ -146,8 +143,18 @@ type Match struct {
 	Peer  ClassID
 	Ports PortClass
 	Bits  Bitmap // the reading that enforcement takes
-	Alt   Bitmap // the other reading; a verdict is contested iff the two decide otherwise
+	Alt   Bitmap // the other reading; a verdict is contested if the two decide otherwise
+	Open  Modes  // modes in which a verdict is contested, whatever Alt says; the other reading is then the opposite of Bits'
 }
+
+// Modes are sets of policies that a verdict is asked for.
+type Modes uint8
+
+// Modes that a Match can leave open.
+const (
+	Current Modes = 1 << iota
+	Candidate
+)
 
 // Ruleset is everything that one node's kernel needs. Slices are sorted by
 // their key fields and have no duplicates: [Diff] and dumps rely on it.

@@ -167,9 +167,6 @@ func (s *sampler) verify(one *sampled, tables map[string]*cachedTable) {
 	if one.basis.current.View().Unseen(one.packet.Peer) {
 		return // tables take it for nobody's; the reference says that it may be somebody's
 	}
-	if one.flow.GetService() && (wire.Verdict(one.flow.GetVerdict()) == flow.Contested || wire.Verdict(one.flow.GetCandidate()) == flow.Contested) {
-		return // tables may leave a service open whose backends turn out to agree
-	}
 	s.checked.Add(1)
 	if current.agrees(one.flow.GetVerdict()) && candidate.agrees(one.flow.GetCandidate()) {
 		s.agreed.Add(1)

@@ -32,7 +32,7 @@ func delta(n int) *ruleset.Delta {
 		PutSets:       []ruleset.Set{{ID: 1, Always: bits(2), Deny: bits(2, 255), Pass: bits(0), AdminEnd: 1, IsolateStart: 2, BaselineStart: 3, Ranges: true, Current: bits(0, 1, 2), Candidate: bits(2), Enforced: bits(2)}},
 		PutPorts:      []ruleset.Port{{Set: 1, Protocol: 6, Port: 80, Class: 1}},
 		PutPortRanges: []ruleset.PortRange{{Set: 1, Protocol: 17, Port: 0x8000, Bits: 1, Class: 2}},
-		PutServices:   []ruleset.Service{{IP: netip.MustParseAddr("10.96.0.10"), Protocol: 17, Port: 53, Class: 9, Depends: true}},
+		PutServices:   []ruleset.Service{{IP: netip.MustParseAddr("10.96.0.10"), Protocol: 17, Port: 53, Class: 9}},
 		PutEndpoints:  []ruleset.Endpoint{{IP: netip.MustParseAddr("fd00::1"), ID: 7, Ingress: 1}},
 		DelEndpoints:  []netip.Addr{netip.MustParseAddr("10.0.0.9")},
 		DelServices:   []ruleset.Service{{IP: netip.MustParseAddr("10.96.0.11"), Protocol: 6, Port: 1}},
@@ -43,7 +43,7 @@ func delta(n int) *ruleset.Delta {
 		DelSets:       []ruleset.SetID{5},
 	}
 	for i := range n {
-		d.PutMatches = append(d.PutMatches, ruleset.Match{Set: 1, Peer: ruleset.ClassID(i), Ports: 1, Bits: bits(i % 256), Alt: bits(1)})
+		d.PutMatches = append(d.PutMatches, ruleset.Match{Set: 1, Peer: ruleset.ClassID(i), Ports: 1, Bits: bits(i % 256), Alt: bits(1), Open: ruleset.Modes(i % 4)})
 		d.PutPeers = append(d.PutPeers, ruleset.Peer{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32), Class: ruleset.ClassID(i), Flags: ruleset.PeerPod})
 	}
 	return d

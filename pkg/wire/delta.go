@@ -119,7 +119,7 @@ func rangeMessage(p ruleset.PortRange) *PortRange {
 }
 
 func matchMessage(m *ruleset.Match) *Match {
-	return &Match{Set: uint32(m.Set), Peer: uint32(m.Peer), Ports: uint32(m.Ports), Bits: bitmapWords(m.Bits), Alt: bitmapWords(m.Alt)}
+	return &Match{Set: uint32(m.Set), Peer: uint32(m.Peer), Ports: uint32(m.Ports), Bits: bitmapWords(m.Bits), Alt: bitmapWords(m.Alt), Open: uint32(m.Open)}
 }
 
 func peerMessage(p ruleset.Peer) *Peer {
@@ -127,7 +127,7 @@ func peerMessage(p ruleset.Peer) *Peer {
 }
 
 func serviceMessage(s ruleset.Service) *Service {
-	return &Service{Ip: AddrBytes(s.IP), Protocol: uint32(s.Protocol), Port: uint32(s.Port), Class: uint32(s.Class), Depends: s.Depends}
+	return &Service{Ip: AddrBytes(s.IP), Protocol: uint32(s.Protocol), Port: uint32(s.Port), Class: uint32(s.Class)}
 }
 
 // DeltaJoiner puts the parts of a Delta together again. The zero value is
@@ -287,7 +287,7 @@ func (r *ranges) rangeEntry(m *PortRange) ruleset.PortRange {
 func (r *ranges) match(m *Match) ruleset.Match {
 	return ruleset.Match{
 		Set: ruleset.SetID(m.GetSet()), Peer: ruleset.ClassID(m.GetPeer()), Ports: ruleset.PortClass(r.u16("port class", m.GetPorts())),
-		Bits: r.bitmap(m.Bits), Alt: r.bitmap(m.Alt),
+		Bits: r.bitmap(m.Bits), Alt: r.bitmap(m.Alt), Open: ruleset.Modes(r.u8("open modes", m.GetOpen())),
 	}
 }
 
@@ -298,7 +298,7 @@ func (r *ranges) peer(m *Peer) ruleset.Peer {
 func (r *ranges) service(m *Service) ruleset.Service {
 	return ruleset.Service{
 		IP: r.addr(m.GetIp()), Protocol: r.u8("protocol", m.GetProtocol()), Port: r.u16("port", m.GetPort()),
-		Class: ruleset.ClassID(m.GetClass()), Depends: m.GetDepends(),
+		Class: ruleset.ClassID(m.GetClass()),
 	}
 }
 

@@ -1432,7 +1432,6 @@ type Service struct {
 	Protocol      uint32                 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	Class         uint32                 `protobuf:"varint,4,opt,name=class,proto3" json:"class,omitempty"`
-	Depends       bool                   `protobuf:"varint,5,opt,name=depends,proto3" json:"depends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1493,13 +1492,6 @@ func (x *Service) GetClass() uint32 {
 		return x.Class
 	}
 	return 0
-}
-
-func (x *Service) GetDepends() bool {
-	if x != nil {
-		return x.Depends
-	}
-	return false
 }
 
 type Port struct {
@@ -1653,6 +1645,7 @@ type Match struct {
 	Ports         uint32                 `protobuf:"varint,3,opt,name=ports,proto3" json:"ports,omitempty"`
 	Bits          []uint64               `protobuf:"fixed64,4,rep,packed,name=bits,proto3" json:"bits,omitempty"`
 	Alt           []uint64               `protobuf:"fixed64,5,rep,packed,name=alt,proto3" json:"alt,omitempty"`
+	Open          uint32                 `protobuf:"varint,6,opt,name=open,proto3" json:"open,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1720,6 +1713,13 @@ func (x *Match) GetAlt() []uint64 {
 		return x.Alt
 	}
 	return nil
+}
+
+func (x *Match) GetOpen() uint32 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
 }
 
 type RuleEndpoint struct {
@@ -5610,13 +5610,12 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x12\n" +
 	"\x04bits\x18\x02 \x01(\rR\x04bits\x12\x14\n" +
 	"\x05class\x18\x03 \x01(\rR\x05class\x12\x14\n" +
-	"\x05flags\x18\x04 \x01(\rR\x05flags\"y\n" +
+	"\x05flags\x18\x04 \x01(\rR\x05flags\"e\n" +
 	"\aService\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x14\n" +
-	"\x05class\x18\x04 \x01(\rR\x05class\x12\x18\n" +
-	"\adepends\x18\x05 \x01(\bR\adepends\"^\n" +
+	"\x05class\x18\x04 \x01(\rR\x05classJ\x04\b\x05\x10\x06\"^\n" +
 	"\x04Port\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\rR\x03set\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x12\n" +
@@ -5627,13 +5626,14 @@ const file_ebpol_proto_rawDesc = "" +
 	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x12\n" +
 	"\x04bits\x18\x04 \x01(\rR\x04bits\x12\x14\n" +
-	"\x05class\x18\x05 \x01(\rR\x05class\"i\n" +
+	"\x05class\x18\x05 \x01(\rR\x05class\"}\n" +
 	"\x05Match\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\rR\x03set\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\rR\x04peer\x12\x14\n" +
 	"\x05ports\x18\x03 \x01(\rR\x05ports\x12\x12\n" +
 	"\x04bits\x18\x04 \x03(\x06R\x04bits\x12\x10\n" +
-	"\x03alt\x18\x05 \x03(\x06R\x03alt\"`\n" +
+	"\x03alt\x18\x05 \x03(\x06R\x03alt\x12\x12\n" +
+	"\x04open\x18\x06 \x01(\rR\x04open\"`\n" +
 	"\fRuleEndpoint\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\rR\x02id\x12\x18\n" +

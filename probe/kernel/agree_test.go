@@ -47,20 +47,16 @@ func enough(t *testing.T) func(packets int) bool {
 // reference, the tables and the loaded programs are asked about the same
 // packets, in both sets of policies and at both ends.
 func TestEnginesAgree(t *testing.T) {
-	stop, done, ends, open := enough(t), 0, 0, 0
+	stop, done, ends := enough(t), 0, 0
 	for !stop(done) && !t.Failed() {
 		// A fresh compiler and fresh kernels once in a while: numbers are never
 		// used twice, so they would grow without end.
 		t.Run("cluster", func(t *testing.T) {
 			c := newCluster(t)
 			rapid.Check(t, func(t *rapid.T) { n, e := c.live(t); done, ends = done+n, ends+e })
-			open += c.open
 		})
 	}
-	t.Logf("%d packets, judged at %d ends; the tables leave %d services open that the reference settles", done, ends, open)
-	if open > ends/1000 {
-		t.Errorf("the tables leave too many services open: %d of %d", open, ends)
-	}
+	t.Logf("%d packets, judged at %d ends", done, ends)
 	if ends < done/2 {
 		t.Errorf("of %d packets only %d ends have an endpoint", done, ends)
 	}

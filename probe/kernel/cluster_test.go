@@ -5,7 +5,6 @@
 package kernel_test
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -35,10 +34,6 @@ type cluster struct {
 	judged     map[string]bool // node and address that a ruleset has
 
 	current, candidate *policy.Evaluator
-
-	// open counts where tables leave a service open whose backends the reference
-	// finds to agree: two bitmaps can't always say it for every set of policies.
-	open int
 }
 
 // newCluster loads the programs of the nodes n1 to n3, which is what every
@@ -123,10 +118,6 @@ func (c *cluster) agree(t fataler, p policy.Packet) int {
 		if got != table {
 			t.Fatalf("%+v on %s\nkernel   %+v\ncompiled %+v\n%s", a.Packet, a.node, got, table, c.out.Dump(a.node))
 		}
-		if c.leftOpen(a, got) {
-			c.open++
-			continue
-		}
 		if want := verdict(a.current); got.Current.Verdict != want {
 			t.Fatalf("%+v on %s, current set: kernel and tables say %+v, the reference %s: %+v", a.Packet, a.node, got.Current, want, a.current)
 		}
@@ -138,19 +129,6 @@ func (c *cluster) agree(t fataler, p policy.Packet) int {
 		}
 	}
 	return len(ends)
-}
-
-// leftOpen says whether the tables leave a service's verdict open that the
-// reference settles.
-func (c *cluster) leftOpen(a asked, got ruleset.Result) bool {
-	depends := slices.ContainsFunc(c.rules[a.node].Services, func(s ruleset.Service) bool {
-		return s.Depends && s.IP == a.Peer && s.Protocol == uint8(a.Protocol) && s.Port == a.Port
-	})
-	contested := func(j ruleset.Judgement, e *policy.End) bool {
-		return j.Verdict == verdict(e) || j.Verdict == flow.Contested
-	}
-	return depends && got.Service && !got.Drop && contested(got.Current, a.current) && contested(got.Candidate, a.candidate) &&
-		(got.Current.Verdict != verdict(a.current) || got.Candidate.Verdict != verdict(a.candidate))
 }
 
 // verdict of an end; one that nobody judges allows.

@@ -116,7 +116,7 @@ func drawWorld(t *rapid.T, generation uint64, firstSet ruleset.SetID) *ruleset.R
 				if rapid.Bool().Draw(t, "no match") {
 					continue
 				}
-				m := ruleset.Match{Set: s.ID, Peer: peer, Ports: ports, Bits: bits("bits", 0, ruleset.Bits)}
+				m := ruleset.Match{Set: s.ID, Peer: peer, Ports: ports, Bits: bits("bits", 0, ruleset.Bits), Open: ruleset.Modes(number("open modes", 3))}
 				m.Alt = m.Bits
 				if rapid.IntRange(0, 3).Draw(t, "other reading") == 0 {
 					m.Alt = bits("alt", 0, ruleset.Bits)
@@ -144,7 +144,7 @@ func drawWorld(t *rapid.T, generation uint64, firstSet ruleset.SetID) *ruleset.R
 		}
 		if rapid.Bool().Draw(t, "service") {
 			r.Services = append(r.Services, ruleset.Service{
-				IP: ip, Protocol: protocol(), Port: uint16(number("port", 3)) << 12, Class: ruleset.ClassID(number("class", 3)), Depends: rapid.Bool().Draw(t, "depends"),
+				IP: ip, Protocol: protocol(), Port: uint16(number("port", 3)) << 12, Class: ruleset.ClassID(number("class", 3)),
 			})
 		}
 	}

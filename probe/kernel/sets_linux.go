@@ -111,7 +111,5 @@ func setValue(s *ruleset.Set) bpf.FlowSet {
 	set(bpf.FlowSetFlagsSET_RANGES, s.Ranges)
 	set(bpf.FlowSetFlagsSET_SAME, s.Current == s.Candidate)
 	set(bpf.FlowSetFlagsSET_ENFORCED, denies(s.Enforced))
-	set(bpf.FlowSetFlagsSET_DENY, denies(s.Current))
-	set(bpf.FlowSetFlagsSET_CANDIDATE_DENY, denies(s.Candidate))
 	return v
 }

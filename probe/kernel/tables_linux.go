@@ -90,11 +90,7 @@ func (t *tables) puts(d *ruleset.Delta) []entry {
 		all = append(all, e)
 	}
 	for _, s := range d.PutServices {
-		v := bpf.FlowService{Class: uint32(s.Class)}
-		if s.Depends {
-			v.Depends = 1
-		}
-		all = append(all, entry{m.Services, "services", serviceKey(s), v})
+		all = append(all, entry{m.Services, "services", serviceKey(s), bpf.FlowService{Class: uint32(s.Class)}})
 	}
 	return all
 }
@@ -291,7 +287,7 @@ func (t *tables) sweep(d *ruleset.Delta, puts []entry) error {
 }
 
 func matchValue(m *ruleset.Match) bpf.FlowMatch {
-	v := bpf.FlowMatch{Bits: bpf.FlowBitmap{Word: m.Bits}, Alt: bpf.FlowBitmap{Word: m.Alt}}
+	v := bpf.FlowMatch{Bits: bpf.FlowBitmap{Word: m.Bits}, Alt: bpf.FlowBitmap{Word: m.Alt}, Open: uint32(m.Open)}
 	if m.Alt != m.Bits {
 		v.Differ = 1
 	}

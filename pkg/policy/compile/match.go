@@ -207,10 +207,10 @@ func (s *set) matches(k *class) []ruleset.Match {
 		wide := s.matched(asked{class: k, ports: &s.ports.classes[i]})
 		narrow := s.matched(asked{class: k, ports: &s.ports.classes[i], narrow: true})
 		m := ruleset.Match{Set: s.ID, Peer: k.id, Ports: ruleset.PortClass(i)}
-		m.Bits, m.Alt, _ = s.settle([]reading{{rules: wide}, {rules: narrow}})
+		s.settle([]reading{{rules: wide}, {rules: narrow}}).write(&m)
 		if k.id == 0 {
 			out = append(out, m) // empty ones too: they are left out when written
-		} else if m.Bits != s.base[i].Bits || m.Alt != s.base[i].Alt {
+		} else if !sameBits(m, s.base[i]) {
 			out = append(out, m)
 		}
 	}

@@ -74,7 +74,7 @@ func (n *nodeState) eachSetOf(k *class, f func(*nodeSet)) {
 // part adds a set's entries, in order.
 func (n *nodeState) part(out []ruleset.Match, s *nodeSet) []ruleset.Match {
 	for _, m := range s.base {
-		if m.Bits != (ruleset.Bitmap{}) || m.Alt != (ruleset.Bitmap{}) {
+		if !sameBits(m, ruleset.Match{}) {
 			m.Set = s.ID
 			out = append(out, m)
 		}

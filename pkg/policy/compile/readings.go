@@ -20,11 +20,17 @@ type reading struct {
 	untranslated bool
 }
 
-// settle finds the two bitmaps that say what all readings say together, under
-// each of the set's masks: bits allows wherever some reading that enforcement
-// may take allows, and alt says otherwise wherever readings differ. Not ok: no
-// two bitmaps do; the pair returned is then the one that does most of it.
-func (s *set) settle(readings []reading) (bits, alt ruleset.Bitmap, ok bool) {
+// settled is what all readings say together, under each of a set's masks: bits
+// allows wherever some reading that enforcement may take allows, and alt says
+// otherwise wherever readings differ, or the mode is open.
+type settled struct {
+	bits, alt ruleset.Bitmap
+	open      ruleset.Modes
+}
+
+func (s settled) write(m *ruleset.Match) { m.Bits, m.Alt, m.Open = s.bits, s.alt, s.open }
+
+func (s *set) settle(readings []reading) settled {
 	plain := make([]ruleset.Bitmap, len(readings))
 	same := true
 	for i, r := range readings {
@@ -33,10 +39,10 @@ func (s *set) settle(readings []reading) (bits, alt ruleset.Bitmap, ok bool) {
 	}
 	if !s.parts.tied {
 		if same {
-			return plain[0], plain[0], true
+			return settled{bits: plain[0], alt: plain[0]}
 		}
 		if len(plain) == 2 && !readings[0].untranslated && !readings[1].untranslated && s.onlyAllows(plain[0], plain[1]) {
-			return plain[0], plain[1], true
+			return settled{bits: plain[0], alt: plain[1]}
 		}
 	}
 	candidates := plain
@@ -132,40 +138,115 @@ func (t *truth) other() flow.Verdict {
 	return flow.Allow
 }
 
-func (s *set) search(readings []reading, candidates []ruleset.Bitmap) (bits, alt ruleset.Bitmap, ok bool) {
+// certain says whether all readings agree.
+func (t *truth) certain() bool { return !t.allow || !t.deny }
+
+func (s *set) search(readings []reading, candidates []ruleset.Bitmap) settled {
+	modes := []ruleset.Modes{ruleset.Current, ruleset.Candidate}
 	truths := []truth{{mask: s.Current}, {mask: s.Candidate}, {mask: s.Enforced}}
+	var certain []truth
 	for i := range truths {
 		for _, r := range readings {
 			s.outcomes(r, &truths[i])
 		}
+		if t := truths[i]; i < len(modes) && t.certain() {
+			certain = append(certain, t)
+		}
 	}
-	bits, foundBits := s.pick(candidates, truths, (*truth).enforced)
-	alt, foundAlt := s.pick(candidates, truths[:2], (*truth).other)
-	return bits, alt, foundBits && foundAlt
+	// What enforcement does comes first, then what is certain: a contested
+	// verdict that can't be said as well is left open.
+	enforced := truths[len(modes):]
+	var out settled
+	for _, wanted := range [][]truth{truths, slices.Concat(enforced, certain), enforced} {
+		var ok bool
+		if out.bits, ok = s.pick(candidates, wanted, (*truth).enforced); ok {
+			break
+		}
+	}
+	for _, wanted := range [][]truth{truths[:len(modes)], certain} {
+		var ok bool
+		if out.alt, ok = s.pick(candidates, wanted, (*truth).other); ok {
+			break
+		}
+		out.alt = out.bits
+	}
+	for i, mode := range modes {
+		t := &truths[i]
+		first, _ := s.Decide(out.bits, t.mask)
+		second, _ := s.Decide(out.alt, t.mask)
+		if first == second && !(t.certain() && first == t.enforced()) {
+			out.open |= mode
+		}
+	}
+	return out
 }
 
-// pick finds the candidate that says what is wanted under every mask, or the
-// one that does so under most. One whose denials are default denies goes
-// first, as those are open for protocols that have no ports (case 36).
+// pick finds the candidate that says what is wanted under every mask. One
+// whose denials are default denies goes first, as those are open for protocols
+// that have no ports (case 36). Not ok: there is none.
 func (s *set) pick(candidates []ruleset.Bitmap, truths []truth, want func(*truth) flow.Verdict) (ruleset.Bitmap, bool) {
-	best, bestScore := ruleset.Bitmap{}, -1
+	best, most := ruleset.Bitmap{}, -1
 	for _, c := range candidates {
-		right, byDefault := 0, 0
-		for i := range truths {
-			t := &truths[i]
+		byDefault := 0
+		right := !slices.ContainsFunc(truths, func(t truth) bool {
 			verdict, bit := s.Decide(c, t.mask)
-			if verdict == want(t) {
-				right++
-			}
 			if verdict == flow.Deny && s.isBit[bit] == t.byDefault {
 				byDefault++
 			}
-		}
-		if score := right*10 + byDefault; score > bestScore {
-			best, bestScore = c, score
+			return verdict != want(&t)
+		})
+		if right && byDefault > most {
+			best, most = c, byDefault
 		}
 	}
-	return best, bestScore >= 10*len(truths)
+	if most >= 0 {
+		return best, true
+	}
+	return s.construct(candidates, truths, want)
+}
+
+// construct puts a bitmap together, of bits that match in some reading, that
+// says what is wanted under every mask. It is for sets whose masks differ so
+// much that no reading says all of it alone.
+//
+// A bitmap that does it has, for each mask, a bit that decides and perhaps one
+// that passes; what else it has can go, since without it nothing earlier comes
+// to decide. So adding, for a mask that goes wrong, any bit of that mask, at
+// most two for each mask, finds one if there is one.
+func (s *set) construct(from []ruleset.Bitmap, truths []truth, want func(*truth) flow.Verdict) (ruleset.Bitmap, bool) {
+	var pool []int
+	for bit := range ruleset.Bits {
+		if slices.ContainsFunc(from, func(b ruleset.Bitmap) bool { return b.Has(bit) }) {
+			pool = append(pool, bit)
+		}
+	}
+	const mostTries = 20_000 // some 2 ms: more than any set that was ever drawn took
+	tries := 0
+	var add func(b ruleset.Bitmap, left int) (ruleset.Bitmap, bool)
+	add = func(b ruleset.Bitmap, left int) (ruleset.Bitmap, bool) {
+		wrong := slices.IndexFunc(truths, func(t truth) bool {
+			verdict, _ := s.Decide(b, t.mask)
+			return verdict != want(&t)
+		})
+		if wrong < 0 {
+			return b, true
+		}
+		for _, bit := range pool {
+			if tries++; left == 0 || tries > mostTries {
+				break
+			}
+			if b.Has(bit) || !truths[wrong].mask.Has(bit) {
+				continue
+			}
+			more := b
+			more.Add(bit)
+			if made, ok := add(more, left-1); ok {
+				return made, true
+			}
+		}
+		return ruleset.Bitmap{}, false
+	}
+	return add(ruleset.Bitmap{}, 2*len(truths))
 }
 
 // outcomes adds what one reading says under the mask, in each order of

@@ -232,14 +232,14 @@ func (n *nodeState) markAsked(s *nodeSet) {
 	}
 }
 
-func sameBits(a, b ruleset.Match) bool { return a.Bits == b.Bits && a.Alt == b.Alt }
+func sameBits(a, b ruleset.Match) bool { return a.Bits == b.Bits && a.Alt == b.Alt && a.Open == b.Open }
 
 // usualService is what a set says about services of which it asks nothing: it
 // stands for all classes of services that have no entry of their own.
 func (s *set) usualService() (ruleset.Match, bool) {
 	m := s.base[0]
 	m.Set, m.Peer, m.Ports = s.ID, 0, ruleset.ServicePorts
-	return m, s.parts.direction == flow.Egress && (m.Bits != (ruleset.Bitmap{}) || m.Alt != (ruleset.Bitmap{}))
+	return m, s.parts.direction == flow.Egress && !sameBits(m, ruleset.Match{})
 }
 
 func (n *nodeState) useKind(row *serviceRow) {
@@ -405,12 +405,10 @@ func (n *nodeState) ask(row *serviceRow, at policy.ServiceAddress, address *clas
 				selves[ps.pod] = true
 			}
 		}
-		ok := n.quickService(&m, s.set, at, address, ways, selves)
-		if !ok {
+		if !n.quickService(&m, s.set, at, address, ways, selves) {
 			row.searched = append(row.searched, s)
-			m.Bits, m.Alt, ok = s.settleAsWritten(s.serviceReadings(at, address, ways, selves))
+			s.settleAsWritten(s.serviceReadings(at, address, ways, selves)).write(&m)
 		}
-		row.service.Depends = row.service.Depends || !ok
 		if !sameBits(m, s.base[0]) {
 			matches = append(matches, m)
 		}
@@ -421,7 +419,7 @@ func (n *nodeState) ask(row *serviceRow, at policy.ServiceAddress, address *clas
 	slices.SortFunc(matches, func(a, b ruleset.Match) int { return cmp.Compare(a.Set, b.Set) })
 	key := []byte("service ")
 	for _, m := range matches {
-		key = binary.LittleEndian.AppendUint32(key, uint32(m.Set))
+		key = append(binary.LittleEndian.AppendUint32(key, uint32(m.Set)), byte(m.Open))
 		for _, w := range [][ruleset.Words]uint64{m.Bits, m.Alt} {
 			for _, word := range w {
 				key = binary.LittleEndian.AppendUint64(key, word)
@@ -436,7 +434,7 @@ func (n *nodeState) ask(row *serviceRow, at policy.ServiceAddress, address *clas
 }
 
 // settleAsWritten settles with the modes that the node has for the set.
-func (s *nodeSet) settleAsWritten(readings []reading) (bits, alt ruleset.Bitmap, ok bool) {
+func (s *nodeSet) settleAsWritten(readings []reading) settled {
 	now := s.set.Set
 	s.set.Set = s.row
 	defer func() { s.set.Set = now }()
