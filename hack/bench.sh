@@ -40,3 +40,7 @@ echo
 echo "## First verdict"
 echo
 test/e2e/first-verdict.sh
+echo
+echo "## From a change in the API to its effect in the kernel"
+echo
+test/e2e/event-to-kernel.sh

@@ -6,10 +6,11 @@
 #
 #   upstream's NetworkPolicy tests of the cluster's Kubernetes version,
 #   the ClusterNetworkPolicy suite of sigs.k8s.io/network-policy-api,
-#   the cases that cyclonus generates (CYCLONUS_CASES=all for every one).
+#   the cases that cyclonus generates (CYCLONUS_CASES=cover for one of each kind).
 #
 # Writes test/conformance/results.txt and prints the table. Needs root. Takes
-# half an hour or more; SUITES="netpol cnp cyclonus" chooses.
+# about an hour; SUITES="netpol cnp cyclonus" chooses, and NETPOL_PROCS is how
+# many of upstream's tests run at a time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=test/e2e/cluster/lib.sh
@@ -39,17 +40,20 @@ k apply -f "$api"/config/crd/experimental/policy.networking.k8s.io_clusternetwor
 k wait --for=condition=Established crd/clusternetworkpolicies.policy.networking.k8s.io >/dev/null
 
 skip=()
-[ $sctp = true ] || skip=(--ginkgo.skip=SCTP)
+[ $sctp = true ] || skip=(--skip=SCTP)
+export NETPOL_PROCS=${NETPOL_PROCS:-4}
+cases=${CYCLONUS_CASES:-all}
 
 # run RUN [FLAG]: every suite once; failures are counted later
 run() {
 	local run=$1 s
 	for s in $suites; do
 		say "$s $run enforcement"
+		rm -f "$reports/$s-$run".*
 		case $s in
-		netpol) test/e2e/cluster/netpol.sh "Feature:NetworkPolicy" "${skip[@]}" --ginkgo.json-report="$reports/netpol-$run.json" >"$reports/netpol-$run.log" 2>&1 || true ;;
+		netpol) test/e2e/cluster/netpol.sh "Feature:NetworkPolicy" "${skip[@]}" --json-report="$reports/netpol-$run.json" >"$reports/netpol-$run.log" 2>&1 || true ;;
 		cnp) go_test TestClusterNetworkPolicy "$reports/cnp-$run" "${@:2}" ;;
-		cyclonus) go_test TestCyclonus "$reports/cyclonus-$run" "${@:2}" -cases="${CYCLONUS_CASES:-cover}" ;;
+		cyclonus) go_test TestCyclonus "$reports/cyclonus-$run" "${@:2}" -cases="$cases" ;;
 		esac
 	done
 }
@@ -58,7 +62,8 @@ go_test() { # TEST REPORT FLAGS...
 	go tool test2json <"$2.log" >"$2.jsonl"
 }
 
-run without -quick
+NETPOL_OPEN=1 run without -quick
+say "without enforcement: done"
 
 bin/kubectl-ebpol enforce --cluster-policies --for 6h --yes --force --no-drops -o json \
 	--probe-image "$image/ebpol-probe:conformance" >"$reports/enforce.jsonl" 2>"$reports/enforce.log" &
@@ -70,6 +75,7 @@ for _ in $(seq 120); do
 done
 grep -q '^enforcing' "$reports/enforce.log" || die "enforcement hasn't begun: see $reports/enforce.log"
 run with
+say "with enforcement: done"
 kill -0 $engine || die "enforcement ended meanwhile: see $reports/enforce.log"
 kill -INT $engine
 wait $engine || true
@@ -80,7 +86,7 @@ for s in $suites; do
 	case $s in
 	netpol) args+=("upstream NetworkPolicy e2e, v$kube_version=$reports/netpol-with.json,$reports/netpol-without.json,test/conformance/netpol-allows.txt,$no_sctp") ;;
 	cnp) args+=("ClusterNetworkPolicy, network-policy-api v0.2.0=$reports/cnp-with.jsonl,$reports/cnp-without.jsonl,test/conformance/cnp-allows.txt,$no_sctp") ;;
-	cyclonus) args+=("cyclonus v0.5.6, ${CYCLONUS_CASES:-cover}=$reports/cyclonus-with.jsonl,$reports/cyclonus-without.jsonl,,$no_sctp") ;;
+	cyclonus) args+=("cyclonus v0.5.6, $cases=$reports/cyclonus-with.jsonl,$reports/cyclonus-without.jsonl,,$no_sctp") ;;
 	esac
 done
 go run ./hack/conformance -o test/conformance/results.txt \

@@ -99,7 +99,9 @@ func add(r *results.Results, arg string) error {
 			t.Denies = *s.Denies
 		}
 		if i := slices.IndexFunc(without, func(o results.Said) bool { return o.Name == s.Name }); i >= 0 {
-			t.Without = without[i].Outcome
+			if t.Without = without[i].Outcome; t.Without == results.Failed && !without[i].Open {
+				t.Without = results.Astray
+			}
 		}
 		r.Tests = append(r.Tests, t)
 	}

@@ -65,7 +65,7 @@ func TestClusterNetworkPolicy(t *testing.T) {
 	}
 	timeouts := config.TimeoutConfig{DeleteTimeout: 2 * time.Minute, PokeTimeout: 30 * time.Second}
 	if *quick {
-		timeouts = config.TimeoutConfig{DeleteTimeout: 2 * time.Minute, PokeTimeout: 15 * time.Second}
+		timeouts = config.TimeoutConfig{DeleteTimeout: 2 * time.Minute, PokeTimeout: 4 * time.Second}
 	}
 	s := suite.New(suite.Options{
 		Client: c, ClientSet: set, KubeConfig: *cfg, Debug: true, CleanupBaseResources: true,

@@ -18,7 +18,9 @@ import (
 	"github.com/mattfenwick/cyclonus/pkg/matcher"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
 )
 
 var (
@@ -32,7 +34,7 @@ var (
 // would take a minute.
 func TestCyclonus(t *testing.T) {
 	api := connectCyclonus(t)
-	c := &cluster{api: api, services: map[string]string{}}
+	c := &cluster{api: api, services: map[string]*corev1.Service{}}
 	var protocols []corev1.Protocol
 	for _, p := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP} {
 		if p != corev1.ProtocolSCTP || *sctp {
@@ -92,6 +94,24 @@ func (k imaged) CreatePod(p *corev1.Pod) (*corev1.Pod, error) {
 	return k.Kubernetes.CreatePod(p)
 }
 
+// SetPodLabels tries again if the pod was changed meanwhile, which kubelet does.
+func (k imaged) SetPodLabels(namespace, pod string, labels map[string]string) (p *corev1.Pod, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		p, err = k.Kubernetes.SetPodLabels(namespace, pod, labels)
+		return err
+	})
+	return p, err
+}
+
+// SetNamespaceLabels is like SetPodLabels.
+func (k imaged) SetNamespaceLabels(namespace string, labels map[string]string) (n *corev1.Namespace, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		n, err = k.Kubernetes.SetNamespaceLabels(namespace, labels)
+		return err
+	})
+	return n, err
+}
+
 func connectCyclonus(t *testing.T) imaged {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -108,7 +128,7 @@ func connectCyclonus(t *testing.T) imaged {
 // cluster is where cases run.
 type cluster struct {
 	api      imaged
-	services map[string]string // address by pod
+	services map[string]*corev1.Service // by pod
 }
 
 func (c *cluster) run(t *testing.T, resources *probe.Resources, one *generator.TestCase) {
@@ -179,7 +199,7 @@ func (c *cluster) check(t *testing.T, s *connectivity.TestCaseState, config *gen
 		if !serves(s.Resources, j) {
 			continue // nobody listens: not to be told from a denial
 		}
-		d := &dial{job: j, address: c.address(t, j), want: expect.IsTrafficAllowed(j.Traffic()).IsAllowed()}
+		d := &dial{job: j, address: c.address(t, s.Resources, j), want: expect.IsTrafficAllowed(j.Traffic()).IsAllowed()}
 		denied = denied || !d.want
 		dials = append(dials, d)
 	}
@@ -204,20 +224,27 @@ func serves(r *probe.Resources, j *probe.Job) bool {
 	return false
 }
 
-// address is that of the destination's service, by which cyclonus connects too.
-func (c *cluster) address(t *testing.T, j *probe.Job) string {
+// address is that of the destination's service, by which cyclonus connects too;
+// but the pod's own once a case has taken from the pod the labels by which its
+// service finds it: nobody answers for that service then, with whatever policy.
+func (c *cluster) address(t *testing.T, r *probe.Resources, j *probe.Job) string {
 	t.Helper()
-	if ip := c.services[j.ToKey]; ip != "" {
-		return ip
-	}
 	_, name, _ := strings.Cut(j.ToKey, "/")
-	p := probe.Pod{Namespace: j.ToNamespace, Name: name}
-	s, err := c.api.GetService(p.Namespace, p.ServiceName())
+	pod, err := r.GetPod(j.ToNamespace, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j.ToKey != "" && !createdByCase(name) {
-		c.services[j.ToKey] = s.Spec.ClusterIP
+	s := c.services[j.ToKey]
+	if s == nil {
+		if s, err = c.api.GetService(pod.Namespace, pod.ServiceName()); err != nil {
+			t.Fatal(err)
+		}
+		if !createdByCase(name) {
+			c.services[j.ToKey] = s
+		}
+	}
+	if !labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pod.Labels)) {
+		return pod.IP
 	}
 	return s.Spec.ClusterIP
 }

@@ -21,7 +21,7 @@ import (
 // nothingLeft checks that a session left nothing: no object, and, on the
 // project's own cluster, no program or filter in the pods' namespaces and no
 // table on the nodes.
-func nothingLeft(t *testing.T, w *world) {
+func nothingLeft(t testing.TB, w *world) {
 	t.Helper()
 	w.probesGone(10 * time.Second)
 	w.jobsGone(10 * time.Second)
@@ -51,7 +51,7 @@ const attached = `for n in $(ip netns list | cut -d' ' -f1); do
 done; true` // other tests' namespaces may go while it looks
 
 // others selects the probes of sessions that don't run now: those of the tests.
-func others(t *testing.T) string {
+func others(t testing.TB) string {
 	t.Helper()
 	list, err := env.client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{LabelSelector: deploy.Selector})
 	if err != nil {

@@ -82,7 +82,7 @@ var errNotSupported = errors.New("not supported")
 
 // onMachine skips a test that needs the machine of the nodes, elsewhere than
 // on the project's own cluster.
-func onMachine(t *testing.T) {
+func onMachine(t testing.TB) {
 	t.Helper()
 	if env.state == "" {
 		t.Skip(fmt.Errorf("%w by this cluster: a command on the machine of its nodes", errNotSupported))
@@ -90,7 +90,7 @@ func onMachine(t *testing.T) {
 }
 
 // onNode runs a command in the namespaces of a node of the project's cluster.
-func onNode(t *testing.T, node string, command ...string) string {
+func onNode(t testing.TB, node string, command ...string) string {
 	t.Helper()
 	onMachine(t)
 	pid, err := os.ReadFile(filepath.Join(env.state, node+".pid"))
@@ -118,7 +118,7 @@ type target time.Duration
 // slack is how many times a target a test waits before it calls it never.
 const slack = 3
 
-func (d target) log(t *testing.T, what string, took time.Duration) {
+func (d target) log(t testing.TB, what string, took time.Duration) {
 	t.Helper()
 	t.Logf("%s: %s (target %s)", what, took.Round(time.Millisecond), time.Duration(d))
 }

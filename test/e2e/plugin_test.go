@@ -48,6 +48,7 @@ type end struct {
 	IP        string `json:"ip"`
 	Port      int    `json:"port"`
 	Service   any    `json:"service"`
+	Node      string `json:"node"`
 }
 
 type rule struct {
@@ -60,7 +61,7 @@ func (l line) String() string { return l.raw }
 
 // run is the plugin at work.
 type run struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	start time.Time
 
@@ -74,9 +75,9 @@ type run struct {
 
 // plugin starts `kubectl ebpol ARGS -o json` as a user would and checks, at
 // the end of the test, that nothing of it is left.
-func plugin(t *testing.T, args ...string) *run { return pluginAs(t, env.kubeconfig, args...) }
+func plugin(t testing.TB, args ...string) *run { return pluginAs(t, env.kubeconfig, args...) }
 
-func pluginAs(t *testing.T, kubeconfig string, args ...string) *run {
+func pluginAs(t testing.TB, kubeconfig string, args ...string) *run {
 	t.Helper()
 	args = append(args, "--probe-image="+env.image)
 	r := &run{t: t, more: make(chan struct{}), start: time.Now()}
@@ -151,6 +152,30 @@ func (r *run) await(limit time.Duration, what string, fits func(line) bool) line
 	}
 }
 
+// says waits until the plugin has written a word at the beginning of a line of
+// its stderr.
+func (r *run) says(word string, limit time.Duration) {
+	r.t.Helper()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	for {
+		r.mu.Lock()
+		text, more, ended, err := "\n"+r.stderr.String(), r.more, r.ended, r.err
+		r.mu.Unlock()
+		if strings.Contains(text, "\n"+word) {
+			return
+		}
+		if ended {
+			r.t.Fatalf("the plugin ended (%v) without saying %q: %s", err, word, text)
+		}
+		select {
+		case <-more:
+		case <-deadline.C:
+			r.t.Fatalf("the plugin doesn't say %q within %s", word, limit)
+		}
+	}
+}
+
 // all returns the lines so far that fit.
 func (r *run) all(fits func(line) bool) []line {
 	r.mu.Lock()
@@ -207,13 +232,12 @@ func (r *run) kill() {
 type locked struct{ r *run }
 
 func (l *locked) Write(b []byte) (int, error) {
-	l.r.mu.Lock()
-	defer l.r.mu.Unlock()
-	return l.r.stderr.Write(b)
+	l.r.change(func() { l.r.stderr.Write(b) })
+	return len(b), nil
 }
 
 // refused runs the plugin, which must fail within limit and say each of words.
-func refused(t *testing.T, limit time.Duration, args []string, words ...string) time.Duration {
+func refused(t testing.TB, limit time.Duration, args []string, words ...string) time.Duration {
 	t.Helper()
 	r := plugin(t, args...)
 	text, err := r.wait(slack * limit)
@@ -257,7 +281,7 @@ func tail(s string, n int) string {
 }
 
 // once runs the plugin to its good end and returns all it said.
-func once(t *testing.T, args ...string) string {
+func once(t testing.TB, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(env.plugin, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+env.kubeconfig)

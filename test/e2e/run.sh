@@ -6,7 +6,7 @@
 #
 # With E2E_KUBECONFIG, E2E_IMAGE is the probe image that the nodes can pull, and
 # E2E_AGNHOST, E2E_BUSYBOX the test images; tests that need the machine of a
-# node say that they don't run.
+# node say that they don't run. E2E_GOTEST is what runs them: "go test", say.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=test/e2e/cluster/lib.sh
@@ -26,4 +26,5 @@ if [ -z "${E2E_KUBECONFIG:-}" ]; then
 	export E2E_AGNHOST
 fi
 export E2E_PLUGIN=$PWD/bin/kubectl-ebpol
-go run ./hack/gotest -count=1 -tags e2e -timeout 20m "$@" ./test/e2e/...
+# shellcheck disable=SC2086
+${E2E_GOTEST:-go run ./hack/gotest} -count=1 -tags e2e -timeout 20m "$@" ./test/e2e/...

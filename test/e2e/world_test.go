@@ -26,7 +26,7 @@ import (
 // world is a namespace with a database that a web server and an intruder ask
 // all the time, over IPv4 and IPv6.
 type world struct {
-	t   *testing.T
+	t   testing.TB
 	ns  string
 	ips map[string][]string // of pods, by name: IPv4 and IPv6
 
@@ -35,7 +35,7 @@ type world struct {
 
 const dbPort = 8080
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, ns: "e2e-" + random(), ips: map[string][]string{}, others: others(t)}
 	ctx := t.Context()
@@ -69,6 +69,11 @@ func (w *world) client(name, node string) {
 
 func (w *world) pod(name, node string, command ...string) {
 	w.t.Helper()
+	w.podWith(name, node, func(*corev1.PodSpec) {}, command...)
+}
+
+func (w *world) podWith(name, node string, change func(*corev1.PodSpec), command ...string) {
+	w.t.Helper()
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": name}},
 		Spec: corev1.PodSpec{
@@ -76,6 +81,7 @@ func (w *world) pod(name, node string, command ...string) {
 			Containers: []corev1.Container{{Name: "main", Image: env.agnhost, Command: command}},
 		},
 	}
+	change(&p.Spec)
 	if _, err := env.client.CoreV1().Pods(w.ns).Create(w.t.Context(), p, metav1.CreateOptions{}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -19,7 +19,13 @@ type Said struct {
 	Outcome Outcome
 	Why     string
 	Denies  *bool // nil: the suite doesn't say
+	Open    bool  // a connection was made that the test wants denied
 }
+
+// opened are the words by which each suite says that a connection was made
+// which should have been denied: upstream's, network-policy-api's, and ours
+// for cyclonus' cases.
+var opened = regexp.MustCompile(`Expected blocked pod connection was instead ALLOWED|Expected connection to fail .* but instead it successfully connected|: expected allowed=false, connected`)
 
 // focus is what the tests of a policy engine have in their names.
 const focus = "[Feature:NetworkPolicy]"
@@ -36,6 +42,8 @@ func Ginkgo(data []byte) ([]Said, error) {
 			LeafNodeType            string
 			State                   string
 			Failure                 struct{ Message string }
+
+			CapturedGinkgoWriterOutput string
 		}
 	}
 	if err := json.Unmarshal(data, &reports); err != nil {
@@ -49,6 +57,7 @@ func Ginkgo(data []byte) ([]Said, error) {
 			}
 			full := strings.Join(append(slices.Clone(s.ContainerHierarchyTexts), s.LeafNodeText), " ")
 			said := Said{Name: strings.Join(strings.Fields(tags.ReplaceAllString(full, "")), " "), Outcome: Failed, Why: first(s.Failure.Message)}
+			said.Open = opened.MatchString(s.CapturedGinkgoWriterOutput)
 			switch s.State {
 			case "passed":
 				said.Outcome, said.Why = Passed, ""
@@ -115,6 +124,7 @@ func (s *Said) add(action, output string) {
 	case "skip":
 		s.Outcome = Skipped
 	case "output":
+		s.Open = s.Open || opened.MatchString(output)
 		_, text, found := strings.Cut(strings.TrimSpace(output), ".go:")
 		if !found {
 			return

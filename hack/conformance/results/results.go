@@ -17,10 +17,13 @@ import (
 type Outcome string
 
 // The outcomes. A test that didn't run in one of the two runs is Absent there.
+// Astray is a test that failed without enforcement, but not since a connection
+// was made that it wants denied: that proves nothing.
 const (
 	Passed  Outcome = "passed"
 	Failed  Outcome = "failed"
 	Skipped Outcome = "skipped"
+	Astray  Outcome = "astray"
 	Absent  Outcome = "-"
 )
 
@@ -117,6 +120,9 @@ func (r *Results) Markdown() string {
 		did := r.count(s, func(t *Test) bool { return t.Denies && t.Without == Failed })
 		open := r.count(s, func(t *Test) bool { return !t.Denies && t.Without == Passed })
 		without := fmt.Sprintf("%d of %d", did, must)
+		if n := r.count(s, func(t *Test) bool { return t.Without == Astray }); n > 0 {
+			without += fmt.Sprintf(" (%d for another reason)", n)
+		}
 		if n := r.count(s, func(t *Test) bool { return t.With != Skipped && (t.Without == Absent || t.Without == Skipped) }); n > 0 {
 			without += fmt.Sprintf(" (%d not run)", n)
 		}
@@ -161,6 +167,10 @@ func (r *Results) Problems() error {
 			all = append(all, fmt.Errorf("%s: %q fails: %s", t.Suite, t.Name, t.Why))
 		case t.With == Passed && t.Denies && t.Without == Passed:
 			all = append(all, fmt.Errorf("%s: %q passes without enforcement too: it proves nothing", t.Suite, t.Name))
+		case t.With == Passed && t.Without == Absent:
+			all = append(all, fmt.Errorf("%s: %q was not run without enforcement", t.Suite, t.Name))
+		case t.With == Passed && t.Without == Astray:
+			all = append(all, fmt.Errorf("%s: %q fails without enforcement, but made no connection that it wants denied: it proves nothing", t.Suite, t.Name))
 		case t.Without == Failed && !t.Denies && t.With == Passed:
 			all = append(all, fmt.Errorf("%s: %q fails without enforcement, but is listed as one that denies nothing", t.Suite, t.Name))
 		}
