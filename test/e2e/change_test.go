@@ -188,12 +188,15 @@ func (w *world) bustle(n int) error {
 }
 
 // heir makes a pod on web's node that gets the addresses that a pod there had:
-// the node's addresses are given in turn, and it is told where to go on.
+// the node's addresses are given in turn, and once they are free it is told
+// where to go on.
 func (w *world) heir(name string, ips []string, command ...string) *corev1.Pod {
 	w.t.Helper()
 	for i, ip := range ips {
 		before := netip.MustParseAddr(ip).Prev()
-		onNode(w.t, env.nodes[1], "sh", "-c", fmt.Sprintf("echo -n %s >/var/lib/cni/networks/ebpol/last_reserved_ip.%d", before, i))
+		onNode(w.t, env.nodes[1], "sh", "-c", fmt.Sprintf(`cd /var/lib/cni/networks/ebpol
+			for i in $(seq 600); do [ -e %s ] || break; sleep 0.1; done
+			echo -n %s >last_reserved_ip.%d`, ip, before, i))
 	}
 	w.pod(name, env.nodes[1], command...)
 	p, err := env.client.CoreV1().Pods(w.ns).Get(w.t.Context(), name, metav1.GetOptions{})
@@ -203,7 +206,7 @@ func (w *world) heir(name string, ips []string, command ...string) *corev1.Pod {
 	return p
 }
 
-// onlyFromHeir checks that an heir has the addresses and that not one of its
+// checkHeir checks that an heir has the addresses and that not one of its
 // packets, from its very first, has arrived.
 func (x *traffic) checkHeir(w *world, name string, ips []string, streams []*stream) {
 	x.t.Helper()

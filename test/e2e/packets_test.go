@@ -30,9 +30,12 @@ const packetPort = 7777
 type traffic struct {
 	t     testing.TB
 	every time.Duration // between two packets of a stream
-	ctx   context.Context
+	ctx   context.Context // of those who send
 	stop  context.CancelFunc
 	wait  sync.WaitGroup
+	heard context.Context // of those who listen
+	deaf  context.CancelFunc
+	ears  sync.WaitGroup
 
 	mu      sync.Mutex
 	streams []*stream
@@ -59,13 +62,18 @@ func newTraffic(t testing.TB, every time.Duration) *traffic {
 	onMachine(t)
 	x := &traffic{t: t, every: every}
 	x.ctx, x.stop = context.WithCancel(t.Context())
+	x.heard, x.deaf = context.WithCancel(t.Context())
 	t.Cleanup(x.end)
 	return x
 }
 
+// end stops the streams, and reads what has arrived until nothing comes for a
+// tenth of a second.
 func (x *traffic) end() {
 	x.stop()
 	x.wait.Wait()
+	x.deaf()
+	x.ears.Wait()
 }
 
 // podSpace opens the network namespace of a pod as soon as it has a process.
@@ -153,11 +161,15 @@ func (x *traffic) listen(ns *os.File) {
 	if err != nil {
 		x.t.Fatalf("listen in a pod: %v", err)
 	}
-	x.wait.Go(func() {
+	x.ears.Go(func() {
 		defer unix.Close(fd)
 		b := make([]byte, 64)
-		for x.ctx.Err() == nil {
-			if n, _, err := unix.Recvfrom(fd, b, 0); err != nil || n != 16 {
+		for {
+			n, _, err := unix.Recvfrom(fd, b, 0)
+			if err != nil && x.heard.Err() != nil {
+				return
+			}
+			if err != nil || n != 16 {
 				continue
 			}
 			x.arrived(binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]))
