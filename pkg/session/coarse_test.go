@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
@@ -67,6 +68,47 @@ func TestMoreRulesThanBitsAreTold(t *testing.T) {
 		b.mu.Unlock()
 		if told != 1 {
 			t.Errorf("told %d times, want once", told)
+		}
+		b.close()
+	})
+}
+
+// Ordered rules that take turns can't share bits. A pod that has too many of
+// them is named with the policies, once and not again at each change of the
+// cluster, and so is the end of it.
+func TestRulesThatDontFitAreToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, Config{NewCompiler: PolicyCompiler}, "n1")
+		w := worldOf(pod("shop", "web", "n1", "10.0.0.1"), pod("shop", "db", "n2", "10.0.0.2"))
+		var policies []*policy.Policy
+		for i := range 12 {
+			p := &policy.Policy{
+				Kind: flow.ClusterNetworkPolicy, Tier: policy.Admin, Priority: i, Name: fmt.Sprintf("guard-%02d", i),
+				Subject: policy.Subject{Namespaces: policy.Everything(), Pods: policy.Everything()},
+			}
+			for j := range 25 {
+				port := uint16(1000 + 100*i + 2*j) //nolint:gosec // small
+				p.Ingress = append(p.Ingress, policy.Rule{
+					Action: []policy.Action{policy.Accept, policy.Deny}[j%2], AnyPeer: true,
+					Ports: []policy.Port{{Protocol: flow.TCP, From: port, To: port}},
+				})
+			}
+			policies = append(policies, p)
+		}
+		for _, n := range []int{2, 12, 12, 12, 3} {
+			b.cluster.states <- State{World: worldOf(w.Pods["shop/web"], w.Pods["shop/db"]), Policies: policies[:n]}
+			time.Sleep(time.Second) // the bed's
+		}
+		var told []string
+		b.mu.Lock()
+		for _, f := range b.frames {
+			if n := f.GetNotice(); n.GetLevel() == wire.Notice_WARN {
+				told = append(told, n.GetText())
+			}
+		}
+		b.mu.Unlock()
+		if len(told) != 2 || !strings.Contains(told[0], `pod "shop/web"`) || !strings.Contains(told[0], `12 policies`) || !strings.Contains(told[0], "for all pods on all nodes") || !strings.Contains(told[1], "fit again") {
+			t.Errorf("told %q", told)
 		}
 		b.close()
 	})

@@ -50,6 +50,7 @@ type Live struct {
 	encoder    wire.WorldEncoder
 	named      map[ruleset.SetID]bool
 	warned     map[string]bool // problems of the cluster's policies
+	stuck      string          // why the newest policies don't compile; empty: they do
 	current    assigned
 
 	mu         sync.Mutex
@@ -255,8 +256,15 @@ func (l *Live) compile() (uint64, error) {
 	out, err := l.compiler.Compile(l.input(list, state))
 	if err != nil {
 		err = fmt.Errorf("compile the policies: %w", err)
-		l.warn(err.Error() + "; the rules before it stay")
+		if l.stuck != err.Error() { // each change of the cluster comes by here
+			l.stuck = err.Error()
+			l.warn(l.stuck + "; until that fits, the rules from before stay, for all pods on all nodes")
+		}
 		return 0, err
+	}
+	if l.stuck != "" {
+		l.stuck = ""
+		l.warn("the policies fit again: all nodes follow the cluster")
 	}
 	if l.sampler != nil {
 		l.sampler.set(l.generation, state, list)

@@ -29,7 +29,7 @@ const packetPort = 7777
 // traffic sends packets from within pods and notes which of them arrive.
 type traffic struct {
 	t     testing.TB
-	every time.Duration // between two packets of a stream
+	every time.Duration   // between two packets of a stream
 	ctx   context.Context // of those who send
 	stop  context.CancelFunc
 	wait  sync.WaitGroup
@@ -284,7 +284,7 @@ func (s *stream) await(since time.Time, allowed bool, n int, limit time.Duration
 		if time.Now().After(deadline) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return fmt.Errorf("%s: not %d packets in a row with allowed=%t within %s; the last %d of %d were; stream: %v", s.name, n, allowed, limit, run, len(list), s.err)
+			return fmt.Errorf("%s: not %d packets in a row with allowed=%t within %s; the last %d of %d were; stream: %w", s.name, n, allowed, limit, run, len(list), s.err)
 		}
 	}
 }
