@@ -142,9 +142,9 @@ type Match struct {
 	Set   SetID
 	Peer  ClassID
 	Ports PortClass
+	Open  Modes  // modes in which a verdict is contested, whatever Alt says; the other reading is then the opposite of Bits'
 	Bits  Bitmap // the reading that enforcement takes
 	Alt   Bitmap // the other reading; a verdict is contested if the two decide otherwise
-	Open  Modes  // modes in which a verdict is contested, whatever Alt says; the other reading is then the opposite of Bits'
 }
 
 // Modes are sets of policies that a verdict is asked for.

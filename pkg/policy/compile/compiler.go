@@ -35,6 +35,10 @@ type Compiler struct {
 	loose      map[*set]struct{} // may have no user any more
 	nodes      map[string]*nodeState
 	stamp      uint64 // counts generations
+	singles    struct {
+		of   uint64 // stamp
+		list []netip.Prefix
+	}
 
 	manyMatches int // about as many as the largest node has
 

@@ -84,17 +84,19 @@ func (n *nodeState) part(out []ruleset.Match, s *nodeSet) []ruleset.Match {
 	}
 	n.marks++
 	var classes []*nodeClass
+	var order []uint64 // id, place: sorting numbers spares following pointers
 	s.eachAsking(func(a asking) {
 		for k := range n.asks[a].classes {
 			if k.mark != n.marks {
 				k.mark = n.marks
+				order = append(order, uint64(k.id)<<32|uint64(len(classes)))
 				classes = append(classes, k)
 			}
 		}
 	})
-	slices.SortFunc(classes, func(a, b *nodeClass) int { return cmp.Compare(a.id, b.id) })
-	for _, k := range classes {
-		out = s.appendMatches(out, k.class, n.c.atoms)
+	slices.Sort(order)
+	for _, o := range order {
+		out = s.appendMatches(out, classes[uint32(o)].class, n.c.atoms) //nolint:gosec // the lower half
 	}
 	return out
 }
