@@ -3,6 +3,7 @@
 package ruleset
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 )
@@ -106,12 +107,12 @@ type Edit[T comparable] struct {
 }
 
 // Edit makes the list that some edits lead to. Of several edits of one key the
-// last one holds. It reorders the edits.
+// last one holds.
 func (l List[T]) Edit(edits []Edit[T], compare func(a, b T) int) List[T] {
 	if len(edits) == 0 {
 		return l
 	}
-	slices.SortStableFunc(edits, func(a, b Edit[T]) int { return compare(a.Value, b.Value) })
+	edits = inOrder(edits, compare)
 	out := List[T]{pages: make([][]T, 0, len(l.pages)+1), count: l.count}
 	for i := 0; len(edits) > 0; i++ {
 		var page []T
@@ -137,6 +138,24 @@ func (l List[T]) Edit(edits []Edit[T], compare func(a, b T) int) List[T] {
 		if len(edits) == 0 {
 			out.pages = append(out.pages, l.pages[i+1:]...)
 		}
+	}
+	return out
+}
+
+// inOrder sorts by key; edits of one key stay in their order. It sorts places,
+// as edits are long: a stable sort of the edits themselves takes many times as
+// long.
+func inOrder[T comparable](edits []Edit[T], compare func(a, b T) int) []Edit[T] {
+	places := make([]int, len(edits))
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortFunc(places, func(a, b int) int {
+		return cmp.Or(compare(edits[a].Value, edits[b].Value), cmp.Compare(a, b))
+	})
+	out := make([]Edit[T], len(edits))
+	for i, p := range places {
+		out[i] = edits[p]
 	}
 	return out
 }

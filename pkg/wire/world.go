@@ -30,7 +30,9 @@ func (e *WorldEncoder) Next(w *identity.World, id func(*identity.Pod) ruleset.En
 	if last == nil {
 		last = &identity.World{}
 	}
-	ids := make(map[string]ruleset.EndpointID, len(e.ids))
+	if e.ids == nil {
+		e.ids = map[string]ruleset.EndpointID{}
+	}
 	for _, key := range changed(last.Namespaces, w.Namespaces) {
 		ns := w.Namespaces[key]
 		add(c, &c.part().Namespaces, &Namespace{Name: ns.Name, Labels: ns.Labels})
@@ -41,16 +43,21 @@ func (e *WorldEncoder) Next(w *identity.World, id func(*identity.Pod) ruleset.En
 	var pods []string
 	for key, p := range w.Pods {
 		ep := id(p)
-		if ep != 0 {
-			ids[key] = ep
+		if old := e.ids[key]; old != ep {
+			e.ids[key] = ep
+		} else if last.Pods[key] == p {
+			continue
 		}
-		if last.Pods[key] != p || e.ids[key] != ep {
-			pods = append(pods, key)
+		pods = append(pods, key)
+	}
+	for key := range last.Pods {
+		if w.Pods[key] == nil {
+			delete(e.ids, key)
 		}
 	}
 	slices.Sort(pods)
 	for _, key := range pods {
-		add(c, &c.part().Pods, podMessage(w.Pods[key], ids[key]))
+		add(c, &c.part().Pods, podMessage(w.Pods[key], e.ids[key]))
 	}
 	for _, key := range changed(last.Services, w.Services) {
 		add(c, &c.part().Services, serviceMessageOf(w.Services[key]))
@@ -66,7 +73,7 @@ func (e *WorldEncoder) Next(w *identity.World, id func(*identity.Pod) ruleset.En
 	for _, m := range c.parts {
 		m.ClusterDns, m.Scope = AddrsBytes(w.ClusterDNS), w.Scope
 	}
-	e.last, e.ids = w, ids
+	e.last = w
 	return c.parts
 }
 
