@@ -29,7 +29,9 @@ __noinline int seen(struct __sk_buff *skb, const struct tuple *t, __u32 endpoint
 	if (!conn) {
 		if (t->opener == OPENER_NONE)
 			return 0;
-		first(&fresh, skb, t, endpoint);
+		begin(&fresh, t);
+		first(&fresh, skb, t);
+		fresh.endpoint = endpoint;
 		fresh.flags |= CONN_NOT_JUDGED | CONN_ANNOUNCED;
 		if (!insert(t, &fresh)) {
 			announce(t, &fresh);

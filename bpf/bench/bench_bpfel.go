@@ -29,9 +29,12 @@ const (
 	BenchMapPeers            = "peers"
 	BenchMapPorts            = "ports"
 	BenchMapRanges           = "ranges"
+	BenchMapRecent           = "recent"
+	BenchMapRecentPorts      = "recent_ports"
 	BenchMapServices         = "services"
 	BenchProgBenchEmpty      = "bench_empty"
 	BenchProgBenchNew        = "bench_new"
+	BenchProgBenchNewPeer    = "bench_new_peer"
 	BenchProgBenchPort       = "bench_port"
 	BenchProgEbpolEgress     = "ebpol_egress"
 	BenchProgEbpolIngress    = "ebpol_ingress"
@@ -90,6 +93,7 @@ type BenchSpecs struct {
 type BenchProgramSpecs struct {
 	BenchEmpty      *ebpf.ProgramSpec `ebpf:"bench_empty"`
 	BenchNew        *ebpf.ProgramSpec `ebpf:"bench_new"`
+	BenchNewPeer    *ebpf.ProgramSpec `ebpf:"bench_new_peer"`
 	BenchPort       *ebpf.ProgramSpec `ebpf:"bench_port"`
 	EbpolEgress     *ebpf.ProgramSpec `ebpf:"ebpol_egress"`
 	EbpolIngress    *ebpf.ProgramSpec `ebpf:"ebpol_ingress"`
@@ -100,20 +104,22 @@ type BenchProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchMapSpecs struct {
-	Cidrs4     *ebpf.MapSpec `ebpf:"cidrs4"`
-	Cidrs6     *ebpf.MapSpec `ebpf:"cidrs6"`
-	Conns4     *ebpf.MapSpec `ebpf:"conns4"`
-	Conns6     *ebpf.MapSpec `ebpf:"conns6"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Fragments  *ebpf.MapSpec `ebpf:"fragments"`
-	IcmpErrors *ebpf.MapSpec `ebpf:"icmp_errors"`
-	Matches    *ebpf.MapSpec `ebpf:"matches"`
-	Peers      *ebpf.MapSpec `ebpf:"peers"`
-	Ports      *ebpf.MapSpec `ebpf:"ports"`
-	Ranges     *ebpf.MapSpec `ebpf:"ranges"`
-	Services   *ebpf.MapSpec `ebpf:"services"`
+	Cidrs4      *ebpf.MapSpec `ebpf:"cidrs4"`
+	Cidrs6      *ebpf.MapSpec `ebpf:"cidrs6"`
+	Conns4      *ebpf.MapSpec `ebpf:"conns4"`
+	Conns6      *ebpf.MapSpec `ebpf:"conns6"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Endpoints   *ebpf.MapSpec `ebpf:"endpoints"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Fragments   *ebpf.MapSpec `ebpf:"fragments"`
+	IcmpErrors  *ebpf.MapSpec `ebpf:"icmp_errors"`
+	Matches     *ebpf.MapSpec `ebpf:"matches"`
+	Peers       *ebpf.MapSpec `ebpf:"peers"`
+	Ports       *ebpf.MapSpec `ebpf:"ports"`
+	Ranges      *ebpf.MapSpec `ebpf:"ranges"`
+	Recent      *ebpf.MapSpec `ebpf:"recent"`
+	RecentPorts *ebpf.MapSpec `ebpf:"recent_ports"`
+	Services    *ebpf.MapSpec `ebpf:"services"`
 }
 
 // BenchVariableSpecs contains global variables before they are loaded into the kernel.
@@ -150,20 +156,22 @@ func (o *BenchObjects) Close() error {
 //
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchMaps struct {
-	Cidrs4     *ebpf.Map `ebpf:"cidrs4"`
-	Cidrs6     *ebpf.Map `ebpf:"cidrs6"`
-	Conns4     *ebpf.Map `ebpf:"conns4"`
-	Conns6     *ebpf.Map `ebpf:"conns6"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Endpoints  *ebpf.Map `ebpf:"endpoints"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Fragments  *ebpf.Map `ebpf:"fragments"`
-	IcmpErrors *ebpf.Map `ebpf:"icmp_errors"`
-	Matches    *ebpf.Map `ebpf:"matches"`
-	Peers      *ebpf.Map `ebpf:"peers"`
-	Ports      *ebpf.Map `ebpf:"ports"`
-	Ranges     *ebpf.Map `ebpf:"ranges"`
-	Services   *ebpf.Map `ebpf:"services"`
+	Cidrs4      *ebpf.Map `ebpf:"cidrs4"`
+	Cidrs6      *ebpf.Map `ebpf:"cidrs6"`
+	Conns4      *ebpf.Map `ebpf:"conns4"`
+	Conns6      *ebpf.Map `ebpf:"conns6"`
+	Counters    *ebpf.Map `ebpf:"counters"`
+	Endpoints   *ebpf.Map `ebpf:"endpoints"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Fragments   *ebpf.Map `ebpf:"fragments"`
+	IcmpErrors  *ebpf.Map `ebpf:"icmp_errors"`
+	Matches     *ebpf.Map `ebpf:"matches"`
+	Peers       *ebpf.Map `ebpf:"peers"`
+	Ports       *ebpf.Map `ebpf:"ports"`
+	Ranges      *ebpf.Map `ebpf:"ranges"`
+	Recent      *ebpf.Map `ebpf:"recent"`
+	RecentPorts *ebpf.Map `ebpf:"recent_ports"`
+	Services    *ebpf.Map `ebpf:"services"`
 }
 
 func (m *BenchMaps) Close() error {
@@ -181,6 +189,8 @@ func (m *BenchMaps) Close() error {
 		m.Peers,
 		m.Ports,
 		m.Ranges,
+		m.Recent,
+		m.RecentPorts,
 		m.Services,
 	)
 }
@@ -205,6 +215,7 @@ type BenchVariables struct {
 type BenchPrograms struct {
 	BenchEmpty      *ebpf.Program `ebpf:"bench_empty"`
 	BenchNew        *ebpf.Program `ebpf:"bench_new"`
+	BenchNewPeer    *ebpf.Program `ebpf:"bench_new_peer"`
 	BenchPort       *ebpf.Program `ebpf:"bench_port"`
 	EbpolEgress     *ebpf.Program `ebpf:"ebpol_egress"`
 	EbpolIngress    *ebpf.Program `ebpf:"ebpol_ingress"`
@@ -215,6 +226,7 @@ func (p *BenchPrograms) Close() error {
 	return _BenchClose(
 		p.BenchEmpty,
 		p.BenchNew,
+		p.BenchNewPeer,
 		p.BenchPort,
 		p.EbpolEgress,
 		p.EbpolIngress,

@@ -12,8 +12,7 @@
  * without that the verifier gives up. The price is the checks for NULL.
  */
 
-#include "maps.h"
-#include "packet.h"
+#include "recent.h"
 
 static struct match no_match; /* never written; a writable map's pointer is what a global function takes */
 
@@ -134,14 +133,14 @@ static __always_inline void allow(struct judgement *j, __u32 set)
 	j->candidate = VERDICT_ALLOW;
 }
 
-/* port_class: the port itself, the longest run that it is in, the protocol's
+/* look_up_port: the port itself, the longest run that it is in, the protocol's
  * other ports, everything else. */
-static __always_inline __u32 port_class(const struct set *set, __u32 id, __u8 protocol, __be16 port)
+static __always_inline __u32 look_up_port(const struct set *set, __u32 id, __u8 protocol, __be16 port, __u64 word)
 {
 	union {
 		struct port_key key;
 		__u64 word;
-	} k = { .word = (__u64)protocol << 48 | (__u64)bpf_ntohs(port) << 32 | id };
+	} k = { .word = word };
 	__u32 *class;
 
 	class = bpf_map_lookup_elem(&ports, &k.key);
@@ -169,6 +168,24 @@ static __always_inline __u32 port_class(const struct set *set, __u32 id, __u8 pr
 			return *class;
 	}
 	return set->other[OTHER_ALL];
+}
+
+static __always_inline __u32 port_class(const struct set *set, __u32 id, __u8 protocol, __be16 port)
+{
+	__u64 word = (__u64)protocol << 48 | (__u64)bpf_ntohs(port) << 32 | id;
+	__u32 at = place(word), now_epoch = epoch;
+	struct recent_port *r = bpf_map_lookup_elem(&recent_ports, &at);
+	__u32 class;
+
+	if (!r)
+		return look_up_port(set, id, protocol, port, word);
+	if (r->key == word && r->epoch == now_epoch)
+		return r->class;
+	r->key = word; /* before the look-up, so that the frame has less to keep */
+	r->epoch = now_epoch;
+	class = look_up_port(set, id, protocol, port, word);
+	r->class = class;
+	return class;
 }
 
 static __always_inline const struct peer *peer_of(const struct tuple *t)
@@ -222,7 +239,7 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 	if (addr_equal(&t->local, &t->peer))
 		return 0;
 
-	q.has_ports = t->protocol == IPPROTO_TCP || t->protocol == IPPROTO_UDP || t->protocol == IPPROTO_SCTP;
+	q.has_ports = has_ports(t->protocol);
 	port = q.has_ports ? (egress ? t->peer_port : t->local_port) : 0;
 	key.set = id;
 	service = NULL;

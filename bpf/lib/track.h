@@ -152,8 +152,15 @@ __noinline int reopened(struct conn *conn, const struct tuple *t)
 	return 1;
 }
 
-/* first: the connection as its first packet leaves it, unjudged. */
-static __always_inline void first(struct conn *conn, struct __sk_buff *skb, const struct tuple *t, __u32 endpoint)
+/* begin: what has to be known to judge. */
+static __always_inline void begin(struct conn *conn, const struct tuple *t)
+{
+	conn->epoch = epoch; /* before the look-ups: a change meanwhile makes it stale */
+	direct(conn, t);
+}
+
+/* first: the connection as its first packet leaves it. */
+static __always_inline void first(struct conn *conn, struct __sk_buff *skb, const struct tuple *t)
 {
 	__u64 bytes, packets = volume(skb, t->headers, &bytes);
 
@@ -167,10 +174,7 @@ static __always_inline void first(struct conn *conn, struct __sk_buff *skb, cons
 		conn->tcp_flags[0] = t->tcp_flags;
 	}
 	conn->last_ns = conn->first_ns = conn->judged_ns = bpf_ktime_get_ns();
-	conn->endpoint = endpoint;
 	conn->id = number();
-	conn->epoch = epoch; /* before the look-ups: a change meanwhile makes it stale */
-	direct(conn, t);
 	expect(conn, t);
 }
 
@@ -184,20 +188,47 @@ static __always_inline struct endpoint *endpoint_of(const struct tuple *t)
 	return bpf_map_lookup_elem(&endpoints, &key.addr);
 }
 
+/* ask: whose the connection is and what its verdicts are, or 0 if nobody's. A
+ * guess of who opened it is judged by more than what is remembered. */
+static __always_inline bool ask(struct conn *conn, const struct tuple *t)
+{
+	__u64 what = asked(t, conn->direction);
+	struct recent *r = conn->flags & CONN_OPENER_UNKNOWN ? NULL : recent_of(t, what);
+	struct endpoint *local;
+
+	if (r && is_recent(r, t, what, conn->epoch)) {
+		conn->endpoint = r->endpoint;
+		conn->judgement = r->judgement;
+	} else {
+		local = endpoint_of(t);
+		if (!local)
+			return false;
+		conn->endpoint = local->id;
+		judge_as(t, local, conn, &conn->judgement);
+		if (r)
+			remember(r, t, what, conn);
+	}
+	conn->drop = conn->judgement.drop;
+	return true;
+}
+
 /* KNOWN: what opened returns of a connection that is there already. */
 #define KNOWN 1
 
 /* opened: its frame is part of the deepest stack, so it keeps nothing twice.
  * It inserts without having looked: most often nothing is there, and looking
  * costs half as much as inserting. */
-static __always_inline int opened(struct __sk_buff *skb, const struct tuple *t, const struct endpoint *local)
+static __always_inline int opened(struct __sk_buff *skb, const struct tuple *t)
 {
 	struct conn conn = {}, *there;
 	int err;
 
-	first(&conn, skb, t, local->id);
-	judge_as(t, local, &conn, &conn.judgement);
-	conn.drop = conn.judgement.drop;
+	begin(&conn, t);
+	if (!ask(&conn, t)) {
+		COUNT(unwatched, 1);
+		return NEXT;
+	}
+	first(&conn, skb, t);
 	conn.flags |= CONN_ANNOUNCED;
 	err = insert(t, &conn);
 	if (err == -EEXIST)
@@ -235,22 +266,25 @@ __noinline int track(struct __sk_buff *skb, const struct tuple *t, __u32 missed)
 		conn = find(t);
 	if (conn && conn->epoch == epoch)
 		goto known;
-	local = endpoint_of(t);
-	if (!local) {
-		COUNT(unwatched, 1);
+	if (!conn && t->opener == OPENER_NONE) {
+		if (endpoint_of(t))
+			COUNT(unrelated, 1);
+		else
+			COUNT(unwatched, 1);
 		return NEXT;
 	}
 	if (!conn) {
-		if (t->opener == OPENER_NONE) {
-			COUNT(unrelated, 1);
-			return NEXT;
-		}
-		action = opened(skb, t, local);
+		action = opened(skb, t);
 		if (action != KNOWN)
 			return action;
 		conn = find(t);
 		if (!conn)
 			return NEXT; /* it went meanwhile */
+	}
+	local = endpoint_of(t);
+	if (!local) {
+		COUNT(unwatched, 1);
+		return NEXT;
 	}
 	anew = syn && closed(conn) && reopened(conn, t);
 	now_epoch = epoch;

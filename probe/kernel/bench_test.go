@@ -82,7 +82,7 @@ func load(b testing.TB, k *kernel.Kernel, r *ruleset.Ruleset) {
 
 // pin keeps this goroutine on one processor, so that caches and clocks are its
 // own as far as they can be.
-func pin(b *testing.B) {
+func pin(b testing.TB) {
 	b.Helper()
 	runtime.LockOSThread()
 	var old, one unix.CPUSet
@@ -168,6 +168,10 @@ func BenchmarkPacket(b *testing.B) {
 			b.Run(fmt.Sprintf("new/%s/policies=%d", name, n), func(b *testing.B) {
 				k.Forget(b)
 				measure(b, progs.BenchNew, tcp(local, peer, 80, 0x02), func() { k.Forget(b) })
+			})
+			b.Run(fmt.Sprintf("new-peer/%s/policies=%d", name, n), func(b *testing.B) {
+				k.Forget(b)
+				measure(b, progs.BenchNewPeer, tcp(local, peer, 80, 0x02), func() { k.Forget(b) })
 			})
 		}
 	}

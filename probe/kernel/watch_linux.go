@@ -27,11 +27,12 @@ func (k *Kernel) Watch(ids map[netip.Addr]ruleset.EndpointID) error {
 	if most := int(t.maps.Endpoints.MaxEntries()); n > most {
 		return fmt.Errorf("%d pod addresses are more than the %d that a node holds: select fewer pods for this session", n, most)
 	}
+	moved := false // of an address that may have been judged already
 	for ip, l := range t.local {
-		if _, still := ids[ip]; still {
+		if _, still := ids[ip]; still || l.watched == 0 {
 			continue
 		}
-		l.watched = 0
+		l.watched, moved = 0, true
 		if err := t.putLocal(ip, l); err != nil {
 			return err
 		}
@@ -41,10 +42,14 @@ func (k *Kernel) Watch(ids map[netip.Addr]ruleset.EndpointID) error {
 		if l.watched == uint32(id) {
 			continue
 		}
+		moved = moved || l.watched != 0 || l.rule.ID != 0
 		l.watched = uint32(id)
 		if err := t.putLocal(ip, l); err != nil {
 			return err
 		}
+	}
+	if moved {
+		return k.bump() // the programs remember whose it was
 	}
 	return nil
 }
