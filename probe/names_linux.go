@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -85,22 +86,35 @@ func (s *sniffer) head(h *kernel.Head) {
 	}
 }
 
+// request takes what an opener sent: the kernel gives it until the head of the
+// first request is whole, or has come in too many pieces.
 func (s *sniffer) request(h *kernel.Head) {
 	data := h.Data
 	if old, ok := s.begun[h.Conn]; ok {
 		delete(s.begun, h.Conn)
-		data = append(old, data...)
+		switch {
+		case bytes.HasPrefix(data, old): // sent again
+		case bytes.HasPrefix(old, data):
+			data = old
+		default:
+			data = append(old, data...)
+		}
+	} else if _, known := s.requests[h.Conn]; known {
+		return
 	}
 	r, more, ok := sniff.First(data)
-	switch {
-	case ok:
-		for len(s.order) >= maxRequests {
-			delete(s.requests, s.order[0])
-			s.order = s.order[1:]
+	if ok {
+		if _, known := s.requests[h.Conn]; !known {
+			for len(s.order) >= maxRequests {
+				delete(s.requests, s.order[0])
+				s.order = s.order[1:]
+			}
+			s.order = append(s.order, h.Conn)
 		}
 		s.requests[h.Conn] = &wire.Request{Kind: r.Kind, Host: r.Host, Method: r.Method, Path: r.Path}
-		s.order = append(s.order, h.Conn)
-	case more && len(data) < maxBegunLen:
+	}
+	// What was cut off by us can't be continued.
+	if more && len(h.Data) == h.Length && len(data) < maxBegunLen {
 		if len(s.begun) >= maxBegun {
 			clear(s.begun)
 		}

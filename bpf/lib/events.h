@@ -117,7 +117,66 @@ static __always_inline void fill_head(struct head *h, const struct tuple *t, con
 	h->payload = t->payload;
 }
 
-/* read_head: the start of the packet's payload goes into the ring. */
+/* further: of how many packets with payload more is read, at most, if a head
+ * is cut. Bounds what is read of a connection, whatever it carries. */
+#define FURTHER (3 * AWAIT_MORE)
+
+/* frames: whether HTTP/2 frames from the offset on hold no HEADERS yet. */
+static __always_inline bool frames(const __u8 *b, __u32 size, __u32 at, __u32 length)
+{
+	for (int i = 0; i < 4; i++) {
+		if (at + 9 > length)
+			return true;
+		if (b[(at + 3) & (size - 1)] == 1)
+			return false;
+		at += 9 + (b[at & (size - 1)] << 16 | b[(at + 1) & (size - 1)] << 8 | b[(at + 2) & (size - 1)]);
+	}
+	return true;
+}
+
+/* lines: whether the empty line hasn't come that ends a head of HTTP/1. */
+static __always_inline bool lines(const __u8 *b, __u32 size, __u32 length)
+{
+	__u32 last = 0;
+
+	for (__u32 i = 0; i < size && i < length; i++) {
+		last = last << 8 | b[i];
+		if (last == 0x0d0a0d0a)
+			return false;
+	}
+	return true;
+}
+
+/* cut: what else is awaited after this head, of which length bytes are at b;
+ * 0: nothing, which is so for all that doesn't look like a request. */
+static __always_inline __u32 cut(const __u8 *b, __u32 size, __u32 length, __u32 payload, __u32 await)
+{
+	__u32 left = (await & AWAIT_MORE_MASK) - AWAIT_MORE, kind = await & (AWAIT_FRAMES | AWAIT_LINES), at = 0;
+
+	if (await & AWAIT_HEAD) {
+		left = FURTHER;
+		if (length >= 24 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I' && b[3] == ' ') {
+			kind = AWAIT_FRAMES;
+			at = 24;
+		} else if (b[0] >= 'A' && b[0] <= 'Z') {
+			kind = AWAIT_LINES;
+		} else if (b[0] == 0x16 && length >= 5) { /* a record of TLS says how long it is: two packets at most */
+			return (b[3] << 8 | b[4]) + 5 > payload ? AWAIT_MORE : 0;
+		} else {
+			return 0;
+		}
+	}
+	if (!left)
+		return 0;
+	if (kind == AWAIT_FRAMES)
+		return frames(b, size, at, length) ? left | kind : 0;
+	if (kind == AWAIT_LINES)
+		return lines(b, size, length) ? left | kind : 0;
+	return left;
+}
+
+/* read_head: the start of the packet's payload goes into the ring. The answer
+ * is what else is awaited. */
 #define READ_HEAD(size)                                                                              \
 	do {                                                                                         \
 		h = bpf_ringbuf_reserve(&events, sizeof(*h) + (size), 0);                            \
@@ -129,15 +188,19 @@ static __always_inline void fill_head(struct head *h, const struct tuple *t, con
 		asm volatile("" : "+r"(length));                                                     \
 		length++;                                                                            \
 		fill_head(h, t, conn, now, length);                                                  \
-		if (bpf_skb_load_bytes(skb, at, h + 1, length))                                      \
+		if (bpf_skb_load_bytes(skb, at, h + 1, length)) {                                    \
 			bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);                                    \
-		else                                                                                 \
-			bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);                                     \
+			return 0;                                                                    \
+		}                                                                                    \
+		if (asks && await & (AWAIT_HEAD | AWAIT_MORE_MASK) && t->protocol == IPPROTO_TCP)    \
+			left = cut((const __u8 *)(h + 1), (size), length, t->payload, await);        \
+		bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);                                             \
 	} while (0)
 
-__noinline int read_head(struct __sk_buff *skb, const struct tuple *t, const struct conn *conn, __u64 now)
+__noinline int read_head(struct __sk_buff *skb, const struct tuple *t, const struct conn *conn, __u64 now, __u32 await)
 {
-	__u32 at, length;
+	bool asks = t && conn && t->egress == (conn->direction == DIRECTION_EGRESS);
+	__u32 at, length, left = 0;
 	struct head *h;
 
 	if (!t || !conn || !head_allowed(now))
@@ -152,5 +215,5 @@ __noinline int read_head(struct __sk_buff *skb, const struct tuple *t, const str
 		READ_HEAD(HEAD_SHORT);
 	else
 		READ_HEAD(HEAD_LONG);
-	return 0;
+	return left;
 }

@@ -16,7 +16,8 @@ static __always_inline bool dns(const struct tuple *t)
 }
 
 /* expect: what the packets of a connection that begins are looked at for. A
- * head is that of the opener's first payload; over TCP that of the first answer
+ * head is that of the opener's first payload, and of the next ones while the
+ * first request's isn't whole; over TCP that of the first answer
  * from port 53 too, over UDP of all that goes there and comes from there. */
 static __always_inline void expect(struct conn *conn, const struct tuple *t)
 {
@@ -61,9 +62,9 @@ __noinline int look(struct __sk_buff *skb, struct conn *conn, const struct tuple
 	if (t->payload) {
 		if (await & AWAIT_BYTE)
 			conn->first_byte_ns = now - conn->first_ns;
-		left &= ~(AWAIT_BYTE | AWAIT_HEAD);
-		if (await & (AWAIT_HEAD | AWAIT_DNS) && read_heads)
-			read_head(skb, t, conn, now);
+		left &= AWAIT_DNS | AWAIT_ANSWER;
+		if (await & (AWAIT_HEAD | AWAIT_DNS | AWAIT_MORE_MASK) && read_heads)
+			left |= read_head(skb, t, conn, now, await) & 0xff;
 	}
 	if (t->egress)
 		conn->await[1] = left;

@@ -79,9 +79,15 @@ enum conn_flags {
 enum await {
 	AWAIT_ANSWER = 1, /* any packet */
 	AWAIT_BYTE = 2,   /* from here on: packets with payload only */
-	AWAIT_HEAD = 4,   /* once */
+	AWAIT_HEAD = 4,   /* once, and as many more as AWAIT_MORE says */
 	AWAIT_DNS = 8,    /* each */
+	AWAIT_MORE = 16,  /* times 1 to 3: what follows a head that was cut */
+	AWAIT_FRAMES = 64, /* of it, HTTP/2: until its first HEADERS */
+	AWAIT_LINES = 128, /* of it, HTTP/1: until the empty line */
 };
+
+/* A count of AWAIT_MORE within an await. */
+#define AWAIT_MORE_MASK 48
 
 /* Both verdicts of a connection and what decided them. Bits count from 1,
  * 0: none. Fits two words so that it is copied in two. */

@@ -33,7 +33,8 @@ type Events struct {
 }
 
 // Head is the start of a packet's payload: of the first that a TCP connection's
-// opener sends, of each UDP packet to or from port 53, and of the first answer
+// opener sends and of up to three more if that is a request whose head isn't
+// whole, of each UDP packet to or from port 53, and of the first answer
 // from port 53 over TCP. None is read unless [Kernel.ReadHeads] asked for it.
 type Head struct {
 	Time        time.Duration // boottime

@@ -67,11 +67,27 @@ func text(n int) []byte {
 // TestHeads reads what may be read, whole up to its limit, and once.
 func TestHeads(t *testing.T) {
 	const in, out = flow.Ingress, flow.Egress
-	hello, long, reply := []byte("GET / HTTP/1.1\r\n"), text(1400), []byte("HTTP/1.1 200 OK")
+	hello, long, reply := []byte("GET / HTTP/1.1\r\n\r\n"), text(1400), []byte("HTTP/1.1 200 OK")
 	type step struct {
 		d     flow.Direction
 		frame []byte
 	}
+	// pieces are what one opener sends, heads what is read of it.
+	pieces := func(port uint16, list ...[]byte) []step {
+		steps := []step{{out, message(local4, peer4, port, 80, syn, nil)}}
+		for _, b := range list {
+			steps = append(steps, step{out, message(local4, peer4, port, 80, ack, b)}, step{in, message(peer4, local4, 80, port, ack, reply)})
+		}
+		return steps
+	}
+	heads := func(list ...[]byte) (out []kernel.Head) {
+		for _, b := range list {
+			out = append(out, kernel.Head{Protocol: flow.TCP, Egress: true, Opener: true, Length: len(b), Data: b})
+		}
+		return out
+	}
+	preface, settings := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), []byte{0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100}
+	call, tls := []byte{0, 0, 1, 1, 4, 0, 0, 0, 1, 0x82}, append([]byte{0x16, 3, 1, 0, 195}, text(195)...)
 	for _, c := range []struct {
 		name  string
 		steps []step
@@ -120,6 +136,19 @@ func TestHeads(t *testing.T) {
 			{Protocol: flow.TCP, Length: len(reply), Data: reply},
 		}},
 		{"other UDP", []step{{out, question(local4, peer4, 1006, 80, hello)}, {in, question(peer4, local4, 80, 1006, reply)}}, nil},
+		{"a request in two pieces", pieces(1010, hello[:8], hello[8:], hello), heads(hello[:8], hello[8:])},
+		{"a request in too many pieces", pieces(1011, hello[:4], hello[4:5], hello[5:6], hello[6:7], hello[7:]), heads(hello[:4], hello[4:5], hello[5:6], hello[6:7])},
+		{"a body follows", pieces(1012, []byte("POST /a HTTP/1.1\r\nHost: b\r\n\r\nsecret"), long), heads([]byte("POST /a HTTP/1.1\r\nHost: b\r\n\r\nsecret"))},
+		{"a long head", pieces(1013, append([]byte("GET "), long...), long, hello, long), []kernel.Head{
+			{Protocol: flow.TCP, Egress: true, Opener: true, Length: 1404, Data: append([]byte("GET "), long[:1020]...)},
+			{Protocol: flow.TCP, Egress: true, Opener: true, Length: 1400, Data: long[:1024]},
+			{Protocol: flow.TCP, Egress: true, Opener: true, Length: len(hello), Data: hello},
+		}},
+		{"gRPC, settings first", pieces(1014, slices.Concat(preface, settings), settings, slices.Concat(settings, call), call), heads(slices.Concat(preface, settings), settings, slices.Concat(settings, call))},
+		{"gRPC, at once", pieces(1015, slices.Concat(preface, settings, call), call), heads(slices.Concat(preface, settings, call))},
+		{"TLS in two pieces", pieces(1016, tls[:100], tls[100:], long, long, long), heads(tls[:100], tls[100:])},
+		{"TLS, whole", pieces(1017, tls, long), heads(tls)},
+		{"no request", pieces(1018, []byte("ssh"), long), heads([]byte("ssh"))},
 		{"padding is no payload", []step{
 			{out, message(local4, peer4, 1007, 80, syn, nil)}, {out, append(message(local4, peer4, 1007, 80, ack, nil), 0, 0, 0, 0, 0, 0)},
 		}, nil},

@@ -4,6 +4,7 @@ package sniff
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -15,40 +16,41 @@ type Request struct {
 	Path   string // without the query
 }
 
-// First reads the first payload that a connection's opener sent. more is true
-// if the bytes that follow may say what these don't.
+// First reads the first payload that a connection's opener sent, with what
+// followed it as far as that is known. more is true if the bytes that come next
+// may say what these don't, even where ok says that these say something.
 func First(b []byte) (r Request, more, ok bool) {
 	switch {
 	case len(b) >= 6 && b[0] == 0x16 && b[1] == 3:
 		r, ok = clientHello(b)
+		more = ok && r.Host == "" && 5+int(b[3])<<8+int(b[4]) > len(b)
 	case bytes.HasPrefix(b, []byte(preface)):
 		return http2(b[len(preface):])
 	case len(b) > 0 && len(b) < len(preface) && strings.HasPrefix(preface, string(b)):
 		return r, true, false
 	default:
-		r, ok = http1(b)
+		r, more, ok = http1(b)
 	}
-	return r, false, ok
+	return r, more, ok
 }
 
 // methods are those that begin a line of HTTP/1.
 var methods = [...]string{"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 
-func http1(b []byte) (Request, bool) {
+// http1 reads a head of HTTP/1; more: it isn't whole, and names no host yet.
+func http1(b []byte) (r Request, more, ok bool) {
 	line, rest, whole := bytes.Cut(b, []byte("\r\n"))
 	method, target, found := strings.Cut(string(line[:min(len(line), 8192)]), " ")
 	if !found {
-		return Request{}, false
-	}
-	known := false
-	for _, m := range methods {
-		known = known || m == method
+		begun := len(b) > 0 && !whole && slices.ContainsFunc(methods[:], func(m string) bool { return strings.HasPrefix(m, method) })
+		return Request{}, begun, false
 	}
 	target, version, cut := strings.Cut(target, " ")
-	if !known || whole && (!cut || !strings.HasPrefix(version, "HTTP/1.")) {
-		return Request{}, false
+	if !slices.Contains(methods[:], method) || whole && (!cut || !strings.HasPrefix(version, "HTTP/1.")) {
+		return Request{}, false, false
 	}
-	r := Request{Kind: "http", Method: method}
+	r = Request{Kind: "http", Method: method}
+	more = !whole
 	switch {
 	case method == "CONNECT":
 		r.Host = text(target, maxHost)
@@ -71,7 +73,7 @@ func http1(b []byte) (Request, bool) {
 			r.Host = text(strings.TrimSpace(string(value)), maxHost)
 		}
 	}
-	return r, true
+	return r, more || r.Host == "" && !bytes.Contains(b, []byte("\r\n\r\n")), true
 }
 
 // reader takes a packet apart; after the end it gives nothing.
