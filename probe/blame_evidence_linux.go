@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -97,23 +96,6 @@ func hookEvidence() string {
 		return "iptables-legacy " + strings.Join(tables, ", ")
 	}
 	return ""
-}
-
-// legacyTables are those of the old iptables; it must be called inside the
-// namespace.
-func legacyTables() (tables []string) {
-	for _, file := range []string{"ip_tables_names", "ip6_tables_names"} {
-		b, err := os.ReadFile("/proc/thread-self/net/" + file)
-		if err != nil {
-			continue
-		}
-		for t := range strings.FieldsSeq(string(b)) {
-			if !slices.Contains(tables, t) {
-				tables = append(tables, t)
-			}
-		}
-	}
-	return tables
 }
 
 func readNumber(file string) (n int) {

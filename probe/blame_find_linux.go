@@ -3,7 +3,6 @@
 package probe
 
 import (
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -12,89 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
-	"github.com/ebpol/kubectl-ebpol/probe/nft"
 )
-
-// processName names what a process of ours makes, so that another can tell
-// whether it still runs.
-func processName(pid int) (string, error) {
-	name, err := filterName(pid)
-	return strings.ReplaceAll(strings.TrimPrefix(name, filterPrefix), ":", "-"), err
-}
-
-func staleProcess(name string) bool {
-	return stale(filterPrefix + strings.ReplaceAll(name, "-", ":"))
-}
-
-// pattern matches packets of connections from one list of addresses to another,
-// either way. A nil pattern matches none.
-type pattern struct {
-	from, to []netip.Prefix
-	protocol uint32
-	port     uint32
-}
-
-func newPattern(w *wire.Pattern) *pattern {
-	if w == nil {
-		return nil
-	}
-	return &pattern{from: catchPrefixes(w.GetFrom()), to: catchPrefixes(w.GetTo()), protocol: w.GetProtocol(), port: w.GetPort()}
-}
-
-func catchPrefixes(list []*wire.Prefix) (out []netip.Prefix) {
-	for _, w := range list {
-		ip, ok := netip.AddrFromSlice(w.GetIp())
-		if p := netip.PrefixFrom(ip.Unmap(), int(w.GetBits())); ok && p.IsValid() {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-func (p *pattern) matches(k *nft.Packet) bool {
-	if p == nil || p.protocol != 0 && p.protocol != uint32(k.Protocol) || p.port != 0 && p.port != uint32(k.DestinationPort) {
-		return false
-	}
-	return addressIn(p.from, k.Source) && addressIn(p.to, k.Destination)
-}
-
-func addressIn(list []netip.Prefix, ip netip.Addr) bool {
-	if len(list) == 0 {
-		return true
-	}
-	for _, p := range list {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
-
-// device is what the namespace calls an interface. Only the tracer's goroutine
-// calls it.
-func (s *space) device(index uint32) string {
-	if index == 0 {
-		return ""
-	}
-	if n, ok := s.devices[index]; ok {
-		return n
-	}
-	if len(s.devices) >= maxDevices {
-		clear(s.devices)
-	}
-	name := ""
-	if h, file, err := handleAt(s.path); err == nil {
-		if l, err := h.LinkByIndex(int(index)); err == nil {
-			name = l.Attrs().Name
-		}
-		h.Close()
-		file.Close()
-	}
-	s.devices[index] = name
-	return name
-}
-
-const maxDevices = 1024
 
 // hooks says which programs of others hang on a device, remembered for a
 // moment: a storm of drops asks once.
@@ -200,17 +117,4 @@ func (p *Probe) pathOf(inode uint64) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// ruleFeature says whether netfilter's rules can be named here.
-func ruleFeature(path string) *wire.Feature {
-	f := &wire.Feature{Name: "netfilter-rules"}
-	err := traceIsQuiet(path)
-	if err == nil {
-		err = nft.Supported(path)
-	}
-	if f.Present = err == nil; err != nil {
-		f.Why = "netfilter's drops don't name their rule: " + err.Error()
-	}
-	return f
 }

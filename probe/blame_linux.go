@@ -4,26 +4,29 @@ package probe
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
-	"github.com/ebpol/kubectl-ebpol/probe/kernel"
 	"github.com/ebpol/kubectl-ebpol/probe/nft"
 	"github.com/ebpol/kubectl-ebpol/probe/serve"
 )
 
 // blamer says which netfilter rule dropped a packet. It traces in the node's
-// namespace, and in a pod's own once netfilter has dropped something there.
+// namespace as soon as it is asked to, so that the first drop names its rule,
+// and in a pod's own once netfilter has dropped something there. Where it drops
+// nothing for a while the trace goes, and with it what it costs, until the next
+// drop: of that one the rule becomes known by the next packet.
 type blamer struct {
-	node  uint64                            // inode of the node's namespace
-	paths func(inode uint64) (string, bool) // of namespaces of this node
-	sink  serve.Sink
-	wg    sync.WaitGroup
+	node    uint64                            // inode of the node's namespace
+	paths   func(inode uint64) (string, bool) // of namespaces of this node
+	dial    nft.Dial
+	session string
+	unable  error // why no namespace can be traced; nil: it can
+	sink    serve.Sink
+	wg      sync.WaitGroup
 
 	mu     sync.Mutex
 	on     bool
@@ -34,34 +37,8 @@ type blamer struct {
 	ends   map[end]ending
 	hops   []*wire.Hop
 	failed map[uint64]bool // namespaces that can't be traced
-}
-
-// space is one namespace that is traced.
-type space struct {
-	inode   uint64
-	path    string
-	tracer  *nft.Tracer
-	traces  map[uint32]*trace // newest ones, by the kernel's number
-	devices map[uint32]string
-	used    time.Time
-}
-
-// trace is what was said of one packet so far.
-type trace struct {
-	packet nft.Packet
-	hook   string
-	caught bool
-}
-
-// end is a packet that went no further, as it then was.
-type end struct {
-	netns  uint64
-	packet nft.Packet
-}
-
-type ending struct {
-	rule *wire.NftRule
-	at   time.Time
+	looked time.Time       // for namespaces that have gone
+	idle   time.Duration   // how long one is traced in which nothing is dropped
 }
 
 const (
@@ -71,20 +48,21 @@ const (
 	maxHops    = 4096
 	endsFor    = 2 * time.Second
 	spaceIdle  = time.Minute
+	goneEvery  = time.Second
 	hopsEvery  = 50 * time.Millisecond
 	ruleWithin = 150 * time.Millisecond // the trace comes by another way than the drop
 )
 
-func newBlamer(node uint64, paths func(uint64) (string, bool)) *blamer {
-	return &blamer{node: node, paths: paths, spaces: map[uint64]*space{}, ends: map[end]ending{}, failed: map[uint64]bool{}}
+func newBlamer(node uint64, paths func(uint64) (string, bool), o *Options) *blamer {
+	return &blamer{node: node, paths: paths, dial: o.Netlink, session: o.Session, spaces: map[uint64]*space{}, ends: map[end]ending{}, failed: map[uint64]bool{}, idle: spaceIdle}
 }
 
-// set follows the plugin's wishes.
-func (b *blamer) set(o *wire.Options) {
+// set follows the plugin's wishes, and says whether tracing has begun.
+func (b *blamer) set(o *wire.Options) (begun bool) {
 	on := o.GetBlame() || o.GetCatch() != nil
 	b.mu.Lock()
 	b.catch = newPattern(o.GetCatch())
-	was := b.on
+	was := b.on && b.spaces[b.node] != nil
 	b.on = on && !b.closed
 	var gone []*space
 	if !b.on {
@@ -97,6 +75,7 @@ func (b *blamer) set(o *wire.Options) {
 	if on && !was {
 		b.arm(b.node)
 	}
+	return on && !was
 }
 
 // all takes the spaces out; callers hold the lock and close them.
@@ -116,7 +95,7 @@ func (b *blamer) arm(inode uint64) *space {
 	path, there := b.paths(inode) // takes the probe's lock, under which watch is called
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.spaces[inode]; s != nil || !b.on || b.closed || !there {
+	if s := b.spaces[inode]; s != nil || !b.on || b.closed || !there || b.unable != nil {
 		return s
 	}
 	s, err := b.open(inode, path)
@@ -130,6 +109,13 @@ func (b *blamer) arm(inode uint64) *space {
 	b.spaces[inode] = s
 	b.wg.Go(func() { b.follow(s) })
 	return s
+}
+
+// active says whether rules are traced, where they can be.
+func (b *blamer) active() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.on && b.unable == nil
 }
 
 // armed says whether there is nothing to do about a namespace.
@@ -149,11 +135,11 @@ func (b *blamer) open(inode uint64, path string) (*space, error) {
 		return nil, err
 	}
 	defer file.Close()
-	name, err := processName(os.Getpid())
+	name, err := tableName(b.session, os.Getpid())
 	if err != nil {
 		return nil, err
 	}
-	t, err := nft.Open(int(file.Fd()), name, func(old string) bool { return staleProcess(old) })
+	t, err := nft.Open(int(file.Fd()), name, staleTable)
 	if err != nil {
 		return nil, err
 	}
@@ -192,124 +178,9 @@ func (b *blamer) follow(s *space) {
 	}
 }
 
-// step takes one message. Only the tracer's goroutine calls it.
-func (b *blamer) step(s *space, step *nft.Step) {
-	if step.Ours() {
-		if step.Packet.Source.IsValid() {
-			b.first(s, step)
-		}
-		return
-	}
-	t := b.first(s, step)
-	caught := t != nil && t.caught
-	if t == nil || step.Returned || !step.Ended && !caught {
-		return
-	}
-	rule := s.rule(step)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	if step.Ended {
-		s.used = now
-		if len(b.ends) >= maxEnds {
-			clear(b.ends)
-		}
-		b.ends[end{s.inode, t.packet}] = ending{rule, now}
-	}
-	if caught && len(b.hops) < maxHops {
-		b.hops = append(b.hops, &wire.Hop{
-			TimeNs: kernel.Boottime().Nanoseconds(), Trace: step.Trace, Netns: s.inode, Protocol: uint32(t.packet.Protocol),
-			Src: t.packet.Source.AsSlice(), Dst: t.packet.Destination.AsSlice(), Sport: uint32(t.packet.SourcePort), Dport: uint32(t.packet.DestinationPort),
-			Rule: rule, Hook: t.hook, DeviceIn: s.device(step.In), DeviceOut: s.device(step.Out),
-		})
-	}
-}
-
-// first finds what is known of the step's packet, and notes how it looks now.
-func (b *blamer) first(s *space, step *nft.Step) *trace {
-	t := s.traces[step.Trace]
-	if t == nil {
-		if !step.Packet.Source.IsValid() {
-			return nil // its beginning was lost
-		}
-		if len(s.traces) >= maxTraces {
-			clear(s.traces)
-		}
-		t = &trace{}
-		s.traces[step.Trace] = t
-	}
-	if step.Packet.Source.IsValid() {
-		t.packet, t.hook = step.Packet, s.tracer.Hook(step)
-		if !t.caught {
-			b.mu.Lock()
-			t.caught = b.catch.matches(&t.packet)
-			b.mu.Unlock()
-		}
-	}
-	return t
-}
-
-func (s *space) rule(step *nft.Step) *wire.NftRule {
-	r := s.tracer.Rule(step)
-	return &wire.NftRule{
-		Family: step.Family.String(), Table: wire.Clean(step.Table, 256), Chain: wire.Clean(step.Chain, 256), Handle: step.Handle,
-		Verdict: wire.Clean(step.Verdict, 256), Comment: wire.Clean(r.Comment, 400), Text: wire.Clean(r.Text, 400),
-	}
-}
-
-// byNetfilter says whether a sample is of a packet that a rule may have ended.
-func byNetfilter(d *wire.Drop) bool {
-	switch d.GetReasonName() {
-	case "NETFILTER_DROP":
-		return true
-	case "", "NOT_SPECIFIED":
-	default:
-		return false
-	}
-	for _, f := range append([]string{d.GetLocation()}, d.GetStack()...) {
-		for _, by := range []string{"nf_hook_slow", "nft_do_chain", "nfqnl_", "nf_reinject"} {
-			if strings.HasPrefix(f, by) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// explain adds the rule that ended a packet. It says false if it may still
-// become known, and traces what else its sender sends.
-func (b *blamer) explain(d *wire.Drop) bool {
-	b.mu.Lock()
-	on := b.on
-	b.mu.Unlock()
-	if !on || !byNetfilter(d) {
-		return true
-	}
-	s := b.arm(d.GetNetns())
-	if s == nil {
-		return true
-	}
-	t, ok := d.Tuple()
-	if !ok {
-		return true
-	}
-	p := nft.Packet{
-		Protocol: uint8(t.Protocol), Source: t.Source.Addr().Unmap(), Destination: t.Destination.Addr().Unmap(),
-		SourcePort: t.Source.Port(), DestinationPort: t.Destination.Port(),
-	}
-	b.mu.Lock()
-	found, ok := b.ends[end{s.inode, p}]
-	b.mu.Unlock()
-	if ok && time.Since(found.at) < endsFor {
-		d.Rule = found.rule
-		return true
-	}
-	_ = s.tracer.Want(p.Source) // without it only fewer drops name their rule
-	return false
-}
-
 // tell hands on what was collected, and lets go of what nobody needs.
 func (b *blamer) tell() {
+	gone := b.gone()
 	b.mu.Lock()
 	hops := b.hops
 	b.hops = nil
@@ -321,7 +192,7 @@ func (b *blamer) tell() {
 	}
 	var idle []*space
 	for inode, s := range b.spaces {
-		if inode != b.node && now.Sub(s.used) > spaceIdle {
+		if gone[inode] || b.catch == nil && now.Sub(s.used) > b.idle {
 			idle = append(idle, s)
 			delete(b.spaces, inode)
 		}
@@ -334,6 +205,28 @@ func (b *blamer) tell() {
 	if to, ok := sink.(serve.HopSink); ok && len(hops) > 0 {
 		to.Hops(hops)
 	}
+}
+
+// gone are the namespaces whose pod has ended: our sockets would keep them.
+func (b *blamer) gone() map[uint64]bool {
+	b.mu.Lock()
+	if time.Since(b.looked) < goneEvery {
+		b.mu.Unlock()
+		return nil
+	}
+	b.looked = time.Now()
+	var list []*space
+	for _, s := range b.spaces {
+		list = append(list, s)
+	}
+	b.mu.Unlock()
+	gone := map[uint64]bool{}
+	for _, s := range list {
+		_, there := b.paths(s.inode) // takes the probe's lock
+		gone[s.inode] = !there
+		s.tracer.Tidy()
+	}
+	return gone
 }
 
 // run tells until stop is closed.
@@ -361,23 +254,4 @@ func (b *blamer) close() error {
 	}
 	b.wg.Wait()
 	return errors.Join(errs...)
-}
-
-// traceIsQuiet refuses where the old iptables has tables and the kernel writes
-// what its rules trace into its log, which is other people's.
-func traceIsQuiet(path string) error {
-	return inside(path, func() error {
-		tables := legacyTables()
-		if len(tables) == 0 {
-			return nil
-		}
-		for _, family := range []string{"2", "10"} {
-			logger, err := os.ReadFile("/proc/sys/net/netfilter/nf_log/" + family)
-			if err == nil && strings.TrimSpace(string(logger)) != "NONE" {
-				return fmt.Errorf("iptables-legacy is in use (tables %s), whose rules only the kernel's log can tell: move them to iptables-nft, or see iptables-legacy-save -c on the node",
-					strings.Join(tables, ", "))
-			}
-		}
-		return nil
-	})
 }

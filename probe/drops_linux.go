@@ -44,13 +44,14 @@ type drops struct {
 }
 
 // openDrops loads and attaches the trace, switched off.
-func openDrops(k *kernel.Kernel) (*drops, error) {
+func openDrops(k *kernel.Kernel, o *Options) (*drops, error) {
 	spec, err := bpf.LoadDrop()
 	if err != nil {
 		return nil, err
 	}
-	d := &drops{spaces: make(map[uint32]bool), told: make(map[bpf.DropDropKey]uint64)}
-	d.reasons, d.bare, err = reasons()
+	files := system{o.Files}
+	d := &drops{spaces: make(map[uint32]bool), told: make(map[bpf.DropDropKey]uint64), symbols: symbols{system: files}}
+	d.reasons, d.bare, err = reasons(files)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,9 @@ func openDrops(k *kernel.Kernel) (*drops, error) {
 		return nil, errors.Join(err, d.maps.Close())
 	}
 	d.trace = c.DetachProgram(use)
-	d.symbols.load(symbol, spec)
+	if d.symbols.cache = make(map[uint64]string); o.Symbols != symbolsListed {
+		d.symbols.load(symbol, spec)
+	}
 	if d.link, err = link.AttachTracing(link.TracingOptions{Program: d.trace}); err != nil {
 		return nil, errors.Join(fmt.Errorf("attach the trace of drops: %w", err), d.close())
 	}
@@ -86,10 +89,10 @@ func openDrops(k *kernel.Kernel) (*drops, error) {
 
 // reasons are the running kernel's names; their numbers differ between
 // kernels. bare: the tracepoint has no reason (before 5.17).
-func reasons() (names map[uint32]string, bare bool, err error) {
-	spec, err := btf.LoadKernelSpec()
+func reasons(files system) (names map[uint32]string, bare bool, err error) {
+	spec, err := files.types()
 	if err != nil {
-		return nil, false, fmt.Errorf("read the kernel's BTF: %w", err)
+		return nil, false, err
 	}
 	var e *btf.Enum
 	if err := spec.TypeByName("skb_drop_reason", &e); err != nil {
@@ -323,12 +326,18 @@ func (d *drops) close() error {
 
 // dropFeatures says what the trace can do here.
 func dropFeatures(d *drops, err error) []*wire.Feature {
-	trace, named := &wire.Feature{Name: "drops", Present: d != nil}, &wire.Feature{Name: "drop-reasons", Present: d != nil && !d.bare}
-	if err != nil {
-		trace.Why = "drops in the kernel aren't seen: " + err.Error()
+	if d == nil {
+		return []*wire.Feature{{Name: "drops", Why: "packets that the kernel drops aren't seen, nor who dropped them: " + err.Error()}}
 	}
-	if !named.Present {
+	named, placed := &wire.Feature{Name: "drop-reasons", Present: !d.bare}, &wire.Feature{Name: "drop-places", Present: d.symbols.known()}
+	if d.bare {
 		named.Why = "the kernel gives no reasons (5.17 has them): a drop is known by its place only"
 	}
-	return []*wire.Feature{trace, named}
+	if !placed.Present {
+		placed.Why = "the kernel hides the names of its functions (kernel.kptr_restrict): a drop is known by its reason only, and by no place"
+		if d.bare {
+			placed.Why = "the kernel gives no reasons and hides the names of its functions (kernel.kptr_restrict): drops are counted, and nobody is blamed for them unless netfilter's trace names the rule"
+		}
+	}
+	return []*wire.Feature{{Name: "drops", Present: true}, named, placed}
 }

@@ -171,6 +171,21 @@ func (p *Probe) search() {
 	if len(changed) > 0 && p.sink != nil {
 		p.sink.EndpointStates(changed)
 	}
+	p.sweep(found)
+}
+
+// sweep looks for what probes left in these pods' netfilter that were killed.
+// Nobody waits for it.
+func (p *Probe) sweep(found []*endpoint) {
+	var paths []string
+	for _, e := range found {
+		if e.attached != nil && e.ns != nil {
+			paths = append(paths, e.ns.path)
+		}
+	}
+	if len(paths) > 0 && p.sink != nil && !p.closed && p.blame.active() {
+		p.wg.Go(func() { p.blame.sweep(paths) })
+	}
 }
 
 func (p *Probe) locate(e *endpoint) bool {

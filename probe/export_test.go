@@ -7,6 +7,7 @@ package probe
 import (
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // FilterName is what a process calls its filters.
@@ -30,4 +31,14 @@ func FindAfter(pid int, ended, address netip.Addr) (bool, error) {
 	}
 	ns := f.find([]netip.Addr{address}, "")
 	return ns != nil && ns.inode == inode && f.find([]netip.Addr{ended}, "") == nil, nil
+}
+
+// Inside is how namespaces are entered.
+var Inside = inside
+
+// SetBlameIdle says how long a namespace is traced in which nothing is dropped.
+func (p *Probe) SetBlameIdle(d time.Duration) {
+	p.blame.mu.Lock()
+	defer p.blame.mu.Unlock()
+	p.blame.idle = d
 }

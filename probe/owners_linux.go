@@ -84,7 +84,10 @@ const (
 )
 
 // openOwners loads the trace, switched off.
-func openOwners() (*owners, error) {
+func openOwners(files system) (*owners, error) {
+	if _, err := files.types(); err != nil {
+		return nil, err
+	}
 	spec, err := bpf.LoadWho()
 	if err != nil {
 		return nil, err

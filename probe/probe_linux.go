@@ -5,6 +5,9 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 	"github.com/ebpol/kubectl-ebpol/probe/kernel"
+	"github.com/ebpol/kubectl-ebpol/probe/nft"
 	"github.com/ebpol/kubectl-ebpol/probe/serve"
 )
 
@@ -22,13 +26,25 @@ type Options struct {
 	Kernel kernel.Options
 	// Hook is "tcx" or "clsact"; empty: the first of them that works.
 	Hook string
+	// Session names what is made outside of this process; empty: nobody's.
+	Session string
 	// NoDrops leaves the tracing of drops out.
 	NoDrops bool
 	// Node is the path of the node's network namespace; empty: this process's own.
 	Node string
+	// Symbols is "listed" to name the kernel's functions by /proc/kallsyms alone;
+	// empty: by the kernel itself where it can.
+	Symbols string
+	// Files is the root folder that the kernel's types and symbols are read from;
+	// nil: this machine's.
+	Files fs.FS
+	// Netlink is how netfilter is spoken to; nil: as ever.
+	Netlink nft.Dial
 	// NoSeed leaves out the search for connections that are open already.
 	NoSeed bool
 }
+
+const symbolsListed = "listed"
 
 // Probe is one node's kernel side. Make it with [Open].
 type Probe struct {
@@ -80,13 +96,13 @@ func Open(o Options) (*Probe, error) {
 			return nil, err
 		}
 	}
-	p.blame = newBlamer(p.finder.own, p.pathOf)
-	p.features = append(p.features, ruleFeature(p.nodePath()))
+	p.blame = newBlamer(p.finder.own, p.pathOf, &p.options)
+	p.features = append(p.features, p.blame.feature(p.nodePath()))
 	if p.kernel, err = kernel.Open(o.Kernel); err != nil {
 		return nil, err
 	}
 	if !o.NoDrops {
-		p.drops, err = openDrops(p.kernel)
+		p.drops, err = openDrops(p.kernel, &p.options)
 		p.features = append(p.features, dropFeatures(p.drops, err)...)
 	}
 	if p.drops != nil {
@@ -95,7 +111,7 @@ func Open(o Options) (*Probe, error) {
 	if p.events, err = p.kernel.Events(); err != nil {
 		return nil, errors.Join(err, p.drops.close(), p.kernel.Close())
 	}
-	p.owners, err = openOwners()
+	p.owners, err = openOwners(system{o.Files})
 	p.features = append(p.features, ownerFeature(p.owners, err))
 	p.backends = newBackends(p.nodePath())
 	p.sniffer = newSniffer()
@@ -281,7 +297,11 @@ func (p *Probe) SetOptions(o *wire.Options) error {
 	}
 	p.mu.Unlock()
 	p.drops.enable(o.GetDrops())
-	p.blame.set(o)
+	if p.blame.set(o) {
+		p.mu.Lock()
+		p.sweep(slices.Collect(maps.Values(p.endpoints)))
+		p.mu.Unlock()
+	}
 	select {
 	case p.wake <- struct{}{}:
 	default:

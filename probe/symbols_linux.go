@@ -3,10 +3,7 @@
 package probe
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -19,6 +16,7 @@ import (
 // symbols names addresses of the kernel. The kernel itself does it where it
 // can (5.13), without the right to list them all; else /proc/kallsyms.
 type symbols struct {
+	system  system
 	mu      sync.Mutex
 	program *ebpf.Program
 	address *ebpf.Variable
@@ -31,7 +29,6 @@ type symbols struct {
 const maxSymbols = 4096
 
 func (s *symbols) load(p *ebpf.ProgramSpec, all *ebpf.CollectionSpec) {
-	s.cache = make(map[uint64]string)
 	spec := all.Copy()
 	spec.Programs = map[string]*ebpf.ProgramSpec{bpf.DropProgEbpolSymbol: p.Copy()}
 	for name := range spec.Maps {
@@ -71,13 +68,13 @@ func (s *symbols) name(address uint64) string {
 
 func (s *symbols) ask(address uint64) string {
 	if s.program == nil {
-		return fromKallsyms(address)
+		return s.system.symbol(address)
 	}
 	if err := s.address.Set(address); err != nil {
 		return ""
 	}
 	if _, err := s.program.Run(&ebpf.RunOptions{Data: make([]byte, 64)}); err != nil {
-		return fromKallsyms(address)
+		return s.system.symbol(address)
 	}
 	text := make([]byte, s.text.Size())
 	if err := s.text.Get(text); err != nil {
@@ -91,30 +88,8 @@ func (s *symbols) ask(address uint64) string {
 	return n
 }
 
-// fromKallsyms reads the list once for each new address; there are few.
-func fromKallsyms(address uint64) string {
-	f, err := os.Open("/proc/kallsyms")
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	best, name := uint64(0), ""
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 3 {
-			continue
-		}
-		at, err := strconv.ParseUint(fields[0], 16, 64)
-		if err == nil && at != 0 && at <= address && at >= best {
-			best, name = at, fields[2]
-		}
-	}
-	if name == "" {
-		return ""
-	}
-	return fmt.Sprintf("%s+%#x", name, address-best)
-}
+// known says whether the kernel names its functions, in whichever way.
+func (s *symbols) known() bool { return s.program != nil || s.system.symbolsShown() }
 
 func (s *symbols) close() error {
 	var first error

@@ -16,7 +16,7 @@ import (
 func newProgram() *program {
 	return &program{
 		in: os.Stdin, out: os.Stdout, errOut: os.Stderr,
-		open:      func() (serve.Probe, error) { return probe.Open(probe.Options{}) },
+		open:      func(session string) (serve.Probe, error) { return probe.Open(probe.Options{Session: session}) },
 		loadJudge: func() (judger, error) { return kernel.Open(kernel.Options{Conns4: 64, Conns6: 64}) },
 		features:  probe.Features,
 	}

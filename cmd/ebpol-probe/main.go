@@ -45,9 +45,9 @@ type program struct {
 	in        io.ReadCloser
 	out       io.WriteCloser
 	errOut    io.Writer
-	open      func() (serve.Probe, error)       // the kernel's side
-	loadJudge func() (judger, error)            // the program alone, for judge
-	features  func() (serve.Facts, bool, error) // what the node can do, and whether it is enough
+	open      func(session string) (serve.Probe, error) // the kernel's side
+	loadJudge func() (judger, error)                    // the program alone, for judge
+	features  func() (serve.Facts, bool, error)         // what the node can do, and whether it is enough
 }
 
 const usage = `usage: ebpol-probe COMMAND

@@ -32,7 +32,7 @@ func start(fake *servetest.Fake, args ...string) *started {
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	s := &started{in: inW, out: outR, errOut: &bytes.Buffer{}, code: make(chan int, 1)}
-	p := &program{in: inR, out: outW, errOut: s.errOut, open: func() (serve.Probe, error) {
+	p := &program{in: inR, out: outW, errOut: s.errOut, open: func(string) (serve.Probe, error) {
 		if fake == nil {
 			return nil, errors.New("this kernel has no BPF")
 		}

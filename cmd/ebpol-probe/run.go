@@ -65,7 +65,7 @@ func (p *program) run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	kernel, err := p.open()
+	kernel, err := p.open(*session)
 	if err != nil {
 		if l != nil {
 			_ = l.Close()

@@ -25,8 +25,9 @@ func run() int {
 	probe := flag.String("probe", "bin/ebpol-probe", "the probe's `program`")
 	rounds := flag.Int("rounds", 41, "rounds with and as many without the probe")
 	slot := flag.Duration("slot", 200*time.Millisecond, "length of one measurement")
+	only := flag.String("only", "", "pods, blame or storm: this part alone")
 	flag.Parse()
-	if err := bench(*probe, *rounds, *slot); err != nil {
+	if err := bench(*probe, *only, *rounds, *slot); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
@@ -46,7 +47,17 @@ var loads = []load{
 	{"TCP connections", "1/s", 0, connections},
 }
 
-func bench(probePath string, rounds int, slot time.Duration) (err error) {
+// bed is a node with two pods, a server in one of them, and a probe.
+type bed struct {
+	node           *netbed.Node
+	client, server *netbed.Pod
+	addr           netip.AddrPort
+	probe          *probe
+	rounds         int
+	slot           time.Duration
+}
+
+func bench(probePath, only string, rounds int, slot time.Duration) (err error) {
 	if err := netbed.Supported(); err != nil {
 		return err
 	}
@@ -78,20 +89,36 @@ func bench(probePath string, rounds int, slot time.Duration) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 
+	b := &bed{node, client, server, addr, p, rounds, slot}
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{{"pods", b.pods}, {"blame", b.blame}} {
+		if only == "" || only == part.name {
+			if err := part.run(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pods compares a probe that watches both pods with one that watches nobody.
+func (b *bed) pods() error {
 	with, without := make([][]float64, len(loads)), make([][]float64, len(loads))
-	for round := range rounds {
-		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, rounds)
+	for round := range b.rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, b.rounds)
 		for _, watching := range []bool{round%2 == 0, round%2 != 0} {
 			var pods []*netbed.Pod
 			into := without
 			if watching {
-				pods, into = []*netbed.Pod{client, server}, with
+				pods, into = []*netbed.Pod{b.client, b.server}, with
 			}
-			if err := p.watch(pods); err != nil {
+			if err := b.probe.watch(pods, true); err != nil {
 				return err
 			}
 			for i, l := range loads {
-				v, err := l.run(client, addr, slot)
+				v, err := l.run(b.client, b.addr, b.slot)
 				if err != nil {
 					return fmt.Errorf("%s: %w", l.name, err)
 				}
@@ -109,10 +136,10 @@ func bench(probePath string, rounds int, slot time.Duration) (err error) {
 		mid, low, high := ratio(with[i], without[i])
 		fmt.Printf("| %s, %s | %.4g | %.4g | %.3f | %.3f to %.3f | %s |\n", l.name, l.unit, median(without[i]), median(with[i]), mid, low, high, target)
 	}
-	if err := p.watch([]*netbed.Pod{client, server}); err != nil {
+	if err := b.probe.watch([]*netbed.Pod{b.client, b.server}, true); err != nil {
 		return err
 	}
-	rss, maps, err := p.memory()
+	rss, maps, err := b.probe.memory()
 	if err != nil {
 		return err
 	}

@@ -106,11 +106,12 @@ func (p *probe) read(r *wire.Reader) {
 	}
 }
 
-// watch makes the probe watch these pods and nobody else.
-func (p *probe) watch(pods []*netbed.Pod) error {
-	// With pods: all that a session asks for unless told otherwise.
+// watch makes the probe watch these pods and nobody else: with pods, for all
+// that a session asks for unless told otherwise; without blame, for all but
+// netfilter's rules.
+func (p *probe) watch(pods []*netbed.Pod, blame bool) error {
 	watching := len(pods) > 0
-	p.send(&wire.Frame{Body: &wire.Frame_Options{Options: &wire.Options{Drops: watching, Owners: watching, Names: watching, Blame: watching}}})
+	p.send(&wire.Frame{Body: &wire.Frame_Options{Options: &wire.Options{Drops: watching, Owners: watching, Names: watching, Blame: blame && watching}}})
 	list := &wire.Endpoints{}
 	waiting := map[uint32]bool{}
 	for _, pod := range pods {

@@ -122,6 +122,61 @@ func requests(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, 
 	return float64(n) / time.Since(start).Seconds(), nil
 }
 
+// latency is the median time of one-message answers on one connection, in
+// microseconds.
+func latency(client *netbed.Pod, network string, to netip.AddrPort, d time.Duration) (float64, error) {
+	var c net.Conn
+	err := client.Do(func() error {
+		var err error
+		c, err = net.DialTimeout(network, to.String(), 5*time.Second)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(d + 5*time.Second)); err != nil {
+		return 0, err
+	}
+	buf := make([]byte, message)
+	if network == "tcp" {
+		if _, err := c.Write([]byte{echo}); err != nil {
+			return 0, err
+		}
+	}
+	var took []float64
+	for start := time.Now(); time.Since(start) < d; {
+		asked := time.Now()
+		if _, err := c.Write(buf); err != nil {
+			return 0, err
+		}
+		if _, err := io.ReadFull(c, buf); err != nil {
+			return 0, err
+		}
+		took = append(took, float64(time.Since(asked).Nanoseconds())/1e3)
+	}
+	return median(took), nil
+}
+
+// echoes answers datagrams until stop is called.
+func echoes(p *netbed.Pod, at netip.AddrPort) (stop func(), err error) {
+	var c net.PacketConn
+	if err := p.Do(func() error { c, err = net.ListenPacket("udp", at.String()); return err }); err != nil {
+		return nil, err
+	}
+	go func() {
+		buf := make([]byte, message)
+		for {
+			n, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(buf[:n], from) // whoever asked sees that nothing came
+		}
+	}()
+	return func() { c.Close() }, nil
+}
+
 // connections opens, asks once and closes, as often as it can.
 func connections(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
 	n := 0

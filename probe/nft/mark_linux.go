@@ -29,11 +29,11 @@ var families = [2]family{
 }
 
 // lay queues the chains and rules. A packet in the middle of a TCP connection
-// costs two look-ups in sets that are nearly always empty:
+// meets one rule and, unless somebody is wanted, an empty chain:
 //
-//	prerouting, output: TCP without a lone SYN → goto middle; TCP → goto opens; → goto others
-//	opens, others:      from or to a watched address, at most Rate a second → trace
-//	all three:          from a wanted address, at most Rate a second → trace
+//	prerouting, output: TCP without a lone SYN → goto middle; → goto opens
+//	opens:              from or to a watched address, at most Rate a second → trace; → goto middle
+//	middle:             from a wanted address, at most Rate a second → trace; empty while there is none
 func (t *Tracer) lay() error {
 	for i, f := range families {
 		t.watched[i] = &nftables.Set{Table: t.table, Name: "watched" + f.name, KeyType: f.key}
@@ -44,36 +44,43 @@ func (t *Tracer) lay() error {
 			}
 		}
 	}
-	middle := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: "middle"})
-	opens := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: "opens"})
-	others := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: "others"})
+	t.middle = t.conn.AddChain(&nftables.Chain{Table: t.table, Name: "middle"})
+	t.opens = t.conn.AddChain(&nftables.Chain{Table: t.table, Name: "opens"})
 	for i, f := range families {
-		for _, c := range []*nftables.Chain{opens, others} {
-			t.rule(c, from(f, f.source, t.watched[i]))
-			t.rule(c, from(f, f.dest, t.watched[i]))
-		}
-		for _, c := range []*nftables.Chain{middle, opens, others} {
-			t.rule(c, from(f, f.source, t.wanted[i]))
-		}
+		t.rule(t.opens, from(f, f.source, t.watched[i]))
+		t.rule(t.opens, from(f, f.dest, t.watched[i]))
 	}
+	t.add(t.opens, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.middle.Name}})
 	before := nftables.ChainPriority(-400) // raw is -300
 	for name, hook := range map[string]*nftables.ChainHook{"prerouting": nftables.ChainHookPrerouting, "output": nftables.ChainHookOutput} {
 		c := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &before})
-		tcp := []expr.Any{
+		const flags = 0x17 // FIN, SYN, RST, ACK
+		t.add(c, []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
-		}
-		const flags = 0x17 // FIN, SYN, RST, ACK
-		notSYN := append(tcp[:2:2],
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{flags}, Xor: []byte{0}},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{2}},
-		)
-		t.add(c, append(notSYN, &expr.Verdict{Kind: expr.VerdictGoto, Chain: middle.Name}))
-		t.add(c, append(tcp[:2:2], &expr.Verdict{Kind: expr.VerdictGoto, Chain: opens.Name}))
-		t.add(c, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: others.Name}})
+			&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.middle.Name},
+		})
+		t.add(c, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.opens.Name}})
 	}
 	return nil
+}
+
+// search makes packets in the middle of connections be looked for, or no
+// longer; callers hold the lock and flush.
+func (t *Tracer) search(on bool) {
+	switch {
+	case on == t.searching:
+	case on:
+		for i, f := range families {
+			t.rule(t.middle, from(f, f.source, t.wanted[i]))
+		}
+	default:
+		t.conn.FlushChain(t.middle)
+	}
+	t.searching = on
 }
 
 // from matches packets of the family whose address is in the set.

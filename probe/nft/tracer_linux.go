@@ -39,12 +39,16 @@ type Tracer struct {
 	rules  *rules
 	table  *nftables.Table
 
-	mu      sync.Mutex
-	watched [2]*nftables.Set
-	wanted  [2]*nftables.Set
-	watches map[netip.Addr]bool
-	wants   map[netip.Addr]time.Time // until when
-	closed  bool
+	middle *nftables.Chain
+	opens  *nftables.Chain
+
+	mu        sync.Mutex
+	watched   [2]*nftables.Set
+	wanted    [2]*nftables.Set
+	watches   map[netip.Addr]bool
+	wants     map[netip.Addr]time.Time // until when
+	searching bool                     // middle has its rules
+	closed    bool
 }
 
 // Open lays the chains in the namespace of the descriptor and traces nothing
@@ -66,7 +70,7 @@ func Open(netns int, name string, stale func(name string) bool) (*Tracer, error)
 	fail := func(err error) (*Tracer, error) {
 		return nil, errors.Join(fmt.Errorf("trace netfilter's rules: %w", err), t.Close())
 	}
-	if err := t.sweep(stale); err != nil {
+	if err := sweep(t.conn, stale); err != nil {
 		return fail(err)
 	}
 	config := &netlink.Config{NetNS: netns}
@@ -90,23 +94,6 @@ func Open(netns int, name string, stale func(name string) bool) (*Tracer, error)
 		return fail(err)
 	}
 	return t, nil
-}
-
-// sweep removes tables that others of us left.
-func (t *Tracer) sweep(stale func(string) bool) error {
-	tables, err := t.conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return err
-	}
-	for _, old := range tables {
-		if name, ours := strings.CutPrefix(old.Name, TablePrefix); ours && stale(name) {
-			t.conn.DelTable(old)
-			if err := t.conn.Flush(); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("remove table %q, which a probe left: %w", old.Name, err)
-			}
-		}
-	}
-	return nil
 }
 
 // own makes the table belong to the socket, so that it goes with it.
@@ -186,15 +173,12 @@ func (t *Tracer) Want(ip netip.Addr) error {
 	if t.closed || !ip.IsValid() || now.Before(t.wants[ip]) {
 		return nil
 	}
-	for old, until := range t.wants {
-		if !now.Before(until) {
-			delete(t.wants, old)
-		}
-	}
+	t.expire(now)
 	if len(t.wants) >= maxWanted {
 		return nil
 	}
 	t.wants[ip] = now.Add(wantedFor)
+	t.search(true)
 	if err := t.conn.SetAddElements(t.wanted[index(ip)], []nftables.SetElement{{Key: ip.AsSlice(), Timeout: wantedFor}}); err != nil {
 		return err
 	}
@@ -202,6 +186,26 @@ func (t *Tracer) Want(ip netip.Addr) error {
 		return err
 	}
 	return nil
+}
+
+func (t *Tracer) expire(now time.Time) {
+	for old, until := range t.wants {
+		if !now.Before(until) {
+			delete(t.wants, old)
+		}
+	}
+}
+
+// Tidy takes the rules out that nobody needs any more; call it now and then.
+func (t *Tracer) Tidy() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(time.Now())
+	if t.closed || !t.searching || len(t.wants) > 0 {
+		return
+	}
+	t.search(false)
+	_ = t.conn.Flush() // the rules then stay, and find nothing
 }
 
 func index(ip netip.Addr) int {
@@ -278,21 +282,4 @@ func (t *Tracer) Close() error {
 		errs = append(errs, t.rules.close())
 	}
 	return errors.Join(errs...)
-}
-
-// Supported says why rules can't be traced in the namespace; nil: they can.
-func Supported(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("network namespace: %w", err)
-	}
-	defer file.Close()
-	c, err := nftables.New(nftables.WithNetNSFd(int(file.Fd())))
-	if err != nil {
-		return fmt.Errorf("speak with nftables: %w", err)
-	}
-	if _, err := c.ListTablesOfFamily(nftables.TableFamilyINet); err != nil {
-		return fmt.Errorf("this kernel has no nftables, or we may not use it: %w", err)
-	}
-	return nil
 }
