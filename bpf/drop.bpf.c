@@ -7,6 +7,7 @@
  */
 
 #include "lib/endpoints.h"
+#include "lib/sock.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
@@ -192,6 +193,37 @@ static __always_inline bool read_packet(struct sk_buff *skb, struct packet *p)
 	return false;
 }
 
+/* read_socket: what a packet will carry that has no IP header yet, by the
+ * socket that sends it. False if that isn't connected, or there is none. */
+static __always_inline bool read_socket(struct sk_buff *skb, struct packet *p)
+{
+	struct sock___who *sk = (struct sock___who *)skb->sk;
+	__u16 family;
+	__u8 state;
+
+	if (!sk || skb->network_header)
+		return false;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	p->source_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	p->dest_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (!p->source_port || !p->dest_port || state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
+		return false; /* the last two are no whole sockets */
+	p->protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
+		return false;
+	if (family == AF_INET) {
+		p->source = (struct addr){ { 0, 0, bpf_htonl(0xffff), BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr) } };
+		p->dest = (struct addr){ { 0, 0, bpf_htonl(0xffff), BPF_CORE_READ(sk, __sk_common.skc_daddr) } };
+		return true;
+	}
+	if (family != AF_INET6)
+		return false;
+	BPF_CORE_READ_INTO(&p->source, sk, __sk_common.skc_v6_rcv_saddr);
+	BPF_CORE_READ_INTO(&p->dest, sk, __sk_common.skc_v6_daddr);
+	return true;
+}
+
 static __always_inline bool ours(__u32 netns)
 {
 	return bpf_map_lookup_elem(&spaces, &netns);
@@ -328,7 +360,7 @@ static __always_inline int dropped(void *ctx, struct sk_buff *skb, __u64 locatio
 	__u64 now, weight;
 	__u32 netns;
 
-	if (!enabled || skb->mark == MARK_ENFORCED || !read_packet(skb, &p))
+	if (!enabled || skb->mark == MARK_ENFORCED || (!read_packet(skb, &p) && !read_socket(skb, &p)))
 		return 0;
 	key.endpoint = endpoint_of(&p);
 	if (!key.endpoint)

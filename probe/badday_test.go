@@ -242,6 +242,32 @@ func TestNoNftables(t *testing.T) {
 	}
 }
 
+// TestNoHeaderYet: a packet for which there is no way is freed before it has an
+// IP header; its socket says whose it is.
+func TestNoHeaderYet(t *testing.T) {
+	_, s, bed, pods := badDay(t, probe.Options{})
+	for i, family := range []string{"-4", "-6"} {
+		place := []string{"__ip_queue_xmit", "inet6_csk_xmit"}[i] // the second gives no reason
+		bed.Echo(pods[1], at(pods[1], i, 8080))
+		c := bed.Dial(pods[0], "tcp", at(pods[1], i, 8080))
+		run(t, pods[0].Namespace, "ip", family, "route", "flush", "table", "main")
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		s.await(t, family+" drop of the connection", func() bool {
+			for _, d := range s.drops {
+				if from(d) == pods[0].IPs[i] && strings.HasPrefix(d.GetLocation(), place) {
+					if to, ok := d.Tuple(); !ok || to.Destination != at(pods[1], i, 8080) || d.GetEndpoint() != 1 || d.GetProtocol() != 6 || i == 0 && d.GetEvidence() != "route-none" {
+						t.Fatalf("drop %v", d)
+					}
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
 func tables(t *testing.T, in *netbed.Namespace) (out string) {
 	t.Helper()
 	err := in.Do(func() error {

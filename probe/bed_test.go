@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if ns := os.Getenv("EBPOL_TEST_VICTIM"); ns != "" {
 		victim(ns)
 	}
+	if session := os.Getenv("EBPOL_TEST_BLAMER"); session != "" {
+		blame(session)
+	}
 	if what := os.Getenv("EBPOL_TEST_ACTOR"); what != "" {
 		actor(what)
 		return

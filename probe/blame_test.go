@@ -5,9 +5,11 @@
 package probe_test
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/testkit"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 	"github.com/ebpol/kubectl-ebpol/probe"
+	"github.com/ebpol/kubectl-ebpol/probe/nft"
 )
 
 // Hops makes sink a serve.HopSink.
@@ -176,17 +179,7 @@ func TestHops(t *testing.T) {
 // TestTraceGoes: nothing of ours is left in the node's ruleset.
 func TestTraceGoes(t *testing.T) {
 	p, _, bed, _ := startBlaming(t, &wire.Options{Blame: true})
-	list := func() (out string) {
-		err := bed.Node.Do(func() error {
-			b, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
-			out = string(b)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
+	list := func() string { return tables(t, bed.Node.Namespace) }
 	if out := list(); !strings.Contains(out, "table inet ebpol-trace-") || !strings.Contains(out, "flags owner") || !strings.Contains(out, "10.88.0.2") {
 		t.Errorf("no table that its owner takes along:\n%s", out)
 	}
@@ -239,4 +232,122 @@ func TestProgramIsNamed(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// blamed says whether our trace hangs in the namespace.
+func blamed(t *testing.T, in *netbed.Namespace) bool {
+	t.Helper()
+	return strings.Contains(tables(t, in), "table inet "+nft.TablePrefix)
+}
+
+// until fails the test if cond stays false.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for late := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("no %s", what)
+		}
+	}
+}
+
+// TestTraceOfAKilledProbe: its table is gone as soon as it is, on kernels where
+// tables have owners; what is left on others, or anywhere else, is removed by
+// the next probe, in the node and in its pods.
+func TestTraceOfAKilledProbe(t *testing.T) {
+	bed := testkit.NewBed(t)
+	pods := [2]*netbed.Pod{bed.Pod("a"), bed.Pod("b")}
+	spawner := netbed.NewSpawner()
+	defer spawner.Close()
+	victim := exec.Command("/proc/self/exe")
+	victim.Env = append(os.Environ(), "EBPOL_TEST_BLAMER=s1e2s3s4")
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := spawner.Start(bed.Node.Namespace, victim); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "blaming: <nil>\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+	name := fmt.Sprintf("table inet %ss1e2s3s4-%d-", nft.TablePrefix, victim.Process.Pid)
+	if ruleset := tables(t, bed.Node.Namespace); !strings.Contains(ruleset, name) {
+		t.Errorf("no %q in\n%s", name, ruleset)
+	}
+	if err := victim.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = victim.Wait() // killed
+	until(t, "end of the table", func() bool { return !blamed(t, bed.Node.Namespace) })
+
+	left, running := nft.TablePrefix+"s1e2s3s4-99999999-1", nft.TablePrefix+"other-1-"
+	one, err := probe.FilterName(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running += one[strings.LastIndexByte(one, ':')+1:]
+	all := []*netbed.Namespace{bed.Node.Namespace, pods[0].Namespace, pods[1].Namespace}
+	for _, ns := range all {
+		run(t, ns, "nft", fmt.Sprintf("table inet %s { chain a { }; }; table inet %s { chain a { }; };", left, running))
+	}
+	p, s := open(t, probe.Options{Node: bed.Node.Path(), Session: "s5e6s7s8"})
+	if err := p.SetEndpoints([]*wire.Endpoint{asEndpoint(1, pods[0])}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.SetOptions(&wire.Options{Blame: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.SetEndpoints([]*wire.Endpoint{asEndpoint(1, pods[0]), asEndpoint(2, pods[1])}); err != nil {
+		t.Fatal(err)
+	}
+	for _, ns := range all {
+		until(t, "end of what was left in "+ns.Name(), func() bool { return !strings.Contains(tables(t, ns), left) })
+		if !strings.Contains(tables(t, ns), running) {
+			t.Errorf("%s: the table of one that runs is gone", ns.Name())
+		}
+	}
+	quiet(t, s)
+}
+
+// blame is a probe that says when it traces, and waits to be killed.
+func blame(session string) {
+	p, err := probe.Open(probe.Options{NoDrops: true, Session: session})
+	if err == nil {
+		if err = p.Start(newSink()); err == nil {
+			err = p.SetOptions(&wire.Options{Blame: true})
+		}
+	}
+	fmt.Println("blaming:", err)
+	select {}
+}
+
+// TestTraceRests: where nothing is dropped the trace goes after a while, comes
+// back with the next drop, and names the rule of the packet after that.
+func TestTraceRests(t *testing.T) {
+	p, s, bed, pods := startBlaming(t, &wire.Options{Blame: true})
+	if !blamed(t, bed.Node.Namespace) {
+		t.Fatal("no trace at the beginning")
+	}
+	p.SetBlameIdle(time.Millisecond)
+	until(t, "end of the trace", func() bool { return !blamed(t, bed.Node.Namespace) })
+	p.SetBlameIdle(time.Minute)
+	run(t, bed.Node.Namespace, "nft", `table inet engine { chain forward { type filter hook forward priority 0; udp dport 8080 drop; }; }`)
+	c := bed.Dial(pods[0], "udp", at(pods[1], 0, 8080))
+	until(t, "rule", func() bool {
+		_, _ = c.Write([]byte("x")) // dropped
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return slices.ContainsFunc(s.drops, func(d *wire.Drop) bool { return d.GetRule().GetTable() == "engine" })
+	})
+	// Whoever waits for a connection has it traced however long it takes.
+	if err := p.SetOptions(&wire.Options{Drops: true, Blame: true, Catch: &wire.Pattern{Port: 8080}}); err != nil {
+		t.Fatal(err)
+	}
+	p.SetBlameIdle(time.Millisecond)
+	for range 3 { // each takes some of the probe's clock
+		if !blamed(t, bed.Node.Namespace) {
+			t.Fatal("the trace has gone")
+		}
+		time.Sleep(3 * probe.HopsEvery)
+	}
 }

@@ -33,6 +33,9 @@ func FindAfter(pid int, ended, address netip.Addr) (bool, error) {
 	return ns != nil && ns.inode == inode && f.find([]netip.Addr{ended}, "") == nil, nil
 }
 
+// HopsEvery is how often the blamer looks after what it holds.
+const HopsEvery = hopsEvery
+
 // Inside is how namespaces are entered.
 var Inside = inside
 

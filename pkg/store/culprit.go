@@ -95,13 +95,21 @@ func (c *Cause) netfilter() bool {
 func (c *Cause) byTable() Explanation {
 	reason := strings.TrimPrefix(c.Reason, "SKB_DROP_REASON_")
 	symbol, _, _ := strings.Cut(c.Location, "+")
+	hidden, open := strings.HasPrefix(symbol, "0x"), false
 	for i := range culprits {
 		k := &culprits[i]
 		if !k.fits(reason) {
 			continue
 		}
+		if k.symbol != "" && hidden {
+			open = open || k.reason == reason // the place would have decided
+			continue
+		}
 		if k.symbol != "" && !c.at(symbol, k.symbol) {
 			continue
+		}
+		if open {
+			return c.placeHidden(reason)
 		}
 		e := k.Explanation
 		if c.Device != "" {
@@ -113,6 +121,9 @@ func (c *Cause) byTable() Explanation {
 		}
 		return e
 	}
+	if hidden {
+		return c.placeHidden(reason)
+	}
 	name := reason
 	if name == "" || name == "NOT_SPECIFIED" {
 		name = "no reason given"
@@ -123,8 +134,24 @@ func (c *Cause) byTable() Explanation {
 	return Explanation{Culprit: "kernel", Sentence: "The kernel freed the packet: " + name + ". Look the name up in the kernel's sources (include/net/dropreason-core.h)."}
 }
 
+// placeHidden is all that can be said where the place of a drop would tell who
+// did it, and the node keeps it from us.
+func (c *Cause) placeHidden(reason string) Explanation {
+	const hides = "the node hides the names of its kernel's functions (kernel.kptr_restrict), so who dropped it isn't known."
+	switch reason {
+	case "NETFILTER_DROP":
+		return Explanation{Culprit: "netfilter", Sentence: "Netfilter dropped it, by a rule or a hook of its own; " + hides + " Look at nft list ruleset, iptables-save -c and conntrack -S on the node."}
+	case "", "NOT_SPECIFIED":
+		return Explanation{Culprit: "kernel", Sentence: "The kernel freed the packet and gave no reason; " + hides}
+	}
+	return Explanation{Culprit: "kernel", Sentence: "The kernel freed the packet: " + reason + "; " + hides}
+}
+
 func (k *culprit) fits(reason string) bool {
-	if k.reason == "" {
+	switch k.reason {
+	case none:
+		return reason == ""
+	case "":
 		return reason == "" || reason == "NOT_SPECIFIED"
 	}
 	start, any := strings.CutSuffix(k.reason, "*")

@@ -2,7 +2,12 @@
 
 package store
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
 
 func TestCulprits(t *testing.T) {
 	for _, c := range []struct {
@@ -29,10 +34,43 @@ func TestCulprits(t *testing.T) {
 		{Cause{Reason: "NOT_SPECIFIED", Location: "tcp_v4_rcv+0x9"}, "TCP housekeeping", true},
 		{Cause{Reason: "NOT_SPECIFIED", Location: "foo+0x9", Stack: []string{"tcp_v4_rcv+1"}}, "kernel", false},
 		{Cause{}, "kernel", false},
+		// A packet without an IP header, known by its socket.
+		{Cause{Reason: "NOT_SPECIFIED", Location: "inet6_csk_xmit+0x135"}, "no route", false},
+		// Kernels without reasons.
+		{Cause{Location: "nf_hook_slow+0xb1"}, "netfilter", false},
+		{Cause{Location: "__udp4_lib_rcv+0xb1"}, "no socket", false},
+		{Cause{Location: "__udp6_lib_rcv+0xb1"}, "no socket", false},
+		{Cause{Location: "ip_rcv_finish_core.isra.0+0xb1"}, "routing of what comes in", false},
+		{Cause{Location: "ip_forward+0x1"}, "forwarding", false},
+		{Cause{Location: "__ip_queue_xmit+0x1"}, "no route", false},
+		{Cause{Location: "arp_error_report+0x1"}, "neighbour", false},
+		{Cause{Location: "tcp_v4_rcv+0x9"}, "TCP", true},
+		{Cause{Location: "something_else+0x9"}, "kernel", false},
+		// Nodes that hide where: who can't be known by the reason alone isn't blamed.
+		{Cause{Reason: "NO_SOCKET", Location: "0xffffffff81"}, "no socket", false},
+		{Cause{Reason: "NETFILTER_DROP", Location: "0xffffffff81"}, "netfilter", false},
+		{Cause{Reason: "IP_INHDR", Location: "0xffffffff81"}, "kernel", false},
+		{Cause{Reason: "NOT_SPECIFIED", Location: "0xffffffff81"}, "kernel", false},
+		{Cause{Location: "0xffffffff81"}, "kernel", false},
 	} {
 		got := c.cause.Explain()
 		if got.Culprit != c.want || got.Benign != c.benign || got.Sentence == "" {
 			t.Errorf("%+v: %+v, want %q", c.cause, got, c.want)
 		}
+	}
+}
+
+// TestHiddenPlace: where the node hides the names of functions no sentence
+// claims what only they could tell.
+func TestHiddenPlace(t *testing.T) {
+	for _, reason := range []string{"NETFILTER_DROP", "IP_INHDR", "NOT_SPECIFIED", "", "SOMETHING_NEW"} {
+		e := (Cause{Reason: reason, Location: "0xffffffff81abcdef"}).Explain()
+		if !strings.Contains(e.Sentence, "kptr_restrict") || !strings.Contains(e.Sentence, "isn't known") || strings.Contains(e.Sentence, "0xffff") {
+			t.Errorf("%q: %+v", reason, e)
+		}
+	}
+	rule := &flow.NftRule{Family: "inet", Table: "engine", Chain: "pods", Handle: 7, Verdict: "drop"}
+	if e := (Cause{Reason: "NETFILTER_DROP", Location: "0xffffffff81abcdef", Rule: rule}).Explain(); e.Culprit != "netfilter rule" || strings.Contains(e.Sentence, "kptr") {
+		t.Errorf("with its rule: %+v", e)
 	}
 }

@@ -4,10 +4,13 @@ package store
 
 // culprit is one line of the table: the first that fits a drop explains it.
 type culprit struct {
-	reason string // without SKB_DROP_REASON_; a star at the end stands for anything; empty: the kernel gave none
+	reason string // without SKB_DROP_REASON_; a star at the end stands for anything; empty: the kernel gave none, or said so; none: it can't
 	symbol string // beginning of the location's or a caller's name; after =: of the location's; empty: any
 	Explanation
 }
+
+// none is the reason of a kernel that has no reasons at all.
+const none = "-"
 
 // culprits is in order: what is more special stands before what is less so.
 // Reasons are those of Linux 5.17 to 6.18 (include/net/dropreason-core.h);
@@ -51,7 +54,7 @@ var culprits = []culprit{
 
 	// The way.
 	{"IP_RPFILTER", "", Explanation{Culprit: "reverse-path filter", Sentence: "The node would not answer to that source through the interface it came in on. Correct the node's route to the source, or set rp_filter to 2 on that interface."}},
-	{"IP_OUTNOROUTES", "", Explanation{Culprit: "no route", Sentence: "There is no route to the destination. Look at ip route in the pod and on the node."}},
+	{"IP_OUTNOROUTES", "", noRoute},
 	{"IP_INNOROUTES", "", Explanation{Culprit: "no route", Sentence: "There is no route for it, or one that forbids it. Ask ip route get on the node."}},
 	{"IP_LOCALNET", "", Explanation{Culprit: "martian address", Sentence: "A loopback address on a real interface. Correct the sender, or set route_localnet where that is meant."}},
 	{"IP_LOCAL_SOURCE", "", Explanation{Culprit: "martian address", Sentence: "It claims to come from an address of this very host. Look for the same address on two machines."}},
@@ -74,6 +77,8 @@ var culprits = []culprit{
 	{"", "nf_hook_slow", Explanation{Culprit: "netfilter", Sentence: "A netfilter rule or hook dropped it: a network policy of the CNI, kube-proxy, or the host's firewall. Look at nft list ruleset and iptables-save -c on the node."}},
 	{"", "ip_rcv_finish_core", Explanation{Culprit: "routing of what comes in", Sentence: "The node found no way for it: no route, or the reverse-path filter. Ask ip route get on the node, and look at rp_filter."}},
 	{"", "ip_error", Explanation{Culprit: "no route", Sentence: "There is no route for it, or one that forbids it. Ask ip route get on the node."}},
+	{"", "=__ip_queue_xmit", noRoute},
+	{"", "=inet6_csk_xmit", noRoute},
 	{"", "ip6_pkt_drop", Explanation{Culprit: "no route", Sentence: "There is no route for it, or one that forbids it. Ask ip -6 route get on the node."}},
 	{"", "neigh_", Explanation{Culprit: "neighbour", Sentence: "The next hop doesn't answer ARP or neighbour discovery: wrong route, or the other end is gone. Look at ip neigh and ip route on the node."}},
 	{"", "=arp_error_report", Explanation{Culprit: "neighbour", Sentence: "The next hop doesn't answer ARP: wrong route, or the other end is gone. Look at ip neigh and ip route on the node."}},
@@ -130,6 +135,8 @@ var culprits = []culprit{
 	{"VXLAN_*", "", Explanation{Culprit: "VXLAN", Sentence: "The tunnel refused it: wrong VNI, no remote, or an entry not learned. Look at bridge fdb and ip -d link on both nodes."}},
 	{"LOCAL_MAC", "", Explanation{Culprit: "tunnel", Sentence: "Its source MAC is the tunnel's own: a loop. Look at bridge fdb on the nodes."}},
 	{"ARP_PVLAN_DISABLE", "", benignNoise},
+	{none, "=tcp_v4_rcv", unwantedTCP},
+	{none, "=tcp_v6_rcv", unwantedTCP},
 	{"", "=tcp_v4_rcv", benignTCP}, // the last packets of a connection that is in TIME-WAIT
 	{"", "=tcp_v6_rcv", benignTCP},
 	{"*", "unix_", benignNoise},
@@ -143,7 +150,9 @@ var culprits = []culprit{
 }
 
 var (
+	noRoute     = Explanation{Culprit: "no route", Sentence: "There is no route to the destination. Look at ip route in the pod and on the node."}
 	ttl         = Explanation{Culprit: "TTL", Sentence: "Its time to live ran out: a routing loop, or traceroute at work. Follow the route with ip route get on each node."}
+	unwantedTCP = Explanation{Culprit: "TCP", Sentence: "TCP had no use for it: nobody listens on that port, or the connection is over; this kernel doesn't say which. Whether a reset came back tells.", Benign: true}
 	benignTCP   = Explanation{Culprit: "TCP housekeeping", Sentence: "A duplicate or out-of-date segment, as any network has.", Benign: true}
 	benignNoise = Explanation{Culprit: "housekeeping", Sentence: "The kernel is done with a packet of its own protocols.", Benign: true}
 )
