@@ -5,8 +5,13 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // moment is a change and what each stream may from then on.
@@ -119,9 +125,6 @@ func TestLiveChange(t *testing.T) {
 		}
 	}
 	r := enforcing(t)
-	only := func(pods ...string) func(*stream) bool {
-		return func(s *stream) bool { pod, _, _ := strings.Cut(s.name, " "); return slices.Contains(pods, pod) }
-	}
 	nothing := func() error { return nil }
 	h.step("the beginning", nothing, only("web", "cart", "intruder"))
 	h.step("a policy that lets in web", func() error { return w.admit("a", withLabel("app", "web")) }, only("web"))
@@ -183,4 +186,103 @@ func (w *world) bustle(n int) error {
 		}
 	}
 	return nil
+}
+
+const clusterPolicies = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
+
+// clusterPolicyKind gives the cluster the kind ClusterNetworkPolicy, if it
+// hasn't got it, for the time of the test.
+func clusterPolicyKind(t testing.TB) {
+	t.Helper()
+	api := env.client.CoreV1().RESTClient()
+	if api.Get().AbsPath(clusterPolicies).Do(t.Context()).Error() == nil {
+		return
+	}
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	if err := api.Post().AbsPath(kinds).SetHeader("Content-Type", "application/yaml").Body(text).Do(t.Context()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := api.Delete().AbsPath(kinds, "clusternetworkpolicies.policy.networking.k8s.io").Do(context.Background()).Error(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for err = errors.New("never asked"); err != nil && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		err = api.Get().AbsPath(clusterPolicies).Do(ctx).Error()
+	}
+	if err != nil {
+		t.Fatalf("the cluster doesn't serve ClusterNetworkPolicies: %v", err)
+	}
+}
+
+// govern makes, replaces or, without an action, deletes a ClusterNetworkPolicy
+// for the database: what is from pods of its namespace with one of the labels
+// is accepted, denied or passed.
+func (w *world) govern(name, tier string, priority int, action string, apps ...string) error {
+	api := env.client.CoreV1().RESTClient()
+	name = w.ns + "-" + name
+	if action == "" {
+		return api.Delete().AbsPath(clusterPolicies, name).Do(w.t.Context()).Error()
+	}
+	here := `"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"` + w.ns + `"}}`
+	text := fmt.Appendf(nil, `{"apiVersion":"policy.networking.k8s.io/v1alpha2","kind":"ClusterNetworkPolicy","metadata":{"name":%q},"spec":{"tier":%q,"priority":%d,
+		"subject":{"pods":{%s,"podSelector":{"matchLabels":{"app":"db"}}}},
+		"ingress":[{"name":"r","action":%q,"from":[{"pods":{%s,"podSelector":{"matchExpressions":[{"key":"app","operator":"In","values":["%s"]}]}}}]}]}}`,
+		name, tier, priority, here, action, here, strings.Join(apps, `","`))
+	return api.Patch(types.ApplyPatchType).AbsPath(clusterPolicies, name).Param("fieldManager", "e2e").Body(text).Do(w.t.Context()).Error()
+}
+
+// The tiers come and go while traffic runs.
+func TestLiveChangeOfTiers(t *testing.T) {
+	onMachine(t)
+	clusterPolicyKind(t)
+	w := newWorld(t)
+	x := newTraffic(t, 5*time.Millisecond)
+	x.listen(x.space(w, "db"))
+	h := &story{t: t}
+	for _, pod := range []string{"web", "intruder"} {
+		space := x.space(w, pod)
+		for _, ip := range w.ips["db"] {
+			h.streams = append(h.streams, x.send(pod+" to "+ip, space, ip, netip.Addr{}))
+		}
+	}
+	t.Cleanup(func() {
+		for _, name := range []string{"base", "late", "early"} { // what a failure has left
+			_ = env.client.CoreV1().RESTClient().Delete().AbsPath(clusterPolicies, w.ns+"-"+name).Do(context.Background()).Error()
+		}
+	})
+	r := enforcing(t)
+	h.step("the beginning", func() error { return nil }, only("web", "intruder"))
+	h.step("baseline: nobody", func() error { return w.govern("base", "Baseline", 50, "Deny", "web", "intruder") }, only())
+	h.step("a NetworkPolicy lets in web", func() error { return w.admit("a", withLabel("app", "web")) }, only("web"))
+	h.step("admin, 20: accept the intruder", func() error { return w.govern("late", "Admin", 20, "Accept", "intruder") }, only("web", "intruder"))
+	h.step("admin, 10: deny both", func() error { return w.govern("early", "Admin", 10, "Deny", "web", "intruder") }, only())
+	h.step("it passes instead", func() error { return w.govern("early", "Admin", 10, "Pass", "web", "intruder") }, only("web"))
+	h.step("it comes after the other", func() error { return w.govern("early", "Admin", 30, "Pass", "web", "intruder") }, only("web", "intruder"))
+	h.step("the other is deleted", func() error { return w.govern("late", "", 0, "") }, only("web"))
+	h.step("the NetworkPolicy is deleted", func() error { return w.admit("a") }, only())
+	h.step("baseline: only the intruder", func() error { return w.govern("base", "Baseline", 50, "Deny", "intruder") }, only("web"))
+	h.step("baseline is deleted", func() error { return w.govern("base", "", 0, "") }, only("web", "intruder"))
+	if err := w.govern("early", "", 0, ""); err != nil {
+		t.Error(err)
+	}
+	x.end()
+	h.check()
+	r.interrupt()
+	nothingLeft(t, w)
+}
+
+// only are the streams of some pods.
+func only(pods ...string) func(*stream) bool {
+	return func(s *stream) bool { pod, _, _ := strings.Cut(s.name, " "); return slices.Contains(pods, pod) }
 }
