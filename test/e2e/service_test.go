@@ -122,11 +122,10 @@ func asks(pod string, address netip.AddrPort) func(line) bool {
 	}
 }
 
-// A row of a connection to a service shows both addresses: the one that the
-// pod asked for, and the backend's; and its verdict is by who is behind it, for
-// every kind of service, over IPv4 and IPv6. Only the asker's node has a probe,
-// so the backend is what that node's connection tracking says.
-func TestServices(t *testing.T) {
+// market is a shopper who may ask the database alone, and the fronts of that
+// and of a mail server.
+func market(t *testing.T) (*world, []front) {
+	t.Helper()
 	w := newWorld(t)
 	w.pod("mail", env.nodes[0], "/agnhost", "netexec", fmt.Sprintf("--http-port=%d", dbPort))
 	w.ready("mail")
@@ -140,6 +139,38 @@ func TestServices(t *testing.T) {
 	}
 	fronts := append(w.fronts("db"), w.fronts("mail")...)
 	w.shopper(fronts)
+	return w, fronts
+}
+
+// Enforcement decides by who is behind a service, for every kind of service,
+// over IPv4 and IPv6.
+func TestServicesEnforced(t *testing.T) {
+	w, fronts := market(t)
+	ask := func(f front) error {
+		_, err := w.exec("shopper", "/agnhost", "connect", "--timeout=2s", f.address.String())
+		return err
+	}
+	for _, f := range fronts {
+		if err := ask(f); err != nil {
+			t.Fatalf("%s before %s at %s doesn't answer before enforcement: %v", f.service, f.pod, f.address, err)
+		}
+	}
+	r := enforcing(t)
+	for _, f := range fronts {
+		if err := ask(f); (err == nil) != (f.pod == "db") {
+			t.Errorf("%s before %s at %s: %v", f.service, f.pod, f.address, err)
+		}
+	}
+	r.interrupt()
+	nothingLeft(t, w)
+}
+
+// A row of a connection to a service shows both addresses: the one that the
+// pod asked for, and the backend's; and its verdict is by who is behind it, for
+// every kind of service, over IPv4 and IPv6. Only the asker's node has a probe,
+// so the backend is what that node's connection tracking says.
+func TestServices(t *testing.T) {
+	w, fronts := market(t)
 	r := plugin(t, "trace", "pod", "shopper", "-n", w.ns, "-o", "json")
 	for _, f := range fronts {
 		what := fmt.Sprintf("%s before %s at %s", f.service, f.pod, f.address)

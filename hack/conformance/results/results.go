@@ -128,7 +128,8 @@ func (r *Results) Markdown() string {
 		}
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s | %d |\n", s, with(Passed), with(Failed), with(Skipped), without, open)
 	}
-	fmt.Fprintf(&b, "\nOn %s\n", r.Setting)
+	fmt.Fprintf(&b, "\nOn %s [test/conformance/results.txt](test/conformance/results.txt) has each test by name: what\n"+
+		"it said in both runs, and whether it denies something.\n", r.Setting)
 	var whys []string
 	count := map[string]int{}
 	for _, t := range r.Tests {
