@@ -142,7 +142,7 @@ func (g *globals) ask(ctx context.Context, out *given) error {
 	}
 	out.notes = append(out.notes, state.Problems...)
 	if len(out.world.Scope) > 0 {
-		out.notes = append(out.notes, fmt.Sprintf("your rights end at namespace %q: what lies outside is not known, and counts as absent", out.world.Scope[0]))
+		out.notes = append(out.notes, fmt.Sprintf("your rights end at namespace %q: what lies outside is not known, and what depends on it is contested", out.world.Scope[0]))
 	}
 	return nil
 }

@@ -139,9 +139,9 @@ func endOf(e *policy.End) *End {
 
 // byTables asks the compiled tables. Not definite: the verdict is contested,
 // or depends on more than a table knows (the backend of a service, which pod
-// on the host network is meant, pods that the user's rights don't show); the reference knows the readings.
+// on the host network is meant); the reference knows the readings.
 func (b *Batch) byTables(p policy.Packet) (a Answer, definite bool) {
-	if p.SourcePod != "" || p.DestinationPod != "" || b.view.Unseen(p.Source) || b.view.Unseen(p.Destination) || b.isService(p) {
+	if p.SourcePod != "" || p.DestinationPod != "" || b.isService(p) {
 		return a, false
 	}
 	egress, sure := b.end(flow.Egress, p)

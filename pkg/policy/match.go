@@ -86,7 +86,7 @@ func (m *matcher) beforeTranslation(peer *Peer) bool {
 func (m *matcher) peer(peer *Peer, pod *identity.Pod) bool {
 	if peer.Kind == PodPeer {
 		if pod == stranger {
-			return m.e.view.selectsStrangers(peer)
+			return peer.SelectsUnseen(m.e.view.World.Scope)
 		}
 		return pod != nil && m.e.view.SelectsPeer(peer, pod)
 	}

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -16,17 +17,39 @@ const CaseUnseen Case = 39
 // stranger stands for a pod of a namespace that isn't visible.
 var stranger = &identity.Pod{Namespace: "", Name: "unseen"}
 
-// shared are the addresses of RFC 6598, which networks of pods use too.
-var shared = netip.MustParsePrefix("100.64.0.0/10")
+// private are the networks in which pods may be whatever is shown: those of
+// RFC 1918 and RFC 4193, and of RFC 6598, which networks of pods use too.
+var private = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fc00::/7"),
+}
 
-// Unseen says whether the address may be that of a pod of a namespace that the
-// world doesn't show: it is private, or lies in the network of pods that are
-// shown, and nobody who is shown has it.
-func (v *View) Unseen(ip netip.Addr) bool {
-	if len(v.World.Scope) == 0 || v.index.Pod(ip) != nil || v.index.Node(ip) != nil {
-		return false
+// UnseenNetworks are those in which an address that nobody who is shown has
+// may be that of a pod that isn't shown, in order: private ones, and those of
+// the pods that are shown. None if the world shows everything.
+func UnseenNetworks(w *identity.World) []netip.Prefix {
+	if len(w.Scope) == 0 {
+		return nil
 	}
-	return ip.IsPrivate() || shared.Contains(ip) || v.networks[network(ip)]
+	found := map[netip.Prefix]struct{}{}
+	for _, p := range private {
+		found[p] = struct{}{}
+	}
+	for _, p := range w.Pods {
+		if p.HostNetwork || p.Done {
+			continue
+		}
+		for _, ip := range p.IPs {
+			if n := network(ip); !within(private, ip) {
+				found[n] = struct{}{}
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+}
+
+func within(networks []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(ip) })
 }
 
 // network is the range within which pods of one cluster are taken to be.
@@ -39,32 +62,23 @@ func network(ip netip.Addr) netip.Prefix {
 	return p
 }
 
-// addNetworks notes where the pods are that are shown.
-func (v *View) addNetworks() {
-	if len(v.World.Scope) == 0 {
-		return
-	}
-	v.networks = map[netip.Prefix]bool{}
-	for _, p := range v.World.Pods {
-		if p.HostNetwork || p.Done {
-			continue
-		}
-		for _, ip := range p.IPs {
-			v.networks[network(ip)] = true
-		}
-	}
+// Unseen says whether the address may be that of a pod of a namespace that the
+// world doesn't show: it is in one of [UnseenNetworks], and nobody who is
+// shown has it.
+func (v *View) Unseen(ip netip.Addr) bool {
+	return within(v.unseen, ip) && v.index.Pod(ip) == nil && v.index.Node(ip) == nil
 }
 
-// selectsStrangers says whether the peer may select pods of namespaces that
-// aren't shown.
-func (v *View) selectsStrangers(p *Peer) bool {
-	if p.Kind != PodPeer || p.Pods.None() {
+// SelectsUnseen says whether the peer may select pods of namespaces that a
+// world of that scope doesn't show.
+func (p *Peer) SelectsUnseen(scope []string) bool {
+	if len(scope) == 0 || p.Kind != PodPeer || p.Pods.None() {
 		return false
 	}
 	if p.Namespace != "" {
-		return !slices.Contains(v.World.Scope, p.Namespace)
+		return !slices.Contains(scope, p.Namespace)
 	}
-	return !p.Namespaces.None() && !p.Namespaces.within(v.World.Scope)
+	return !p.Namespaces.None() && !p.Namespaces.within(scope)
 }
 
 // within says whether the selector names namespaces of the list only.

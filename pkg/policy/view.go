@@ -19,7 +19,7 @@ type View struct {
 	index    *identity.Index
 	hostPods map[string][]*identity.Pod // by node: pods on the host network that run, by key
 	services map[ServiceAddress]ServiceAt
-	networks map[netip.Prefix]bool // of the pods that are shown, if not all are
+	unseen   []netip.Prefix // [UnseenNetworks]
 }
 
 // ServiceAddress is an address, protocol and port that a service answers at.
@@ -47,7 +47,7 @@ func NewView(w *identity.World) *View {
 	for _, pods := range v.hostPods {
 		slices.SortFunc(pods, func(a, b *identity.Pod) int { return cmp.Compare(a.Key(), b.Key()) })
 	}
-	v.addNetworks()
+	v.unseen = UnseenNetworks(w)
 	keys := make([]string, 0, len(w.Services))
 	for k := range w.Services {
 		keys = append(keys, k)

@@ -164,9 +164,6 @@ func (s *sampler) verify(one *sampled, tables map[string]*cachedTable) {
 		return // judged by rules that this endpoint has no more
 	}
 	current, candidate := one.basis.ask(one)
-	if one.basis.current.View().Unseen(one.packet.Peer) {
-		return // tables take it for nobody's; the reference says that it may be somebody's
-	}
 	s.checked.Add(1)
 	if current.agrees(one.flow.GetVerdict()) && candidate.agrees(one.flow.GetCandidate()) {
 		s.agreed.Add(1)

@@ -64,7 +64,7 @@ func TestEnginesAgree(t *testing.T) {
 
 // live goes through the generations of one drawn cluster.
 func (c *cluster) live(t *rapid.T) (packets, ends int) {
-	g := gen.Draw(t)
+	g := gen.Narrow(t, gen.Draw(t))
 	for i := range generationsPerWorld {
 		if i > 0 {
 			g = gen.Change(t, g)

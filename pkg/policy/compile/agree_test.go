@@ -178,11 +178,21 @@ func (e *engines) sameRule(t *rapid.T, where string, set ruleset.SetID, got rule
 // The compiled tables say what the reference says, of every packet.
 func TestAgreement(t *testing.T) { check(t, cases(t)/packetsPerWorld, agreement) }
 
+// Likewise for who sees some namespaces only.
+func TestAgreementWithFewRights(t *testing.T) {
+	check(t, cases(t)/packetsPerWorld/5, agreementWithFewRights)
+}
+
 // FuzzAgreement is the same, led by coverage, for as long as asked.
 func FuzzAgreement(f *testing.F) { f.Fuzz(rapid.MakeFuzz(agreement)) }
 
 func agreement(t *rapid.T) {
-	g := gen.Draw(t)
+	agreeIn(t, gen.Draw(t))
+}
+
+func agreementWithFewRights(t *rapid.T) { agreeIn(t, gen.Narrow(t, gen.Draw(t))) }
+
+func agreeIn(t *rapid.T, g gen.Generation) {
 	e := compiled(t, compile.New(), 1, g)
 	for range packetsPerWorld {
 		e.agree(t, gen.Packet(t, g.World))

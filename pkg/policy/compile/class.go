@@ -35,6 +35,9 @@ func (p *person) key(b []byte) []byte {
 // classOf interns a class. A pod without a name or selector to it, under no
 // block whose reach is contested, is like any other address.
 func (c *Compiler) classOf(k class) *class {
+	if meets(k.address, c.strangers.blocks) { // no rule names these
+		k.address = slices.DeleteFunc(slices.Clone(k.address), func(a atomID) bool { return slices.Contains(c.strangers.blocks, a) })
+	}
 	if k.owned && !slices.ContainsFunc(k.address, func(a atomID) bool { return !c.atoms[a].peer.Internal }) {
 		k.owned = false
 	}

@@ -40,6 +40,7 @@ type Compiler struct {
 		list []netip.Prefix
 	}
 
+	strangers   strangers
 	manyMatches int // about as many as the largest node has
 
 	world
@@ -87,6 +88,7 @@ func (c *Compiler) Compile(in Input) (*Output, error) {
 	c.diffEndpoints(in.Endpoints, ch)
 	c.diffServices(in.World.Services, ch)
 	c.findPersons(ch)
+	c.findStrangers(in.World)
 	c.findBacked(ch)
 	if err := c.findSubjects(ch); err != nil {
 		c.forgetWorld() // half of it is new

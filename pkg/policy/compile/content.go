@@ -129,8 +129,10 @@ func (c *Compiler) ruleOf(p *policy.Policy, r *policy.Rule) rule {
 	return out
 }
 
-func (c *Compiler) atomOf(p *policy.Peer) atomID {
-	id := atomID(c.atomIDs.id(atomText(p)))
+func (c *Compiler) atomOf(p *policy.Peer) atomID { return c.intern(atomText(p), p) }
+
+func (c *Compiler) intern(text string, p *policy.Peer) atomID {
+	id := atomID(c.atomIDs.id(text))
 	for int(id) >= len(c.atoms) {
 		c.atoms = append(c.atoms, atom{})
 	}

@@ -75,7 +75,7 @@ func TestChangesLeadToWhatAFreshCompilerMakes(t *testing.T) {
 func FuzzChanges(f *testing.F) { f.Fuzz(rapid.MakeFuzz(changesLeadToFresh)) }
 
 func changesLeadToFresh(t *rapid.T) {
-	g := gen.Draw(t)
+	g := gen.Narrow(t, gen.Draw(t))
 	c, number := compile.New(), uint64(0)
 	next := func() *compile.Output {
 		number++

@@ -38,26 +38,31 @@ func (n *nodeState) askAbout(ch *changes) []netip.Prefix {
 		})
 	}
 	if ch == nil {
-		_, edges := n.changeBlocks()
+		_, edges := n.changeBlocks(n.c.strangers.blocks...)
 		return inOrder(slices.Concat(n.c.singleAddresses(), edges))
 	}
 	dirty := map[netip.Prefix]struct{}{}
-	single := func(ip netip.Addr) { dirty[single(ip)] = struct{}{} }
+	mark := func(ip netip.Addr) { dirty[single(ip)] = struct{}{} }
 	for _, ip := range ch.ordered() {
-		single(ip)
+		mark(ip)
 	}
 	n.markBlocks(dirty)
+	strange := false
 	for _, list := range [2][]asking{n.asked, n.forgotten} {
 		for _, a := range list {
+			strange = strange || n.c.strangers.has(a.atom)
 			for p := range n.c.askers[a] {
-				n.c.addressesOf(p, single)
+				n.c.addressesOf(p, mark)
 			}
 			if n.c.kindOf(a) == policy.NodePeer {
 				for _, ip := range n.c.nodeIPs {
-					single(ip)
+					mark(ip)
 				}
 			}
 		}
+	}
+	if strange {
+		n.markRanges(n.c.strangers.networks, dirty)
 	}
 	if len(n.asked)+len(n.forgotten) > 0 || len(n.known) > 4*len(n.c.persons)+1000 {
 		clear(n.known)
@@ -94,9 +99,9 @@ func (c *Compiler) singleAddresses() []netip.Prefix {
 	return c.singles.list
 }
 
-// changeBlocks brings the blocks in that sets ask about now: the ranges in
-// which something changed, and the edges that came or went.
-func (n *nodeState) changeBlocks() (ranges, edges []netip.Prefix) {
+// changeBlocks brings the blocks in that sets ask about now, and some more: the
+// ranges in which something changed, and the edges that came or went.
+func (n *nodeState) changeBlocks(more ...atomID) (ranges, edges []netip.Prefix) {
 	only := func(list []asking) (out []atomID) {
 		for _, a := range list {
 			if n.c.kindOf(a) == policy.CIDRPeer {
@@ -105,7 +110,7 @@ func (n *nodeState) changeBlocks() (ranges, edges []netip.Prefix) {
 		}
 		return out
 	}
-	come, gone := only(n.asked), only(n.forgotten)
+	come, gone := append(only(n.asked), more...), only(n.forgotten)
 	if len(come)+len(gone) == 0 {
 		return nil, nil
 	}
@@ -118,6 +123,11 @@ func (n *nodeState) markBlocks(dirty map[netip.Prefix]struct{}) {
 	for _, p := range edges {
 		dirty[p] = struct{}{}
 	}
+	n.markRanges(ranges, dirty)
+}
+
+// markRanges marks what lies in some ranges.
+func (n *nodeState) markRanges(ranges []netip.Prefix, dirty map[netip.Prefix]struct{}) {
 	for _, r := range ranges {
 		for p := range n.pages.Peers.From(func(p *ruleset.Peer) bool { return p.Prefix.Addr().Less(r.Addr()) }) {
 			if !r.Contains(p.Prefix.Addr()) {
@@ -210,7 +220,7 @@ func (n *nodeState) peer(prefix netip.Prefix) (ruleset.Peer, *class, bool) {
 	if !there {
 		return ruleset.Peer{}, nil, false
 	}
-	k := n.c.classOf(class{address: e.covering})
+	k := n.c.classOf(n.strange(e.covering))
 	return ruleset.Peer{Prefix: prefix, Class: k.id}, k, true
 }
 
@@ -236,8 +246,9 @@ func (n *nodeState) classAt(ip netip.Addr) *class {
 		for _, ps := range n.c.hostPods[node.Name] {
 			k.hosts = append(k.hosts, n.filtered(ps.person))
 		}
+		return n.c.classOf(k)
 	}
-	return n.c.classOf(k)
+	return n.c.classOf(n.strange(k.address))
 }
 
 func (n *nodeState) withNodes(address []atomID, node *identity.Node) []atomID {

@@ -214,6 +214,11 @@ func (n *nodeState) markAsked(s *nodeSet) {
 			n.markServices(p.CIDR)
 			continue
 		}
+		if n.c.strangers.has(a) {
+			for _, r := range n.c.strangers.networks {
+				n.markServices(r)
+			}
+		}
 		for who := range n.c.askers[asking{atom: a}] {
 			n.c.addressesOf(who, func(ip netip.Addr) { n.markStates(n.c.backends[ip]) })
 		}

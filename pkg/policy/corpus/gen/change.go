@@ -31,6 +31,22 @@ func Draw(t *rapid.T) Generation {
 	return g
 }
 
+// Narrow leaves, of some clusters, what somebody sees whose rights end at some
+// namespaces. Services keep their backends.
+func Narrow(t *rapid.T, g Generation) Generation {
+	scope := slices.DeleteFunc(slices.Clone(namespaces), func(string) bool { return rapid.Bool().Draw(t, "hidden") })
+	if len(scope) == 0 || len(scope) == len(namespaces) {
+		return g
+	}
+	w := *g.World
+	w.Scope, w.Pods = scope, maps.Clone(w.Pods)
+	maps.DeleteFunc(w.Pods, func(_ string, p *identity.Pod) bool { return !slices.Contains(scope, p.Namespace) })
+	if len(w.Pods) == 0 {
+		return g
+	}
+	return Generation{World: &w, Modes: g.Modes}
+}
+
 // Policies are those of one set.
 func (g Generation) Policies(in func(compile.PolicyMode) bool) []*policy.Policy {
 	var out []*policy.Policy
