@@ -48,6 +48,13 @@ func TestCyclonus(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		// another run may follow at once
+		for start := time.Now(); time.Since(start) < 2*time.Minute; time.Sleep(time.Second) {
+			if !slices.ContainsFunc(namespaces, func(ns string) bool { _, err := api.GetNamespace(ns); return err == nil }) {
+				return
+			}
+		}
+		t.Errorf("namespaces %v aren't gone after two minutes", namespaces)
 	})
 	resources, err := probe.NewDefaultResources(api, namespaces, []string{"a", "b", "c"}, []int{80, 81}, protocols, nil, 300, false, "")
 	if err != nil {
