@@ -8,9 +8,9 @@
 #   the ClusterNetworkPolicy suite of sigs.k8s.io/network-policy-api,
 #   the cases that cyclonus generates (CYCLONUS_CASES=cover for one of each kind).
 #
-# Writes test/conformance/results.txt and the README's table, and prints that. Needs root. Takes
-# about forty minutes; SUITES="netpol cnp cyclonus" chooses, and NETPOL_PROCS is how
-# many of upstream's tests run at a time.
+# Writes test/conformance/results.txt and the README's table, and prints that.
+# Needs root. Takes about forty minutes; SUITES="netpol cnp cyclonus" chooses,
+# and NETPOL_PROCS is how many of upstream's tests run at a time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=test/e2e/cluster/lib.sh
