@@ -84,7 +84,7 @@ func TestWithoutARecordingTheCursorGoesBack(t *testing.T) {
 		t.Errorf("the cursor is at %d after one back", c)
 	}
 	d.keys("p")
-	d.shows("s begins to record")
+	d.shows("s begins one")
 }
 
 // TestWhatWouldBeCutIsListedOnce: both ends of a connection know it.

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire" //nolint:depguard // the frames go into a store; the screen sees none
 	"github.com/ebpol/kubectl-ebpol/tui/internal/fake"
@@ -23,9 +24,10 @@ import (
 func BenchmarkPipeline(b *testing.B) {
 	for _, name := range []string{"top", "flows", "connections", "policies", "nodes"} {
 		b.Run(name, func(b *testing.B) {
+			defer roomy()()
 			st, second := busy(b)
 			for i := range 100 {
-				second(b, i) // fills it
+				second(b, i, st.Apply) // fills it
 			}
 			d := drive(b, fake.New(), 200, 60, func(o *Options) { o.StartPage, o.Snapshots = name, st })
 			b.ReportAllocs()
@@ -33,7 +35,7 @@ func BenchmarkPipeline(b *testing.B) {
 			begin := processor(b)
 			frames := 0
 			for i := 0; b.Loop(); i++ {
-				second(b, 100+i)
+				second(b, 100+i, st.Apply)
 				for left := time.Second; left > 0; {
 					d.run(d.m.ask())
 					frames++
@@ -57,21 +59,17 @@ func processor(b *testing.B) time.Duration {
 
 // busy is a store that is told of 10,000 events in each second: 1,000 new
 // connections, 1,000 that end, 8,000 that go on.
-func busy(b *testing.B) (*store.Store, func(*testing.B, int)) {
+func busy(b *testing.B) (*store.Store, func(*testing.B, int, func(*wire.Frame) []flow.Event)) {
 	b.Helper()
-	st := store.New(store.Options{})
+	st := store.New(store.Options{Quiet: true})
 	addr := func(i int) []byte { return binary.BigEndian.AppendUint32(nil, 10<<24|uint32(i+1)) } //nolint:gosec // small
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	apply := func(f *wire.Frame) {
-		f.TimeNs, f.Node = now.UnixNano(), "n1"
-		st.Apply(f)
-	}
 	var pods []*wire.Pod
 	for i := range 500 {
 		pods = append(pods, &wire.Pod{Namespace: fmt.Sprintf("ns%d", i%20), Name: fmt.Sprintf("pod-%d", i), Uid: fmt.Sprint(i), Ips: [][]byte{addr(i)}, Workload: fmt.Sprintf("deploy/app%d", i/5), Endpoint: uint32(i + 1)}) //nolint:gosec // small
 	}
-	apply(&wire.Frame{Body: &wire.Frame_World{World: &wire.World{Pods: pods}}})
-	return st, func(b *testing.B, second int) {
+	st.Apply(&wire.Frame{TimeNs: now.UnixNano(), Node: "n1", Body: &wire.Frame_World{World: &wire.World{Pods: pods}}})
+	return st, func(b *testing.B, second int, take func(*wire.Frame) []flow.Event) {
 		b.Helper()
 		now = now.Add(time.Second)
 		for part := range 40 {
@@ -93,7 +91,7 @@ func busy(b *testing.B) (*store.Store, func(*testing.B, int)) {
 				}
 				list = append(list, f)
 			}
-			apply(&wire.Frame{Body: &wire.Frame_Flows{Flows: &wire.Flows{Flows: list}}})
+			take(&wire.Frame{TimeNs: now.UnixNano(), Node: "n1", Body: &wire.Frame_Flows{Flows: &wire.Flows{Flows: list}}})
 		}
 	}
 }

@@ -15,15 +15,13 @@ import (
 // it costs.
 const (
 	hasty  = 100 * time.Millisecond // just after a key: what was asked for comes soon
-	steady = 200 * time.Millisecond // while things change
-	idle   = 250 * time.Millisecond // nothing changed lately, or a snapshot is dear
+	steady = 250 * time.Millisecond // while things change
 
 	slowest   = time.Second // however dear a snapshot is
-	restShare = 40          // the screen rests so much longer than a snapshot took
+	restShare = 100         // the screen rests so much longer than a snapshot took
 
 	hurryFor = 10                    // ticks at the hasty pace after a key
-	quietFor = 10                    // ticks without change until the pace is idle
-	dear     = 30 * time.Millisecond // a snapshot that takes longer slows the pace
+	quietFor = 10                    // ticks without change until the source is waited for
 	settle   = 60 * time.Millisecond // how long a resize must rest before it counts
 )
 
@@ -32,12 +30,9 @@ type tickMsg struct{}
 
 func (m *Model) tick() tea.Cmd {
 	pace := steady
-	switch {
-	case m.hurry > 0:
+	if m.hurry > 0 {
 		m.hurry--
 		pace = hasty
-	case m.quiet > quietFor || m.took > dear:
-		pace = idle
 	}
 	if w, ok := m.opt.Snapshots.(Waiter); ok && m.quiet > quietFor && m.hurry == 0 && m.fresh && !m.env.Health.Enforcing {
 		version := m.version
@@ -46,7 +41,7 @@ func (m *Model) tick() tea.Cmd {
 			return tickMsg{}
 		}
 	}
-	// Whatever a snapshot costs, taking them takes a few hundredths of a core.
+	// Whatever a snapshot costs, taking them takes a hundredth of a core.
 	pace = max(pace, min(slowest, restShare*m.took))
 	return m.after(pace, tickMsg{})
 }

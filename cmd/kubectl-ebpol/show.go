@@ -70,10 +70,14 @@ func (g *globals) runSession(ctx context.Context, src session.Source, v view) (e
 		ctx, cancel = context.WithTimeout(ctx, v.limit+starting)
 		defer cancel()
 	}
-	st := store.New(v.header)
 	if v.control == nil {
 		v.control = src
 	}
+	if s, ok := v.control.(interface{ Verified() (uint64, uint64) }); ok {
+		v.header.Verified = s.Verified
+	}
+	v.header.Quiet = v.screen
+	st := store.New(v.header)
 	p := &pump{g: g, src: src, st: st, v: v, live: make(chan struct{}), done: make(chan struct{}), lens: &lens{now: st}}
 	p.speak.Store(v.progress)
 	run, stop := context.WithCancel(ctx)

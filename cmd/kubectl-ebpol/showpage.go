@@ -116,7 +116,7 @@ func (p *pageLines) rows(s *store.Store) ([]string, []row) {
 	case "nodes":
 		return nodeRows(s.Snapshot(store.Query{Nodes: true}))
 	case "timeline":
-		return timelineRows(s.Snapshot(store.Query{Timeline: true, Limit: manyRows}))
+		return timelineRows(s.Snapshot(store.Query{Timeline: true, Limit: manyRows, Order: store.Order{Reverse: true}}))
 	case "matrix":
 		return matrixRows(s.Snapshot(store.Query{Pairs: true, Limit: manyRows, Order: store.Order{By: "name"}}))
 	}
@@ -214,7 +214,7 @@ func dropRows(s *store.Snapshot) ([]string, []row) {
 func timelineRows(s *store.Snapshot) ([]string, []row) {
 	var out []row
 	for i := range s.Timeline {
-		e := s.Timeline[i]
+		e := s.Timeline[i].Event
 		if e.Benign {
 			continue
 		}

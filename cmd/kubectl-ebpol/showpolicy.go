@@ -129,6 +129,15 @@ type nodeLine struct {
 	Programs []store.ProgramCost `json:"programs,omitempty"`
 	Missing  []string            `json:"missing,omitempty"` // features, and what that costs
 	Error    string              `json:"error,omitempty"`
+	// How long policies took to be enforced there, as far as it was seen.
+	Isolation []flow.Isolation `json:"isolation,omitempty"`
+}
+
+// verifiedLine is the last object of the page "nodes" in a live session.
+type verifiedLine struct {
+	Type     string `json:"type"`     // "verified"
+	Compared uint64 `json:"compared"` // verdicts of the kernels that were held against the reference evaluator
+	Agreed   uint64 `json:"agreed"`   // those that are what it says
 }
 
 func nodeRows(s *store.Snapshot) ([]string, []row) {
@@ -143,11 +152,21 @@ func nodeRows(s *store.Snapshot) ([]string, []row) {
 				l.Missing = append(l.Missing, f.Name+": "+f.Why)
 			}
 		}
+		var isolation []string
+		for i := range s.Isolation {
+			if s.Isolation[i].Node == n.Node {
+				l.Isolation = append(l.Isolation, s.Isolation[i])
+				isolation = append(isolation, lines.Isolation(&s.Isolation[i]))
+			}
+		}
 		out = append(out, row{[]string{
-			l.Node, l.Probe, strconv.Itoa(l.Pods), strconv.Itoa(l.Failed), number(l.Lost), fmt.Sprintf("%.1f%%", l.CPU*100), lines.Bytes(l.Memory), lines.Bytes(uint64(l.Stream)) + "/s", l.Hook, l.Kernel, strings.Join(l.Others, ","),
+			l.Node, l.Probe, strconv.Itoa(l.Pods), strconv.Itoa(l.Failed), number(l.Lost), fmt.Sprintf("%.1f%%", l.CPU*100), lines.Bytes(l.Memory), lines.Bytes(uint64(l.Stream)) + "/s", l.Hook, l.Kernel, strings.Join(l.Others, ","), strings.Join(isolation, "; "),
 		}, l})
 	}
-	return []string{"NODE", "PROBE", "PODS", "FAILED", "LOST", "CPU", "MEMORY", "STREAM", "HOOK", "KERNEL", "ALSO-THERE"}, out
+	if h := &s.Health; h.Compared > 0 {
+		out = append(out, row{[]string{"verified", fmt.Sprintf("%d of %d verdicts agree with the reference", h.Agreed, h.Compared)}, verifiedLine{"verified", h.Compared, h.Agreed}})
+	}
+	return []string{"NODE", "PROBE", "PODS", "FAILED", "LOST", "CPU", "MEMORY", "STREAM", "HOOK", "KERNEL", "ALSO-THERE", "ENFORCED-IN"}, out
 }
 
 // whyLine is one object of the page "why": a connection that is denied, would

@@ -97,6 +97,22 @@ func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Microsecond).String()
 }
 
+// Isolation says how long policies took to be enforced at a node.
+func Isolation(l *flow.Isolation) string {
+	after := "a policy's change"
+	if l.After == "ready" {
+		after = "a pod's becoming ready"
+	}
+	s := "after " + after + ": " + strconv.Itoa(l.Count) + " measured"
+	if l.Count > 0 {
+		s += ", half within " + seconds(l.P50Seconds) + ", 99 % within " + seconds(l.P99Seconds)
+	}
+	if l.Missed > 0 {
+		s += ", " + strconv.Itoa(l.Missed) + " not enforced so far"
+	}
+	return s
+}
+
 // Isolation prints how long policies took to be enforced; nothing if nothing
 // could be measured.
 func (p *Printer) Isolation(list []flow.Isolation) error {
@@ -108,17 +124,7 @@ func (p *Printer) Isolation(list []flow.Isolation) error {
 			}
 			continue
 		}
-		after := "a policy's change"
-		if l.After == "ready" {
-			after = "a pod's becoming ready"
-		}
-		s := "isolation  node " + text(l.Node) + ", after " + after + ": " + strconv.Itoa(l.Count) + " measured"
-		if l.Count > 0 {
-			s += ", half within " + seconds(l.P50Seconds) + ", 99 % within " + seconds(l.P99Seconds)
-		}
-		if l.Missed > 0 {
-			s += ", " + strconv.Itoa(l.Missed) + " not enforced so far"
-		}
+		s := "isolation  node " + text(l.Node) + ", " + Isolation(l)
 		if _, err := p.w.Write([]byte(s + "\n")); err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (a *applying) answer(m *wire.Answer) {
 	s := a.s
 	at := a.when(m.GetTimeNs())
 	id := FlowID{a.node, m.GetFlow()}
-	r := s.flows[id]
+	r := s.rows.get(id)
 	out := &flow.Answer{Question: clean(m.GetQuestion()), Type: queryType(m.GetType()), IPs: wire.Addrs(m.GetIps()), Unanswered: m.GetUnanswered()}
 	if !out.Unanswered {
 		out.Code = responseCode(m.GetRcode())

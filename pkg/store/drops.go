@@ -154,9 +154,9 @@ func (a *applying) blame(e *flow.Event, t flow.Tuple, endpoint uint32, why Expla
 			e.Subject = ""
 		}
 	}
-	for _, key := range [2]tupleKey{{t.Protocol, t.Source, t.Destination}, {t.Protocol, t.Destination, t.Source}} {
-		r := a.s.tuples[key]
-		if r == nil {
+	for _, key := range [2]tupleKey{keyBetween(t.Protocol, t.Source, t.Destination), keyBetween(t.Protocol, t.Destination, t.Source)} {
+		r := a.s.joins.exact[key]
+		if r == nil || r.done {
 			continue
 		}
 		r.drops += e.Packets
@@ -168,7 +168,7 @@ func (a *applying) blame(e *flow.Event, t flow.Tuple, endpoint uint32, why Expla
 		if e.Direction == flow.Egress {
 			subject = t.Source.Addr()
 		}
-		if key.local.Addr() == subject {
+		if r.local.Addr() == subject {
 			var named flow.Event
 			a.s.fill(r, &named, new(flow.Peer), new(flow.Peer))
 			e.Verdict, e.Rule, e.IsolatedBy = named.Verdict, named.Rule, named.IsolatedBy
@@ -197,8 +197,8 @@ func (a *applying) unseen(e *flow.Event, d *wire.Drop) {
 
 func (a *applying) flowOf(d *wire.Drop) FlowID {
 	if t, ok := d.Tuple(); ok {
-		for _, key := range [2]tupleKey{{t.Protocol, t.Source, t.Destination}, {t.Protocol, t.Destination, t.Source}} {
-			if r := a.s.tuples[key]; r != nil {
+		for _, key := range [2]tupleKey{keyBetween(t.Protocol, t.Source, t.Destination), keyBetween(t.Protocol, t.Destination, t.Source)} {
+			if r := a.s.joins.exact[key]; r != nil && !r.done {
 				return r.id
 			}
 		}

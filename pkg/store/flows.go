@@ -12,50 +12,88 @@ import (
 
 // row is a [FlowRow] in the form that a hundred thousand of are kept in.
 type row struct {
+	// What every event of a connection and every walk over all of them reads
+	// stands first, close together: memory comes in lines of 64 bytes.
+	seq                                                       uint64 // order of arrival: the tie-break of every sort
+	faults                                                    uint64
+	set, bit, candidateBit                                    uint32
+	verdict, candidate, alt                                   flow.Verdict
+	direction                                                 flow.Direction
+	protocol                                                  flow.Protocol
+	flags                                                     uint8
+	enforced, service, guessed, preex                         bool
+	done                                                      bool
+	inOpen, inClosed, judged, wouldDrop                       bool
+	packetsIn, packetsOut, bytesIn, bytesOut, enforcedPackets uint64
+	rate                                                      float64
+	account                                                   *account
+	last                                                      time.Time
+	updated                                                   time.Time // of the frame that last changed the counters
+	sum                                                       summed
+
+	observed
+
 	id                   FlowID
-	seq                  uint64 // order of arrival: the tie-break of every sort
-	first, last          time.Time
+	slot                 int32 // in rows
+	altered              int
+	first                time.Time
 	since                time.Time // first, by the clock that tells who had which address when
-	updated              time.Time // of the frame that last changed the counters
 	local, peer, backend netip.AddrPort
 	localWho, peerWho    *who
 	backendWho           *who
-	account              *account
 
 	rule, candidateRule           *flow.Rule
 	isolatedBy, candidateIsolated []flow.Rule
 
-	packetsIn, packetsOut, bytesIn, bytesOut, enforcedPackets uint64
-	rate                                                      float64
-	drops, faults                                             uint64
-	closeReason                                               string
-	altered                                                   int
-
-	set, bit, candidateBit              uint32
-	verdict, candidate, alt             flow.Verdict
-	direction                           flow.Direction
-	protocol                            flow.Protocol
-	flags                               uint8
-	enforced, service, guessed, preex   bool
-	done                                bool
-	sum                                 summed
-	inOpen, inClosed, judged, wouldDrop bool
-
-	observed
+	drops       uint64
+	closeReason string
 }
 
-// tupleKey finds a row by addresses, for drops.
+// tupleKey finds a row by addresses. Plain bytes are hashed and compared in one
+// go, which a netip.AddrPort isn't.
 type tupleKey struct {
-	protocol    flow.Protocol
-	local, peer netip.AddrPort
+	local, peer         [16]byte
+	localPort, peerPort uint16
+	protocol            flow.Protocol
 }
 
-func (r *row) key() tupleKey { return tupleKey{r.protocol, r.local, r.peer} }
+func keyBetween(p flow.Protocol, local, peer netip.AddrPort) tupleKey {
+	return tupleKey{local.Addr().As16(), peer.Addr().As16(), local.Port(), peer.Port(), p}
+}
 
-func (a *applying) flow(m *wire.Flow) {
+func (r *row) key() tupleKey { return keyBetween(r.protocol, r.local, r.peer) }
+
+// flows takes what a node tells of its connections. All rows are looked up
+// and touched before the first is changed: of a hundred thousand hardly one is
+// in the processor's cache, and so it fetches several at a time instead of
+// waiting for each.
+func (a *applying) flows(list []*wire.Flow) {
+	s := a.s
+	mine := s.rows.of[a.node]
+	found := s.found[:0]
+	for _, m := range list {
+		found = append(found, mine[m.GetId()])
+	}
+	for _, r := range found {
+		if r != nil {
+			s.touched += r.bytesIn + uint64(r.flagsIn)
+		}
+	}
+	for i, m := range list {
+		r := found[i]
+		if r == nil || s.rows.slots[r.slot] != r { // it came with this frame, or went
+			r = s.rows.get(FlowID{a.node, m.GetId()})
+		}
+		a.flow(r, m)
+	}
+	clear(found)
+	s.found = found
+}
+
+// flow takes what a message says of a row; nil: it is a new one's.
+func (a *applying) flow(r *row, m *wire.Flow) {
 	s := a.s
 	id := FlowID{a.node, m.GetId()}
-	r := s.flows[id]
 	isNew := r == nil
 	was := r.state()
 	if isNew {
@@ -113,8 +151,7 @@ func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
 	s.nameByAnswer(r)
 	r.account = s.accountOf(r.localWho, local.Addr(), a.node)
 	s.makeRoom()
-	s.flows[id] = r
-	s.tuples[r.key()] = r
+	s.rows.put(r)
 	s.arrived++
 	r.seq, r.inOpen = s.arrived, true
 	s.open.add(r)
@@ -243,28 +280,22 @@ func (s *Store) retire(r *row) {
 	r.inOpen, r.inClosed = false, true
 	s.closed.add(r)
 	s.sum(r)
-	if s.tuples[r.key()] == r {
-		delete(s.tuples, r.key())
-	}
 }
 
 // makeRoom lets the row go that matters least: the one that closed first, or
 // if none has closed the one that came first.
 func (s *Store) makeRoom() {
-	for len(s.flows) >= s.opt.Flows {
+	for s.rows.n >= s.opt.Flows {
 		r := s.closed.pop()
 		if r == nil {
 			if r = s.open.pop(); r == nil {
 				return
 			}
 			r.account.flows--
-			if s.tuples[r.key()] == r {
-				delete(s.tuples, r.key())
-			}
 			s.letGo++
 		}
 		r.inOpen, r.inClosed = false, false
-		delete(s.flows, r.id)
+		s.rows.drop(r)
 		s.unjoin(r)
 		s.leave(r)
 	}

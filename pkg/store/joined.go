@@ -12,16 +12,21 @@ import (
 // sourceKey finds rows by who opened the connection, where a service stands
 // between the ends: the source is all that both sides see alike.
 type sourceKey struct {
+	source    [16]byte
+	port      uint16
 	protocol  flow.Protocol
 	direction flow.Direction // of the row
-	source    netip.AddrPort
+}
+
+func keyFrom(p flow.Protocol, d flow.Direction, source netip.AddrPort) sourceKey {
+	return sourceKey{source.Addr().As16(), source.Port(), p, d}
 }
 
 func (r *row) sourceKey() sourceKey {
 	if r.direction == flow.Ingress {
-		return sourceKey{r.protocol, r.direction, r.peer}
+		return keyFrom(r.protocol, r.direction, r.peer)
 	}
-	return sourceKey{r.protocol, r.direction, r.local}
+	return keyFrom(r.protocol, r.direction, r.local)
 }
 
 // joins finds the two rows of one connection. Rows stay in it as long as the
@@ -61,7 +66,7 @@ func (s *Store) join(r *row) {
 	}
 	j.exact[r.key()] = r
 	j.source[r.sourceKey()] = r
-	far := j.exact[tupleKey{r.protocol, r.peer, r.local}]
+	far := j.exact[keyBetween(r.protocol, r.peer, r.local)]
 	if far == nil || far.direction == r.direction {
 		k := r.sourceKey()
 		k.direction = flow.Ingress + flow.Egress - k.direction
@@ -161,13 +166,13 @@ func (s *Store) rowsOf(t flow.Tuple) []*row {
 		}
 	}
 	j := &s.joins
-	add(j.exact[tupleKey{t.Protocol, t.Source, t.Destination}])
-	add(j.exact[tupleKey{t.Protocol, t.Destination, t.Source}])
+	add(j.exact[keyBetween(t.Protocol, t.Source, t.Destination)])
+	add(j.exact[keyBetween(t.Protocol, t.Destination, t.Source)])
 	if len(out) > 0 {
 		return out
 	}
 	for _, way := range [2]flow.Tuple{t, t.Reverse()} {
-		r := j.source[sourceKey{t.Protocol, flow.Egress, way.Source}]
+		r := j.source[keyFrom(t.Protocol, flow.Egress, way.Source)]
 		if r == nil || !r.viaService() {
 			continue
 		}

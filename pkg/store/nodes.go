@@ -63,17 +63,15 @@ func (a *applying) hello(m *wire.Hello) {
 	n := a.nodeState()
 	if n.instance != "" && m.GetInstance() != n.instance {
 		// Another process: what its connections are called starts again.
-		for id, r := range a.s.flows {
-			if id.Node == a.node && !r.done {
+		for _, r := range a.s.rows.of[a.node] {
+			if !r.done {
 				r.closeReason = "probe gone"
 				a.close(r)
 			}
-			if id.Node == a.node {
-				delete(a.s.flows, id)
-				a.s.unjoin(r)
-				r.inOpen, r.inClosed = false, false
-				a.s.leave(r)
-			}
+			a.s.rows.drop(r)
+			a.s.unjoin(r)
+			r.inOpen, r.inClosed = false, false
+			a.s.leave(r)
 		}
 		clear(n.endpoints)
 		clear(n.attachedAt)

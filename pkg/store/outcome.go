@@ -259,7 +259,7 @@ func (a *applying) settleOne(r *row) {
 	r.told++
 	e := s.event(r, flow.OutcomeEvent, a.at)
 	if e.Ordinary() {
-		a.out = append(a.out, e) // the row says it; the timeline has room for what matters
+		a.print(&e) // the row says it; the timeline has room for what matters
 		return
 	}
 	a.emit(e, r.id)
@@ -276,7 +276,7 @@ func (a *applying) lookAgain() {
 	s.waiting = s.spare[:0]
 	for _, r := range list {
 		r.waits = false
-		if s.flows[r.id] == r {
+		if s.rows.get(r.id) == r {
 			a.settleOne(r)
 		}
 	}

@@ -198,6 +198,10 @@ func (s *Store) pairOrder(by string) func(a, b *pair) int {
 		c = func(a, b *pair) int { return cmp.Compare(a.ID.Port, b.ID.Port) }
 	case "rule":
 		c = func(a, b *pair) int { return strings.Compare(a.newest.ruleName(), b.newest.ruleName()) }
+	case "agreement":
+		c = func(a, b *pair) int { return cmp.Compare(doubt(a.newest), doubt(b.newest)) }
+	case "observed":
+		c = func(a, b *pair) int { return cmp.Compare(fate(a.newest), fate(b.newest)) }
 	default: // verdict
 		c = func(a, b *pair) int { return cmp.Compare(s.gravity(b.newest), s.gravity(a.newest)) }
 	}

@@ -45,16 +45,10 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 		out.Nodes, out.Isolation = s.queryNodes(), s.queryIsolation()
 	}
 	if q.Timeline {
-		s.events.each(func(e *timelineEntry) bool {
-			if q.Match == nil || q.Match(&e.event) {
-				out.Timeline = append(out.Timeline, e.event)
-			}
-			return len(out.Timeline) < q.Limit
-		})
-		slices.Reverse(out.Timeline)
+		s.queryTimeline(&q, out)
 	}
 	if q.Selected != nil {
-		if r := s.flows[*q.Selected]; r != nil {
+		if r := s.rows.get(*q.Selected); r != nil {
 			out.Selected = s.flowRow(r)
 			s.events.each(func(e *timelineEntry) bool {
 				if e.id == *q.Selected {
@@ -104,12 +98,18 @@ func (s *Store) matching(q *Query, f func(*row)) {
 	var e flow.Event
 	var src, dst flow.Peer
 	seen := 0
-	for _, r := range s.flows {
+	for i := 0; i < len(s.rows.slots); i++ {
+		r := s.rows.slots[i]
+		if r == nil {
+			continue
+		}
 		if seen++; seen%breath == 0 {
-			// Whoever feeds the store comes in between; a map may be changed
-			// while it is walked through, as long as that isn't at once.
+			// Whoever feeds the store comes in between; slots don't move.
 			s.mu.RUnlock()
 			s.mu.RLock()
+			if r = s.rows.slots[i]; r == nil {
+				continue
+			}
 		}
 		if q.Trouble && !r.troubled(s.rules.hasCandidate) {
 			continue
@@ -162,6 +162,10 @@ func (s *Store) flowOrder(by string) func(a, b *row) int {
 		c = func(a, b *row) int { return cmp.Compare(a.direction, b.direction) }
 	case "rule":
 		c = func(a, b *row) int { return strings.Compare(a.ruleName(), b.ruleName()) }
+	case "agreement":
+		c = func(a, b *row) int { return cmp.Compare(doubt(a), doubt(b)) }
+	case "observed":
+		c = func(a, b *row) int { return cmp.Compare(fate(a), fate(b)) }
 	default: // arrival
 		return func(a, b *row) int { return cmp.Compare(b.seq, a.seq) }
 	}
@@ -171,6 +175,27 @@ func (s *Store) flowOrder(by string) func(a, b *row) int {
 		}
 		return cmp.Compare(b.seq, a.seq)
 	}
+}
+
+// doubts are agreements in the order in which they ask to be looked at; what
+// isn't known yet comes last.
+var doubts = []flow.Agreement{flow.AllowedButDropped, flow.DeniedButDelivered, flow.ContestedButSettled, flow.Agrees}
+
+func doubt(r *row) int { return placeIn(doubts, r.agreement) }
+
+// fates are outcomes, from what never arrived to what was answered; what isn't
+// known yet comes last.
+var fates = []flow.Outcome{
+	flow.Dropped, flow.NotArrived, flow.Rejected, flow.Refused, flow.Unanswered, flow.Retransmitting, flow.HalfOpen, flow.Reset, flow.Answered,
+}
+
+func fate(r *row) int { return placeIn(fates, r.outcome) }
+
+func placeIn[T comparable](list []T, v T) int {
+	if i := slices.Index(list, v); i >= 0 {
+		return i
+	}
+	return len(list)
 }
 
 // gravity orders verdicts by how much they ask to be looked at.
@@ -320,6 +345,9 @@ func (s *Store) health() Health {
 	}
 	if s.opt.Requests != nil {
 		h.Requests = s.opt.Requests()
+	}
+	if s.opt.Verified != nil {
+		h.Agreed, h.Compared = s.opt.Verified()
 	}
 	for _, n := range s.nodes {
 		if n.row.Phase == "live" {

@@ -153,6 +153,7 @@ type Query struct {
 	Pairs                                              bool // flows summed up by who talks to whom; only if asked for
 
 	Match    func(*flow.Event) bool // nil: all; compiled by ParseFilter
+	Telling  bool                   // of the timeline only what isn't part of ordinary life
 	Trouble  bool                   // only rows with a denial, a would-be denial, a contested verdict or a drop
 	Changed  bool                   // only flows whose verdict the candidate changes
 	GroupBy  string                 // workloads by: "workload" (default), "pod", "namespace", "node", "port", "external"
@@ -178,10 +179,13 @@ type Snapshot struct {
 	Workloads  []*WorkloadRow
 	Policies   []*PolicyRow
 	Nodes      []*NodeRow
-	Timeline   []flow.Event
+	Timeline   []Moment // sorted by time, the newest first; with Order.Reverse the oldest
 	Selected   *FlowRow
 	FlowEvents []flow.Event     // the selected flow's own history
 	Isolation  []flow.Isolation // with Nodes: how long policies took to be enforced
+
+	TimelineTotal int
+	TimelineFrom  time.Time // of the oldest event that is kept, whether it matches or not
 
 	Health Health
 }
@@ -201,6 +205,7 @@ type Health struct {
 	Scope                 []string // namespaces seen, if not all
 	NotEvaluated          int      // policies of kinds that aren't judged
 	Requests              uint64   // sent to the API server so far
+	Compared, Agreed      uint64   // verdicts of the kernels that were held against the reference evaluator; those that are what it says
 }
 
 // Limits bound memory. The zero value means the defaults in brackets.

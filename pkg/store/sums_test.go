@@ -35,7 +35,7 @@ func TestKeptPairsAreWhatTheirRowsAddUpTo(t *testing.T) {
 					f.PeerIp = ip4(fmt.Sprintf("203.0.113.%d", id%4))
 				}
 			})
-			if f.Kind == wire.Flow_NEW && s.Store.flows[FlowID{"n1", id}] != nil {
+			if f.Kind == wire.Flow_NEW && s.rows.get(FlowID{"n1", id}) != nil {
 				f.Kind = wire.Flow_VERDICT
 			}
 			s.flows(f)
@@ -54,7 +54,7 @@ func TestKeptPairsAreWhatTheirRowsAddUpTo(t *testing.T) {
 			rt.Fatalf("kept\n%s\nbut the rows add up to\n%s", kept, summed)
 		}
 		if n := len(s.Store.sums.groups); n > 40 {
-			rt.Fatalf("%d names are kept for %d rows", n, len(s.Store.flows))
+			rt.Fatalf("%d names are kept for %d rows", n, s.rows.n)
 		}
 	})
 }

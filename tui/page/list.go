@@ -31,6 +31,7 @@ type list[R any, K comparable] struct {
 	asked  int // offset last asked for
 	frozen bool
 
+	tall                      int // lines that the note may take where there is room; 0: a few
 	width, height, noteHeight int
 }
 
@@ -219,7 +220,7 @@ func (l *list[R, K]) Resize(width, height int) {
 	if l.note != nil && height >= 14 {
 		l.noteHeight = 4
 		if height >= 30 {
-			l.noteHeight = 6
+			l.noteHeight = max(6, l.tall)
 		}
 	}
 	l.table.Resize(width, height-l.noteHeight)

@@ -11,6 +11,7 @@ import (
 
 	"charm.land/bubbles/v2/key"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui/part"
 	"github.com/ebpol/kubectl-ebpol/tui/style"
@@ -19,6 +20,7 @@ import (
 // Nodes shows how each probe is and what it costs.
 type Nodes struct {
 	list[*store.NodeRow, string]
+	isolation map[string][]flow.Isolation // by node
 }
 
 var _ Page = (*Nodes)(nil)
@@ -27,6 +29,7 @@ var _ Page = (*Nodes)(nil)
 func NewNodes(env *Env) *Nodes {
 	p := &Nodes{}
 	p.list = list[*store.NodeRow, string]{env: env, draw: p.cell, note: p.explain, empty: p.nothing}
+	p.tall = 12
 	p.table.Sorted = "node"
 	p.table.Columns = []part.Column{
 		{Key: "node", Title: "NODE", Letter: "N", Min: 12, Max: 36},
@@ -41,6 +44,7 @@ func NewNodes(env *Env) *Nodes {
 		{Key: "lease", Title: "LEASE", Letter: "S", Min: 8, Right: true, Rank: 4},
 		{Key: "hook", Title: "HOOK", Letter: "K", Min: 6, Rank: 7},
 		{Key: "perpacket", Title: "A PACKET", Min: 8, Right: true, Rank: 5},
+		{Key: "isolation", Title: "ENFORCED IN", Letter: "I", Min: 13, Rank: 4},
 		{Key: "kernel", Title: "KERNEL", Letter: "V", Min: 12, Max: 28, Rank: 8},
 		{Key: "others", Title: "ALSO ON THE HOOK", Min: 16, Max: 40, Rank: 9, Wide: true},
 	}
@@ -63,14 +67,36 @@ func (p *Nodes) Ask() (store.Query, func(*store.Snapshot) any) {
 		rows := slices.DeleteFunc(slices.Clone(s.Nodes), func(r *store.NodeRow) bool {
 			return !keep(r.Node) || trouble && r.Phase == "live" && r.Failed == 0 && !r.Loss.Any()
 		})
+		byNode := map[string][]flow.Isolation{}
+		for i := range s.Isolation {
+			byNode[s.Isolation[i].Node] = append(byNode[s.Isolation[i].Node], s.Isolation[i])
+		}
 		slices.SortStableFunc(rows, func(a, b *store.NodeRow) int {
-			c := compareNodes(a, b, order.By)
+			c := compareIsolation(byNode[a.Node], byNode[b.Node])
+			if order.By != "isolation" {
+				c = compareNodes(a, b, order.By)
+			}
 			if order.Reverse {
 				c = -c
 			}
 			return cmp.Or(c, cmp.Compare(a.Node, b.Node))
 		})
-		return newBatch(rows, 0, len(rows), func(r *store.NodeRow) string { return r.Node })
+		b := newBatch(rows, 0, len(rows), func(r *store.NodeRow) string { return r.Node })
+		return watched{b, byNode}
+	}
+}
+
+// watched is the digest: the nodes, and how fast policies are enforced there.
+type watched struct {
+	batch[*store.NodeRow, string]
+	isolation map[string][]flow.Isolation
+}
+
+// Set implements [Page].
+func (p *Nodes) Set(digest any) {
+	if w, ok := digest.(watched); ok {
+		p.isolation = w.isolation
+		p.list.Set(w.batch)
 	}
 }
 
@@ -169,6 +195,12 @@ func (p *Nodes) cell(r *store.NodeRow, column string) part.Cell {
 		if d := perPacket(r); d > 0 {
 			return part.Cell{Text: part.Took(d)}
 		}
+	case "isolation":
+		text, wrong := enforcedIn(p.isolation[r.Node])
+		if wrong {
+			return part.Cell{Text: text, Paint: th.Bad}
+		}
+		return part.Cell{Text: text}
 	case "kernel":
 		return part.Cell{Text: part.Clean(r.Kernel), Paint: th.Dim}
 	case "others":
@@ -211,6 +243,12 @@ func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 	}
 	if len(s) == 0 {
 		s = append(s, "All is well: every sample arrived, every feature works.")
+	}
+	for i := range p.isolation[r.Node] {
+		s = append(s, isolationSentence(&p.isolation[r.Node][i]))
+	}
+	if v := p.env.verified(); v != "" {
+		s = append(s, v)
 	}
 	if c := costs(r); c != "" {
 		s = append(s, c)

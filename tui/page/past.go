@@ -58,7 +58,7 @@ func (p *Timeline) scrub(msg tea.KeyPressMsg) (Effect, bool) {
 	from, to, at, ok := p.env.span()
 	if !ok {
 		if by == 0 {
-			return Effect{Toast: "Only what is recorded can be shown as it was: s begins to record, or start with --record FILE. The events that are kept are in this list."}, true
+			return Effect{Toast: p.unrecorded()}, true
 		}
 		return p.jump(by), true
 	}
@@ -80,25 +80,47 @@ func (p *Timeline) scrub(msg tea.KeyPressMsg) (Effect, bool) {
 }
 
 // jump moves the cursor to the first event that is so much older or younger.
+// Without a recording that is all that can be done, and it says so.
 func (p *Timeline) jump(by time.Duration) Effect {
 	e, ok := p.Row()
 	if !ok {
-		return Effect{}
+		return Effect{Toast: p.unrecorded()}
 	}
-	cursor, _ := p.table.Position()
 	at := e.Time.Add(by)
 	step := 1
 	if (by > 0) != p.table.Reverse {
 		step = -1
 	}
-	i := cursor
+	i, _ := p.table.Cursor()
+	cursor, _ := p.table.Position()
+	first := cursor - i
 	for i+step >= 0 && i+step < len(p.rows) {
 		i += step
 		if t := p.rows[i].Time; by < 0 && !t.After(at) || by > 0 && !t.Before(at) {
 			break
 		}
 	}
-	p.table.Go(i)
+	p.table.Go(first + i)
 	p.moved()
-	return Effect{}
+	return Effect{Toast: p.unrecorded()}
+}
+
+// unrecorded says how far back this list goes, and what it takes to see the
+// other pages as they were.
+func (p *Timeline) unrecorded() string {
+	s := "This moves through the list alone"
+	if !p.since.IsZero() {
+		s += ", which goes back to " + clock(p.since) + " UTC"
+	}
+	s += ". To see all pages as they were takes a recording: "
+	if p.env.records() {
+		return s + "s begins one, and from then on this key goes back in it."
+	}
+	return s + "start the session with --record FILE."
+}
+
+// records says whether a recording can be begun here.
+func (e *Env) records() bool {
+	_, ok := e.Actions.(Recorder)
+	return ok && e.Actions.Can("record") == ""
 }

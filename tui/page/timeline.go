@@ -4,8 +4,8 @@ package page
 
 import (
 	"encoding/json"
-	"slices"
 	"strings"
+	"time"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -20,16 +20,9 @@ import (
 // Timeline lists what happened, the newest first: verdict changes, drops,
 // losses and gaps.
 type Timeline struct {
-	list[*flow.Event, momentID]
-	all bool // also what is ordinary
-}
-
-// momentID names an event: its time, kind and place among equal ones.
-type momentID struct {
-	at   int64
-	kind flow.EventType
-	node string
-	n    int
+	list[*store.Moment, uint64]
+	all   bool      // also what is ordinary
+	since time.Time // of the oldest event that is kept; zero: none is
 }
 
 var _ Page = (*Timeline)(nil)
@@ -37,7 +30,7 @@ var _ Page = (*Timeline)(nil)
 // NewTimeline makes the page.
 func NewTimeline(env *Env) *Timeline {
 	p := &Timeline{}
-	p.list = list[*flow.Event, momentID]{env: env, draw: p.cell, empty: p.nothing}
+	p.list = list[*store.Moment, uint64]{env: env, draw: p.cell, empty: p.nothing}
 	p.table.Sorted = "time"
 	p.table.Columns = []part.Column{
 		{Key: "time", Title: "TIME (UTC)", Letter: "T", Min: 12},
@@ -58,50 +51,31 @@ func (p *Timeline) Crumb() string {
 	return "timeline"
 }
 
-// ordinary is what a day has thousands of: connections that are allowed come
-// and go, and the kernel frees what nobody waits for any more.
-func ordinary(e *flow.Event) bool {
-	if e.Type == flow.DropEvent {
-		c := store.Cause{Reason: e.Reason, Location: e.Location, Device: e.Device, Stack: e.Stack, Enforced: e.Enforced}
-		return c.Explain().Benign
-	}
-	switch e.Type {
-	case flow.CloseEvent, flow.HopEvent:
-		return true
-	case flow.OutcomeEvent:
-		return e.Agreement == "" || e.Agreement == flow.Agrees
-	case flow.DNSEvent:
-		return e.Answer != nil && !e.Answer.Unanswered && (e.Answer.Code == "" || e.Answer.Code == "NOERROR")
-	}
-	return e.Type == flow.FlowEvent && !e.Enforced && !e.WouldChange() && e.Verdict != flow.Deny && e.Verdict != flow.Contested
-}
-
 // Ask implements [Page].
 func (p *Timeline) Ask() (store.Query, func(*store.Snapshot) any) {
-	q := p.query(store.Query{Timeline: true})
-	q.Offset, q.Limit = 0, 10_000
-	p.asked, _ = p.table.Window()
-	oldest, all := q.Order.Reverse, p.all
+	q := p.query(store.Query{Timeline: true, Telling: !p.all})
+	offset := q.Offset
 	return q, func(s *store.Snapshot) any {
-		rows := make([]*flow.Event, 0, len(s.Timeline))
+		rows := make([]*store.Moment, len(s.Timeline))
 		for i := range s.Timeline {
-			if e := &s.Timeline[i]; all || !ordinary(e) {
-				rows = append(rows, e)
-			}
+			rows[i] = &s.Timeline[i]
 		}
-		slices.SortStableFunc(rows, func(a, b *flow.Event) int {
-			if oldest {
-				return a.Time.Compare(b.Time)
-			}
-			return b.Time.Compare(a.Time)
-		})
-		seen := map[momentID]int{}
-		return newBatch(rows, 0, len(rows), func(e *flow.Event) momentID {
-			id := momentID{at: e.Time.UnixNano(), kind: e.Type, node: e.Node}
-			seen[id]++
-			id.n = seen[id]
-			return id
-		})
+		b := newBatch(rows, offset, s.TimelineTotal, func(m *store.Moment) uint64 { return m.Number })
+		return kept{b, s.TimelineFrom}
+	}
+}
+
+// kept is the digest: the events, and since when any are kept.
+type kept struct {
+	batch[*store.Moment, uint64]
+	since time.Time
+}
+
+// Set implements [Page].
+func (p *Timeline) Set(digest any) {
+	if k, ok := digest.(kept); ok {
+		p.since = k.since
+		p.list.Set(k.batch)
 	}
 }
 
@@ -117,7 +91,7 @@ func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	}
 	if key.Matches(msg, p.env.Keys.Enter) {
 		if e, ok := p.Row(); ok {
-			return Effect{Push: NewWhyEvent(p.env, *e)}, true
+			return Effect{Push: NewWhyEvent(p.env, e.Event)}, true
 		}
 		return Effect{}, true
 	}
@@ -143,6 +117,10 @@ func (p *Timeline) Footer() []key.Binding {
 		earlier := k.Earlier
 		earlier.SetHelp("←/→", "scrub")
 		out = append(out, earlier, k.Moment)
+	} else if p.env.records() {
+		begin := k.Record
+		begin.SetHelp("s", "record, to go back later")
+		out = append(out, begin)
 	}
 	if !p.env.Past.IsZero() {
 		out = append([]key.Binding{k.Present}, out...)
@@ -150,8 +128,8 @@ func (p *Timeline) Footer() []key.Binding {
 	return append(out, k.Freeze)
 }
 
-func (p *Timeline) cell(e *flow.Event, column string) part.Cell {
-	th := p.env.Theme
+func (p *Timeline) cell(m *store.Moment, column string) part.Cell {
+	th, e := p.env.Theme, &m.Event
 	switch column {
 	case "time":
 		return part.Cell{Text: clock(e.Time), Paint: th.Dim}
@@ -171,7 +149,7 @@ func (p *Timeline) nothing() []string {
 // Export gives the events as JSON Lines.
 func (p *Timeline) Export() (lines []string, ext string) {
 	for _, e := range p.rows {
-		if b, err := json.Marshal(e); err == nil {
+		if b, err := json.Marshal(&e.Event); err == nil {
 			lines = append(lines, string(b))
 		}
 	}

@@ -57,7 +57,7 @@ type layoutKey struct {
 
 // margin is how many rows beyond the screen are loaded on each side, so that
 // scrolling rarely waits for a snapshot.
-const margin = 150
+const margin = 80
 
 // Window is the part of the rows that should be loaded now.
 func (t *Table[K]) Window() (offset, limit int) {

@@ -27,6 +27,7 @@ type World struct {
 	policies  []*store.PolicyRow
 	nodes     []*store.NodeRow
 	timeline  []flow.Event
+	isolation []flow.Isolation
 	health    store.Health
 	lease     time.Time // enforcing until; zero: not
 	Asked     int       // snapshots taken
@@ -50,7 +51,8 @@ func New() *World {
 	w.policies = shopPolicies()
 	w.nodes = shopNodes()
 	w.timeline = shopTimeline()
-	w.health = store.Health{NodesLive: 2, NodesTotal: 2, HasCandidate: true, Source: "kind-lab", Scope: []string{"shop"}}
+	w.isolation = shopIsolation()
+	w.health = store.Health{NodesLive: 2, NodesTotal: 2, HasCandidate: true, Source: "kind-lab", Scope: []string{"shop"}, Compared: 812, Agreed: 812}
 	return w
 }
 
@@ -211,10 +213,10 @@ func (w *World) Snapshot(q store.Query) *store.Snapshot {
 		s.Policies = w.policies
 	}
 	if q.Nodes {
-		s.Nodes = w.nodes
+		s.Nodes, s.Isolation = w.nodes, w.isolation
 	}
 	if q.Timeline {
-		s.Timeline = w.timeline
+		w.moments(q, s)
 	}
 	if q.Selected != nil {
 		for _, r := range w.flows {
@@ -224,6 +226,27 @@ func (w *World) Snapshot(q store.Query) *store.Snapshot {
 		}
 	}
 	return s
+}
+
+// moments lists the events like the store: the newest first.
+func (w *World) moments(q store.Query, s *store.Snapshot) {
+	for i := range w.timeline {
+		at := i
+		if !q.Order.Reverse {
+			at = len(w.timeline) - 1 - i
+		}
+		e := &w.timeline[at]
+		if q.Telling && store.Ordinary(e) || q.Match != nil && !q.Match(e) {
+			continue
+		}
+		s.TimelineTotal++
+		if s.TimelineTotal > q.Offset && len(s.Timeline) < q.Limit {
+			s.Timeline = append(s.Timeline, store.Moment{Event: *e, Number: uint64(at + 1)}) //nolint:gosec // an index
+		}
+	}
+	if len(w.timeline) > 0 {
+		s.TimelineFrom = w.timeline[0].Time
+	}
 }
 
 // pairs sums up like the store, in the order of the flows.

@@ -189,6 +189,14 @@ func shopNodes() []*store.NodeRow {
 	}
 }
 
+func shopIsolation() []flow.Isolation {
+	return []flow.Isolation{
+		{Type: flow.IsolationEvent, Node: "node-a", After: "policy", Count: 12, P50Seconds: 0.18, P99Seconds: 0.74},
+		{Type: flow.IsolationEvent, Node: "node-a", After: "ready", Count: 31, P50Seconds: 0.09, P99Seconds: 0.4},
+		{Type: flow.IsolationEvent, Node: "node-b", After: "policy", Count: 4, Missed: 1, P50Seconds: 1.1, P99Seconds: 2.3},
+	}
+}
+
 func programs(share float64, ns time.Duration) []store.ProgramCost {
 	return []store.ProgramCost{
 		{Name: "ebpol_egress", PerRun: ns, Rate: share * 1e9 * 0.7 / float64(ns), Share: share * 0.7},

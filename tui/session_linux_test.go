@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tui
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire" //nolint:depguard // the frames go into a store; the screen sees none
+	"github.com/ebpol/kubectl-ebpol/tui/internal/fake"
+)
+
+// BenchmarkSession is a whole busy session in real time: bytes of the wire are
+// decoded, 10,000 events a second go into a store of 100,000 flows, and the
+// program draws 200x60 cells for a terminal. It reports the processor time of
+// the process as a share of one core, all threads and the garbage collector
+// included. One iteration takes ten seconds: -benchtime 1x.
+func BenchmarkSession(b *testing.B) {
+	for _, name := range []string{"top", "flows", "connections", "drops", "policies", "nodes", "timeline", "matrix"} {
+		b.Run(name, func(b *testing.B) {
+			const seconds = 10
+			defer roomy()()
+			st, second := busy(b)
+			for i := range 100 {
+				second(b, i, st.Apply)
+			}
+			var stream bytes.Buffer
+			w := wire.NewWriter(&stream)
+			for i := range b.N * seconds {
+				second(b, 100+i, func(f *wire.Frame) []flow.Event {
+					if err := w.Write(f); err != nil {
+						b.Fatal(err)
+					}
+					return nil
+				})
+			}
+			m, err := New(Options{StartPage: name, Snapshots: st, Actions: fake.New(), Light: new(bool)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(context.Background())
+			defer stop()
+			p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithFPS(fps), tea.WithInput(nil), tea.WithOutput(io.Discard),
+				tea.WithWindowSize(200, 60), tea.WithColorProfile(colorprofile.ANSI), tea.WithEnvironment([]string{"TERM=xterm-256color"}))
+			ended := make(chan error, 1)
+			go func() {
+				_, err := p.Run()
+				ended <- err
+			}()
+			time.Sleep(time.Second) // it has drawn its first frames
+			b.ResetTimer()
+			begin := processor(b)
+			frames := m.renders
+			r := wire.NewReader(&stream)
+			pace := time.NewTicker(time.Second / 40)
+			defer pace.Stop()
+			for {
+				f, err := r.Read()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				st.Apply(f)
+				<-pace.C
+			}
+			used := processor(b) - begin
+			b.ReportMetric(100*used.Seconds()/seconds/float64(b.N), "%core")
+			b.ReportMetric(float64(m.renders-frames)/seconds/float64(b.N), "frames/s")
+			b.ReportMetric(0, "ns/op")
+			stop()
+			<-ended
+		})
+	}
+}
