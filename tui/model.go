@@ -293,6 +293,9 @@ func (m *Model) push(p page.Page) tea.Cmd {
 
 // open leaves all crumbs and goes to a tab.
 func (m *Model) open(root page.Page) tea.Cmd {
+	if !m.bad {
+		m.toast = "" // it was about the page before
+	}
 	m.stack = []page.Page{root}
 	m.layout()
 	return m.renew()

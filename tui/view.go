@@ -282,7 +282,7 @@ func (m *Model) foot() []string {
 		if !kb.Enabled() {
 			continue
 		}
-		name := kb.Help().Key
+		name := th.KeyName(kb.Help().Key)
 		w := part.Width(name) + 1 + part.Width(kb.Help().Desc) + 2
 		keep := 0 // help and quit always find room
 		if i < len(bindings)-2 {

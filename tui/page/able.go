@@ -6,6 +6,8 @@ import (
 	"context"
 	"time"
 
+	"charm.land/bubbles/v2/key"
+
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 )
 
@@ -51,6 +53,11 @@ type (
 		Narrow(ctx context.Context, filter string, trouble bool) (string, error)
 	}
 )
+
+// toPolicies is the key of the page where a candidate becomes more than that.
+func (e *Env) toPolicies() key.Binding {
+	return key.NewBinding(key.WithKeys("4"), key.WithHelp("4", "policies, to enforce"))
+}
 
 // Advice is what an Adviser knows of a policy.
 type Advice struct {

@@ -32,7 +32,7 @@ func NewFlows(env *Env, about string, only func(*flow.Event) bool) *Flows {
 	p.table.Sorted = "verdict" // trouble first; within a verdict the newest
 	p.table.Columns = []part.Column{
 		{Key: "verdict", Title: "VERDICT", Letter: "V", Min: 14},
-		{Key: "direction", Title: "DIR", Min: 3, Rank: 5},
+		{Key: "direction", Title: "DIR", Min: 3, Rank: 2},
 		{Key: "source", Title: "SOURCE", Letter: "S", Min: 16, Soft: 24, Max: 44},
 		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 16, Soft: 24, Max: 44},
 		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
@@ -124,7 +124,11 @@ func (p *Flows) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
 	enter.SetHelp("enter", "why")
-	return []key.Binding{enter, k.Filter, k.Changed, k.Trouble, k.Freeze}
+	changed := k.Changed
+	if p.changes {
+		changed.SetHelp("c", "all connections")
+	}
+	return []key.Binding{enter, k.Filter, changed, k.Trouble, k.Freeze}
 }
 
 func (p *Flows) cell(r *store.FlowRow, column string) part.Cell {

@@ -144,11 +144,7 @@ func (p *Help) blocks() [][]string {
 		b := []string{" " + th.Head.S(s.Title)}
 		for _, k := range s.Bindings {
 			if k.Enabled() {
-				name := k.Help().Key
-				if th.ASCII {
-					name = asciiKey(name)
-				}
-				b = append(b, entry(name, k.Help().Desc))
+				b = append(b, entry(th.KeyName(k.Help().Key), k.Help().Desc))
 			}
 		}
 		if len(b) > 1 {
@@ -171,14 +167,4 @@ func (p *Help) blocks() [][]string {
 	table("Filter", p.language)
 	table("Commands", p.commands)
 	return out
-}
-
-// asciiKey spells the arrows of key names.
-func asciiKey(s string) string {
-	for _, r := range [][2]string{{"↑", "up"}, {"↓", "down"}, {"←", "left"}, {"→", "right"}} {
-		if len(s) >= len(r[0]) && s[:len(r[0])] == r[0] {
-			return r[1] + s[len(r[0]):]
-		}
-	}
-	return s
 }

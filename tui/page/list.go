@@ -219,8 +219,11 @@ func (l *list[R, K]) Resize(width, height int) {
 	l.noteHeight = 0
 	if l.note != nil && height >= 14 {
 		l.noteHeight = 4
-		if height >= 30 {
+		switch {
+		case height >= 30:
 			l.noteHeight = max(6, l.tall)
+		case height >= 18:
+			l.noteHeight = 5
 		}
 	}
 	l.table.Resize(width, height-l.noteHeight)

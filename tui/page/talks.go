@@ -35,7 +35,7 @@ func NewTalks(env *Env) *Talks {
 		{Key: "source", Title: "SOURCE", Letter: "S", Min: 14, Soft: 20, Max: 44},
 		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 14, Soft: 20, Max: 44},
 		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
-		{Key: "side", Title: "DIR", Min: 3, Rank: 5},
+		{Key: "side", Title: "DIR", Min: 3, Rank: 2},
 		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Max: 48, Rank: 3},
 		{Key: "agreement", Title: "AGREES", Letter: "G", Min: 11, Rank: 6},
 		{Key: "flows", Title: "CONNS", Letter: "C", Min: part.CountWidth, Right: true, Rank: 2},
@@ -147,7 +147,11 @@ func (p *Talks) Footer() []key.Binding {
 	if p.changes {
 		changed.SetHelp("c", "all flows")
 	}
-	return []key.Binding{enter, k.Filter, changed, k.Each, k.Trouble, k.Freeze}
+	out := []key.Binding{enter, changed}
+	if p.changes {
+		out = append(out, p.env.toPolicies())
+	}
+	return append(out, k.Filter, k.Each, k.Trouble, k.Freeze)
 }
 
 func (p *Talks) cell(r *store.PairRow, column string) part.Cell {

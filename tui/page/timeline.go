@@ -34,8 +34,8 @@ func NewTimeline(env *Env) *Timeline {
 	p.table.Sorted = "time"
 	p.table.Columns = []part.Column{
 		{Key: "time", Title: "TIME (UTC)", Letter: "T", Min: 12},
-		{Key: "event", Title: "WHAT HAPPENED", Min: 20, Max: 200},
-		{Key: "node", Title: "NODE", Min: 8, Max: 20, Rank: 1},
+		{Key: "event", Title: "WHAT HAPPENED", Min: 20, Soft: 64, Max: 200},
+		{Key: "node", Title: "NODE", Min: 8, Max: 20, Rank: 5},
 	}
 	return p
 }

@@ -174,7 +174,17 @@ func (p *Why) Sections() []keys.Section { return nil }
 // Footer implements [Page].
 func (p *Why) Footer() []key.Binding {
 	k := p.env.Keys
-	return []key.Binding{k.Back, k.Copy, k.Export, k.Freeze}
+	out := []key.Binding{k.Back}
+	if p.event.WouldChange() {
+		out = append(out, p.env.toPolicies())
+	}
+	scroll, copied := k.Down, k.Copy
+	copied.SetHelp("y", "copy")
+	if p.length > p.height {
+		scroll.SetHelp("↓/↑", "more")
+		out = append(out, scroll)
+	}
+	return append(out, copied, k.Export, k.Freeze)
 }
 
 // View implements [Page].

@@ -2,6 +2,8 @@
 
 package style
 
+import "strings"
+
 // Glyphs are the symbols, in Unicode or in ASCII. Each is one cell wide,
 // except those in Spark, which are a list.
 type Glyphs struct {
@@ -34,4 +36,15 @@ func glyphs(ascii bool) Glyphs {
 		Up: "↑", Down: "↓", Ellipsis: "…", Bullet: "•", On: "●", Off: "○", Gap: "╱",
 		Spark: []string{" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇"},
 	}
+}
+
+// keyNames are the keys whose usual sign isn't ASCII.
+var keyNames = strings.NewReplacer("↑", "up", "↓", "down", "←", "left", "→", "right")
+
+// KeyName is a key's name as it can be drawn.
+func (t *Theme) KeyName(name string) string {
+	if t.ASCII {
+		return keyNames.Replace(name)
+	}
+	return name
 }
