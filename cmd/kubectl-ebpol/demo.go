@@ -64,6 +64,7 @@ func newDemo(g *globals) *cobra.Command {
 			return c.run(cmd.Context())
 		},
 	}
+	c.addLooks(cmd)
 	fs := cmd.Flags()
 	fs.StringVarP(&c.flags.output, "output", "o", "", "lines instead of the screen: wide or json")
 	fs.StringVar(&c.flags.record, "record", "", "also write the session to this file, for replay")

@@ -89,6 +89,7 @@ func newDryRun(g *globals) *cobra.Command {
 		},
 	}
 	c.flags.add(cmd)
+	c.addLooks(cmd)
 	c.policies.add(cmd)
 	cmd.Flags().StringVar(&c.report, "report", "", "at the end write a report, and no lines before: text, json, junit or markdown")
 	cmd.Flags().BoolVar(&c.exitCode, "exit-code", false, "exit with 0 if nothing would change, 1 if something would, 2 after an error")

@@ -65,6 +65,7 @@ func newEnforce(g *globals) *cobra.Command {
 		},
 	}
 	c.flags.add(cmd)
+	c.addLooks(cmd)
 	c.policies.add(cmd)
 	cmd.Flags().DurationVar(&c.total, "for", 0, "how long in all; required")
 	cmd.Flags().BoolVar(&c.engine, "cluster-policies", false, "all policies of the cluster, on all nodes")

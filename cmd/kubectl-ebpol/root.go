@@ -16,6 +16,7 @@ import (
 type globals struct {
 	genericiooptions.IOStreams
 	config *genericclioptions.ConfigFlags
+	looks  looks
 }
 
 const rootLong = `Watches the traffic of the pods that you ask about with a short-lived probe on

@@ -128,11 +128,13 @@ func (g *globals) screen(ctx context.Context, stop context.CancelFunc, p *pump) 
 		lens: p.lens,
 	}
 	a.lens.extra = a.adviceVersion
-	return tui.Run(ctx, tui.Options{
+	o := tui.Options{
 		Snapshots: a.lens, Actions: a,
 		StartPage: p.v.page, Title: p.v.title, EnforceFor: p.v.propose,
 		Parse: func(s string) (func(*flow.Event) bool, error) { return store.ParseFilter(s, p.st.Labels) },
-	})
+	}
+	g.looks.apply(&o)
+	return tui.Run(ctx, o)
 }
 
 // pump moves frames from the source into the store and to whoever prints.

@@ -56,6 +56,7 @@ func newTop(g *globals) *cobra.Command {
 		},
 	}
 	c.flags.add(cmd)
+	c.addLooks(cmd)
 	c.where.add(cmd)
 	cmd.Flags().StringVar(&c.by, "by", "workload", "sum up by workload, pod, namespace, node, port or external (name)")
 	cmd.Flags().DurationVar(&c.interval, "interval", 2*time.Second, "between tables; at least 200ms")

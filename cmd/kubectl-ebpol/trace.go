@@ -57,6 +57,7 @@ func newTrace(g *globals) *cobra.Command {
 		},
 	}
 	c.flags.add(cmd)
+	c.addLooks(cmd)
 	cmd.Flags().BoolVar(&c.noise, "noise", false, "also print drops that are part of ordinary life")
 	cmd.Flags().DurationVar(&c.flags.limit, "for", 0, "end after so long; 0: when you end it")
 	return cmd

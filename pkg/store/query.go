@@ -98,7 +98,7 @@ func (s *Store) matching(q *Query, f func(*row)) {
 	var e flow.Event
 	var src, dst flow.Peer
 	seen := 0
-	for i := 0; i < len(s.rows.slots); i++ {
+	for i := range len(s.rows.slots) { // it may grow while others are let in
 		r := s.rows.slots[i]
 		if r == nil {
 			continue
