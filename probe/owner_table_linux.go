@@ -36,17 +36,27 @@ func (o *owners) fill(f *wire.Flow) {
 		o.drain()
 		f.Owner, f.Retransmits = o.of(f)
 	}
+	if f.GetKind() == wire.Flow_CLOSE && f.GetCloseReason() != kernel.Reopened {
+		if k, ok := o.key(f); ok {
+			delete(o.opened, k)
+		}
+	}
+}
+
+// key is where a flow's connection is in opened, if the endpoint opened it.
+func (o *owners) key(f *wire.Flow) (k connKey, ok bool) {
+	netns, ok := o.endpoints[f.GetEndpoint()]
+	local, _ := wire.Addr(f.GetLocalIp())
+	peer, _ := wire.Addr(f.GetPeerIp())
+	return connKey{netns, netip.AddrPortFrom(local, uint16(f.GetLocalPort())), netip.AddrPortFrom(peer, uint16(f.GetPeerPort()))}, ok
 }
 
 func (o *owners) of(f *wire.Flow) (*wire.Owner, uint32) {
-	netns, ok := o.endpoints[f.GetEndpoint()]
+	k, ok := o.key(f)
 	if !ok {
 		return nil, 0
 	}
-	local, _ := wire.Addr(f.GetLocalIp())
-	peer, _ := wire.Addr(f.GetPeerIp())
 	protocol := flow.Protocol(f.GetProtocol())
-	k := connKey{netns, netip.AddrPortFrom(local, uint16(f.GetLocalPort())), netip.AddrPortFrom(peer, uint16(f.GetPeerPort()))}
 	known := o.opened[k]
 	if protocol == flow.TCP && known != nil && known.process != nil {
 		return known.process.owner(), known.retransmits
@@ -61,7 +71,7 @@ func (o *owners) of(f *wire.Flow) (*wire.Owner, uint32) {
 		}
 		return nil, again
 	}
-	if p := o.ports[portKey{netns, protocol, k.local.Port()}]; p != nil && p.process != nil && p.accepts(local) && (protocol == flow.UDP || p.listens) {
+	if p := o.ports[portKey{k.netns, protocol, k.local.Port()}]; p != nil && p.process != nil && p.accepts(k.local.Addr()) && (protocol == flow.UDP || p.listens) {
 		return p.process.owner(), again
 	}
 	return nil, again
@@ -164,18 +174,19 @@ func (o *owners) settle(socket uint64, at connKey) {
 }
 
 func (o *owners) put(k connKey, p *process, retransmits uint32) {
-	if k.local.Port() == 0 || !k.local.Addr().IsValid() {
-		return
+	if k.local.Port() == 0 || !k.local.Addr().IsValid() || k.local.Addr().IsLoopback() {
+		return // what stays in the pod is no flow, and nobody would say that it ended
 	}
 	have := o.opened[k]
 	if have == nil {
-		for len(o.oldest) >= maxOpened {
-			delete(o.opened, o.oldest[0])
-			o.oldest = o.oldest[1:]
+		for any := range o.opened { // most of those that ended are gone already
+			if len(o.opened) < maxOpened {
+				break
+			}
+			delete(o.opened, any)
 		}
 		have = &opened{}
 		o.opened[k] = have
-		o.oldest = append(o.oldest, k)
 	}
 	if p != nil && p != have.process {
 		*have = opened{process: p} // the same ports again

@@ -38,7 +38,6 @@ type owners struct {
 	endpoints map[uint32]uint32 // endpoint -> network namespace
 	processes processes
 	opened    map[connKey]*opened
-	oldest    []connKey // of opened, in order; may repeat
 	ports     map[portKey]*portOwner
 	pending   map[connKey][]*opening // by namespace and peer alone: own port not known yet
 	lastSweep time.Time

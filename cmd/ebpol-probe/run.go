@@ -43,9 +43,9 @@ func (p *program) run(ctx context.Context, args []string) error {
 	if *node == "" {
 		*node, _ = os.Hostname()
 	}
-	// Frames are short-lived garbage beside a small heap: collecting a little
-	// more often keeps the pod small.
-	debug.SetGCPercent(50)
+	// Frames are short-lived garbage beside a small heap: collecting more often
+	// keeps the pod small, and costs little.
+	debug.SetGCPercent(25)
 	// A plugin that is gone is an error of the next write, not the end of the
 	// process before it has cleaned up.
 	signal.Ignore(syscall.SIGPIPE)
@@ -72,6 +72,9 @@ func (p *program) run(ctx context.Context, args []string) error {
 		}
 		return err
 	}
+	tidying, enough := context.WithCancel(ctx)
+	defer enough()
+	go tidy(tidying)
 	s := serve.New(kernel, serve.Options{Program: "ebpol-probe " + version.String(), Node: *node, Session: *session, Linger: *linger})
 	if *stdio {
 		return s.ServeConn(ctx, &joined{in, out})

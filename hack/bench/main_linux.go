@@ -2,8 +2,10 @@
 
 // Bench measures what observing costs: TCP throughput, request/response rate
 // and new connections per second between two network namespaces, alternating
-// within one run between a probe that watches both and one that watches
-// nobody. It prints a Markdown table; the figures that matter are the ratios.
+// within one run between nothing, programs that do nothing at the same hooks,
+// and a probe that watches both. It prints Markdown tables; the figures that
+// matter are the ratios: that of the empty programs is what hooks cost whoever
+// uses them.
 package main
 
 import (
@@ -26,8 +28,18 @@ func run() int {
 	rounds := flag.Int("rounds", 41, "rounds with and as many without the probe")
 	slot := flag.Duration("slot", 200*time.Millisecond, "length of one measurement")
 	only := flag.String("only", "", "pods, blame or storm: this part alone")
+	asked := flag.String("ask", "all", "what is `asked` of the probe besides flows: all that a session asks for, or drops")
+	opened := flag.Int("connections", 50000, "`connections` to open and close before memory is read for the last time")
 	flag.Parse()
-	if err := bench(*probe, *only, *rounds, *slot); err != nil {
+	if *rounds < 1 {
+		fmt.Fprintf(os.Stderr, "bench: -rounds %d: use 1 or more\n", *rounds)
+		return 2
+	}
+	if *asked != "all" && *asked != "drops" {
+		fmt.Fprintf(os.Stderr, "bench: -ask %q: use all or drops\n", *asked)
+		return 2
+	}
+	if err := bench(*probe, *only, *rounds, *slot, *asked == "all", *opened); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
@@ -55,9 +67,10 @@ type bed struct {
 	probe          *probe
 	rounds         int
 	slot           time.Duration
+	opened         int // connections before memory is read for the last time
 }
 
-func bench(probePath, only string, rounds int, slot time.Duration) (err error) {
+func bench(probePath, only string, rounds int, slot time.Duration, all bool, opened int) (err error) {
 	if err := netbed.Supported(); err != nil {
 		return err
 	}
@@ -88,8 +101,9 @@ func bench(probePath, only string, rounds int, slot time.Duration) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
+	p.all = all
 
-	b := &bed{node, client, server, addr, p, rounds, slot}
+	b := &bed{node, client, server, addr, p, rounds, slot, opened}
 	for _, part := range []struct {
 		name string
 		run  func() error
@@ -103,18 +117,20 @@ func bench(probePath, only string, rounds int, slot time.Duration) (err error) {
 	return nil
 }
 
-// pods compares a probe that watches both pods with one that watches nobody.
+// pods compares a probe that watches both pods with one that watches nobody,
+// and with programs that do nothing.
 func (b *bed) pods() error {
-	with, without := make([][]float64, len(loads)), make([][]float64, len(loads))
+	pods := []*netbed.Pod{b.client, b.server}
+	var results [states][][]float64
+	for s := range results {
+		results[s] = make([][]float64, len(loads))
+	}
 	for round := range b.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, b.rounds)
-		for _, watching := range []bool{round%2 == 0, round%2 != 0} {
-			var pods []*netbed.Pod
-			into := without
-			if watching {
-				pods, into = []*netbed.Pod{b.client, b.server}, with
-			}
-			if err := b.probe.watch(pods, true); err != nil {
+		for i := range states {
+			state := (round + i) % states
+			leave, err := b.probe.enter(state, pods)
+			if err != nil {
 				return err
 			}
 			for i, l := range loads {
@@ -122,30 +138,27 @@ func (b *bed) pods() error {
 				if err != nil {
 					return fmt.Errorf("%s: %w", l.name, err)
 				}
-				into[i] = append(into[i], v)
+				results[state][i] = append(results[state][i], v)
+			}
+			if err := leave(); err != nil {
+				return err
 			}
 		}
 	}
-	fmt.Println("| between two network namespaces | without | with the probe | ratio | 95 % of it | target |")
-	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: |")
+	fmt.Println("| between two network namespaces | without | empty programs | with the probe | empty, ratio | probe, ratio | 95 % of it | target |")
+	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for i, l := range loads {
 		target := "none"
 		if l.target > 0 {
 			target = fmt.Sprintf("≥ %.2f", l.target)
 		}
-		mid, low, high := ratio(with[i], without[i])
-		fmt.Printf("| %s, %s | %.4g | %.4g | %.3f | %.3f to %.3f | %s |\n", l.name, l.unit, median(without[i]), median(with[i]), mid, low, high, target)
+		without, empty, with := results[nothing][i], results[hooks][i], results[probing][i]
+		hook, _, _ := ratio(empty, without)
+		mid, low, high := ratio(with, without)
+		fmt.Printf("| %s, %s | %.4g | %.4g | %.4g | %.3f | %.3f | %.3f to %.3f | %s |\n",
+			l.name, l.unit, median(without), median(empty), median(with), hook, mid, low, high, target)
 	}
-	if err := b.probe.watch([]*netbed.Pod{b.client, b.server}, true); err != nil {
-		return err
-	}
-	rss, maps, err := b.probe.memory()
-	if err != nil {
-		return err
-	}
-	fmt.Println("\n| memory of the probe | MB | target |\n| --- | ---: | ---: |")
-	fmt.Printf("| resident | %.1f | ≤ 30 |\n| BPF maps | %.1f | none |\n", float64(rss)/1e6, float64(maps)/1e6)
-	return nil
+	return b.probe.tellMemory(pods, func() error { return open(b.client, b.addr, b.opened) })
 }
 
 func median(v []float64) float64 {

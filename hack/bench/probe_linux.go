@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
@@ -25,9 +26,11 @@ type probe struct {
 	stats  chan *wire.Stats
 	ended  chan error
 	seq    uint64
-	next   uint32 // endpoint ids are never reused
+	got    atomic.Uint64 // the number of the last frame from it, to acknowledge
+	next   uint32        // endpoint ids are never reused
 	quit   chan struct{}
 	frames chan *wire.Frame
+	all    bool // owners, names and blame are asked for, not drops alone
 }
 
 func startProbe(s *netbed.Spawner, ns *netbed.Namespace, path string) (*probe, error) {
@@ -74,7 +77,7 @@ func (p *probe) write() {
 			return
 		}
 		p.seq++
-		f.Seq, f.TimeNs = p.seq, time.Now().UnixNano()
+		f.Seq, f.Ack, f.TimeNs = p.seq, p.got.Load(), time.Now().UnixNano()
 		if p.w.Write(f) != nil {
 			return // read tells why
 		}
@@ -88,6 +91,7 @@ func (p *probe) read(r *wire.Reader) {
 			p.ended <- fmt.Errorf("the probe ended: %w", err)
 			return
 		}
+		p.got.Store(max(p.got.Load(), f.Seq))
 		switch b := f.Body.(type) {
 		case *wire.Frame_EndpointStates:
 			for _, s := range b.EndpointStates.States {
@@ -111,7 +115,8 @@ func (p *probe) read(r *wire.Reader) {
 // netfilter's rules.
 func (p *probe) watch(pods []*netbed.Pod, blame bool) error {
 	watching := len(pods) > 0
-	p.send(&wire.Frame{Body: &wire.Frame_Options{Options: &wire.Options{Drops: watching, Owners: watching, Names: watching, Blame: blame && watching}}})
+	all := watching && p.all
+	p.send(&wire.Frame{Body: &wire.Frame_Options{Options: &wire.Options{Drops: watching, Owners: all, Names: all, Blame: blame && all}}})
 	list := &wire.Endpoints{}
 	waiting := map[uint32]bool{}
 	for _, pod := range pods {
@@ -156,18 +161,6 @@ func (p *probe) nextStats(n int) error {
 		}
 	}
 	return nil
-}
-
-// memory is the resident set and the maps', in bytes.
-func (p *probe) memory() (rss, maps uint64, err error) {
-	select {
-	case s := <-p.stats:
-		return s.RssBytes, s.MapBytes, nil
-	case err := <-p.ended:
-		return 0, 0, err
-	case <-time.After(patience):
-		return 0, 0, errors.New("the probe sends no statistics")
-	}
 }
 
 func (p *probe) close() error {

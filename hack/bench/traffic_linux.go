@@ -180,12 +180,22 @@ func echoes(p *netbed.Pod, at netip.AddrPort) (stop func(), err error) {
 // connections opens, asks once and closes, as often as it can.
 func connections(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
 	n := 0
+	start := time.Now()
+	err := openWhile(client, to, func() bool { n++; return time.Since(start) < d })
+	return float64(n) / time.Since(start).Seconds(), err
+}
+
+// open does that n times.
+func open(client *netbed.Pod, to netip.AddrPort, n int) error {
+	return openWhile(client, to, func() bool { n--; return n > 0 })
+}
+
+// openWhile asks after each connection whether there is to be another.
+func openWhile(client *netbed.Pod, to netip.AddrPort, more func() bool) error {
 	buf := make([]byte, 1+message)
 	buf[0] = echo
-	var took time.Duration
-	err := client.Do(func() error {
-		start := time.Now()
-		for time.Since(start) < d {
+	return client.Do(func() error {
+		for {
 			c, err := net.Dial("tcp", to.String())
 			if err != nil {
 				return err
@@ -201,10 +211,9 @@ func connections(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float6
 				return err
 			}
 			c.Close()
-			n++
+			if !more() {
+				return nil
+			}
 		}
-		took = time.Since(start)
-		return nil
 	})
-	return float64(n) / took.Seconds(), err
 }

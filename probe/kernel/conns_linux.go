@@ -27,6 +27,10 @@ const (
 	Dropped              // a sample of what the lease dropped of it
 )
 
+// Reopened is the reason of a connection whose place another one has taken
+// already.
+const Reopened = "reopened"
+
 // Record is a connection as of now, seen from the endpoint.
 type Record struct {
 	Kind                Kind

@@ -177,7 +177,7 @@ func decode(b []byte, r *Record, skew time.Duration) bool {
 	case bpf.FlowEventKindEVENT_VERDICT:
 		r.Kind = Verdict
 	case bpf.FlowEventKindEVENT_CLOSE:
-		r.Kind, r.Reason = Closed, "reopened"
+		r.Kind, r.Reason = Closed, Reopened
 	case bpf.FlowEventKindEVENT_DROP:
 		r.Kind = Dropped
 	case bpf.FlowEventKindEVENT_ICMP:

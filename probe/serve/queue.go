@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxCounters   = 1 << 16 // what is over it is told when it changes again or ends, so totals are still exact
+	maxCounters   = 1 << 14 // 8 MB; what is over it is told when it changes again or ends, so totals are still exact
 	maxDropCounts = 20_000
 )
 
