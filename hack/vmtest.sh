@@ -3,7 +3,7 @@
 # vmtest.sh - boot a Debian kernel package in qemu with a static binary as the
 # payload; print what the payload prints and exit with its exit code.
 #
-#   vmtest.sh [-k KERNEL] [-m MODS] [-f SRC:DST]... [-C CPUS] [-M MIB]
+#   vmtest.sh [-k KERNEL] [-m MODS] [-f SRC:DST]... [-x TOOL]... [-C CPUS] [-M MIB]
 #             [-t SECONDS] [-a CMDLINE] [-A ACCEL] [-l LOG] PAYLOAD [ARG...]
 #   vmtest.sh -p -k KERNEL        only prepare (download, unpack, depmod)
 #
@@ -13,6 +13,8 @@
 #   MODS    modules to load before the payload, comma separated; what they
 #           depend on is added. Default: see DEFMODS. "none" loads nothing.
 #   SRC:DST further files for the guest (repeatable); DST is an absolute path.
+#   TOOL    a program of this machine for the guest, with the libraries that it
+#           needs (repeatable); xtables' tools get their extensions too.
 #   ACCEL   tcg (default) or kvm.
 #
 # Exit code: the payload's own; 124 = time limit; 125 = the guest panicked or
@@ -21,11 +23,11 @@
 # Environment: VMTEST_CACHE (default ~/.cache/vmtest).
 set -euo pipefail
 DEFMODS=veth,cls_bpf,sch_ingress,vxlan,bridge,dummy,tun,nf_tables,nfnetlink_queue,netkit?
-KERNEL=6.1 MODS=$DEFMODS CPUS=1 MEM=1024 LIMIT=120 APPEND= ACCEL=tcg LOG= PREP= FILES=()
+KERNEL=6.1 MODS=$DEFMODS CPUS=1 MEM=1024 LIMIT=120 APPEND= ACCEL=tcg LOG= PREP= FILES=() TOOLS=()
 die() { echo "vmtest: $*" >&2; exit 126; }
-while getopts k:m:f:C:M:t:a:A:l:ph o; do
+while getopts k:m:f:x:C:M:t:a:A:l:ph o; do
   case $o in
-    k) KERNEL=$OPTARG ;; m) MODS=$OPTARG ;; f) FILES+=("$OPTARG") ;;
+    k) KERNEL=$OPTARG ;; m) MODS=$OPTARG ;; f) FILES+=("$OPTARG") ;; x) TOOLS+=("$OPTARG") ;;
     C) CPUS=$OPTARG ;; M) MEM=$OPTARG ;; t) LIMIT=$OPTARG ;;
     a) APPEND=$OPTARG ;; A) ACCEL=$OPTARG ;; l) LOG=$OPTARG ;; p) PREP=1 ;;
     *) sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//p}' "$0"; exit 126 ;;
@@ -89,12 +91,19 @@ cp "$BB" "$R/bin/busybox"; cp "$PAYLOAD" "$R/payload"; chmod 755 "$R/payload"
 for f in ${FILES+"${FILES[@]}"}; do
   mkdir -p "$R$(dirname "${f#*:}")"; cp -rL "${f%%:*}" "$R${f#*:}"
 done
+for x in ${TOOLS+"${TOOLS[@]}"}; do
+  p=$(command -v "$x") || die "no program $x to take along"
+  xt=; case $x in ip*tables*) xt=$(pkg-config --variable=xtlibdir xtables 2>/dev/null || echo /usr/lib/"$(uname -m)"-linux-gnu/xtables) ;; esac
+  for f in "$p" ${xt:+"$xt"/lib*.so} $(ldd "$p" ${xt:+"$xt"/lib*.so} | sed -n 's,^[^/]*\(/[^ :]*\) (0x.*,\1,p' | sort -u); do
+    [ -e "$R$f" ] || { mkdir -p "$R$(dirname "$f")"; cp -L "$f" "$R$f"; }
+  done
+done
 printf 'root:x:0:0:root:/root:/bin/sh\n' > "$R/etc/passwd"
 printf '127.0.0.1 localhost\n::1 localhost\n' > "$R/etc/hosts"
 cat > "$R/init" <<'I'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root
+export PATH=/bin:/usr/sbin:/usr/bin HOME=/root
 mount -t proc proc /proc; mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm

@@ -6,6 +6,7 @@ package probe_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -214,6 +215,9 @@ func TestProgramIsNamed(t *testing.T) {
 			return err
 		}
 		l, err := link.AttachTCX(link.TCXOptions{Interface: dev.Index, Program: prog, Attach: ebpf.AttachTCXIngress})
+		if errors.Is(err, link.ErrNotSupported) {
+			return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+		}
 		if err != nil {
 			return err
 		}

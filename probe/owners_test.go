@@ -6,6 +6,7 @@ package probe_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,8 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/testkit"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 	"github.com/ebpol/kubectl-ebpol/probe"
 )
@@ -118,6 +122,22 @@ func owners(t *testing.T, p *probe.Probe) {
 	}
 }
 
+// sendingIsTraced is nil if the kernel tells of each sending: senders of
+// datagrams are known by that alone.
+func sendingIsTraced() error {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return err
+	}
+	var point *btf.Typedef
+	if err := spec.TypeByName("btf_trace_sock_send_length", &point); errors.Is(err, btf.ErrNotFound) {
+		return fmt.Errorf("%w: senders of datagrams need Linux 6.3: there is no tracepoint sock_send_length", errors.ErrUnsupported)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
 func TestOwnersOfBothEnds(t *testing.T) {
 	for i, family := range []string{"IPv4", "IPv6"} {
 		t.Run(family, func(t *testing.T) {
@@ -130,6 +150,7 @@ func TestOwnersOfBothEnds(t *testing.T) {
 			s.await(t, "owners of both ends", func() bool {
 				return owned(s.find(1, flow.Egress, flow.TCP, 8080), client) && owned(s.find(2, flow.Ingress, flow.TCP, 8080), server)
 			})
+			testkit.SkipIfNotSupported(t, sendingIsTraced())
 			u := spawn(t, pods[0], "send "+at(pods[1], i, 9).String())
 			u.do(t, "sent <nil>")
 			s.await(t, "the sender of a datagram", func() bool { return owned(s.find(1, flow.Egress, flow.UDP, 9), u) })

@@ -2,7 +2,8 @@
 ##@ Other kernels
 
 VM_KERNELS ?= 6.1 6.12
-VM_MODULES = veth,cls_bpf,sch_ingress,nf_tables,nf_conntrack,nf_conntrack_netlink,tcp_diag
+VM_MODULES = veth,cls_bpf,sch_ingress,nf_tables,nf_conntrack,nf_conntrack_netlink,tcp_diag,udp_diag,nft_compat,nft_log?,nft_limit?,xt_tcpudp,xt_comment,xt_mark,xt_conntrack,iptable_filter,ip6table_filter
+VM_TOOLS   = -x nft -x iptables -x ip6tables -x iptables-legacy
 
 .PHONY: vmtest
 vmtest: ## the kernel side's tests on older kernels, in a virtual machine (slow; qemu-system-x86)
@@ -11,5 +12,5 @@ vmtest: ## the kernel side's tests on older kernels, in a virtual machine (slow;
 	CGO_ENABLED=0 $(GO) test -c -o "$$out/probe.test" ./probe; \
 	for k in $(VM_KERNELS); do \
 		echo "== $$k probe/kernel"; $(ROOT)/hack/vmtest.sh -k $$k -t 300 "$$out/kernel.test" -rapid.checks=20 -rapid.nofailfile; \
-		echo "== $$k probe"; $(ROOT)/hack/vmtest.sh -k $$k -t 600 -m $(VM_MODULES) "$$out/probe.test"; \
+		echo "== $$k probe"; $(ROOT)/hack/vmtest.sh -k $$k -t 600 -m $(VM_MODULES) $(VM_TOOLS) "$$out/probe.test"; \
 	done
