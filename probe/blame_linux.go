@@ -68,6 +68,9 @@ func (b *blamer) set(o *wire.Options) (begun bool) {
 	if !b.on {
 		gone = b.all()
 	}
+	for _, s := range b.spaces {
+		_ = s.tracer.Datagrams(b.catch != nil) // closed, or traced when they are wanted
+	}
 	b.mu.Unlock()
 	for _, s := range gone {
 		_ = s.tracer.Close() // goes with the process at the latest
@@ -143,7 +146,7 @@ func (b *blamer) open(inode uint64, path string) (*space, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.Watch(b.ips); err != nil {
+	if err := errors.Join(t.Datagrams(b.catch != nil), t.Watch(b.ips)); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return &space{inode: inode, path: path, tracer: t, traces: map[uint32]*trace{}, devices: map[uint32]string{}, used: time.Now()}, nil

@@ -121,11 +121,12 @@ type nodeLine struct {
 	Hook     string              `json:"hook,omitempty"`
 	Others   []string            `json:"others,omitempty"` // other programs on our hooks
 	Pods     int                 `json:"pods"`
-	Failed   int                 `json:"failed"` // pods that can't be attached to
-	Lost     uint64              `json:"lost"`   // samples
-	CPU      float64             `json:"cpu"`    // share of a core that our programs take
-	Memory   uint64              `json:"memory"` // bytes
-	Stream   float64             `json:"stream"` // bytes per second
+	Failed   int                 `json:"failed"`  // pods that can't be attached to
+	Lost     uint64              `json:"lost"`    // samples
+	CPU      float64             `json:"cpu"`     // share of a core that our programs take
+	Memory   uint64              `json:"memory"`  // bytes
+	Stream   float64             `json:"stream"`  // bytes per second
+	Dropped  uint64              `json:"dropped"` // packets, by our enforcement
 	Programs []store.ProgramCost `json:"programs,omitempty"`
 	Missing  []string            `json:"missing,omitempty"` // features, and what that costs
 	Error    string              `json:"error,omitempty"`
@@ -145,7 +146,7 @@ func nodeRows(s *store.Snapshot) ([]string, []row) {
 	for _, n := range s.Nodes {
 		l := nodeLine{
 			Type: "node", Node: n.Node, Probe: n.Phase, Kernel: n.Kernel, Hook: n.Hook, Others: n.Others, Pods: n.Endpoints, Failed: n.Failed,
-			Lost: n.Loss.Ring + n.Loss.Thinned + n.Loss.Table + n.Loss.Resent, CPU: n.CPU, Memory: n.RSS + n.MapBytes, Stream: n.SentRate, Programs: n.Programs, Error: n.Error,
+			Lost: n.Loss.Ring + n.Loss.Thinned + n.Loss.Table + n.Loss.Resent, CPU: n.CPU, Memory: n.RSS + n.MapBytes, Stream: n.SentRate, Dropped: n.Dropped, Programs: n.Programs, Error: n.Error,
 		}
 		for _, f := range n.Features {
 			if !f.Present {
@@ -160,13 +161,13 @@ func nodeRows(s *store.Snapshot) ([]string, []row) {
 			}
 		}
 		out = append(out, row{[]string{
-			l.Node, l.Probe, strconv.Itoa(l.Pods), strconv.Itoa(l.Failed), number(l.Lost), fmt.Sprintf("%.1f%%", l.CPU*100), lines.Bytes(l.Memory), lines.Bytes(uint64(l.Stream)) + "/s", l.Hook, l.Kernel, strings.Join(l.Others, ","), strings.Join(isolation, "; "),
+			l.Node, l.Probe, strconv.Itoa(l.Pods), strconv.Itoa(l.Failed), number(l.Lost), fmt.Sprintf("%.1f%%", l.CPU*100), lines.Bytes(l.Memory), lines.Bytes(uint64(l.Stream)) + "/s", number(l.Dropped), l.Hook, l.Kernel, strings.Join(l.Others, ","), strings.Join(isolation, "; "),
 		}, l})
 	}
 	if h := &s.Health; h.Compared > 0 {
 		out = append(out, row{[]string{"verified", fmt.Sprintf("%d of %d verdicts agree with the reference", h.Agreed, h.Compared)}, verifiedLine{"verified", h.Compared, h.Agreed}})
 	}
-	return []string{"NODE", "PROBE", "PODS", "FAILED", "LOST", "CPU", "MEMORY", "STREAM", "HOOK", "KERNEL", "ALSO-THERE", "ENFORCED-IN"}, out
+	return []string{"NODE", "PROBE", "PODS", "FAILED", "LOST", "CPU", "MEMORY", "STREAM", "WE-DROPPED", "HOOK", "KERNEL", "ALSO-THERE", "ENFORCED-IN"}, out
 }
 
 // whyLine is one object of the page "why": a connection that is denied, would

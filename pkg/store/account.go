@@ -4,8 +4,6 @@ package store
 
 import (
 	"net/netip"
-
-	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 )
 
 // account is what one subject, usually a pod, sums up to. It outlives its
@@ -42,19 +40,8 @@ func (s *Store) accountOf(w *who, ip netip.Addr, node string) *account {
 
 // judged adds a flow's verdict to the sums, or takes it out again.
 func (p *account) judged(r *row, by int64) {
-	switch r.verdict {
-	case flow.Allow:
-		p.allowed += by
-	case flow.Deny:
-		p.denied += by
-	case flow.Contested:
-		p.contested += by
-	}
-	if !wouldDeny(r.verdict, r.candidate) {
-		return
-	}
-	p.wouldDeny += by
-	if !r.done {
+	p.verdicts(r.verdict, r.candidate, by)
+	if wouldDeny(r.verdict, r.candidate) && !r.done {
 		p.wouldDrop += by
 		r.wouldDrop = by > 0
 	}

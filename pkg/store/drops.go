@@ -56,6 +56,9 @@ func (a *applying) dropped(m *wire.Drops) {
 		k := n.count(kernelKey{reason, location, c.GetEndpoint(), c.GetEnforced()})
 		was := k.packets
 		k.packets = max(was, c.GetPackets())
+		if c.GetEnforced() {
+			n.row.Dropped = max(n.row.Dropped, k.packets)
+		}
 		a.charge(c.GetEndpoint(), Cause{Reason: reason, Location: location, Enforced: c.GetEnforced()}, k.packets-was)
 	}
 }

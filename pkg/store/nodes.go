@@ -78,6 +78,7 @@ func (a *applying) hello(m *wire.Hello) {
 		clear(n.kernel)
 		n.sent, n.statsAt = 0, time.Time{}
 		n.row.Loss, n.told, n.samples = Loss{}, Loss{}, 0
+		n.row.Dropped = 0
 	}
 	n.instance, n.helloAt = m.GetInstance(), a.at
 	if m.GetBootOffsetNs() != 0 {
@@ -212,6 +213,7 @@ func (a *applying) gap(m *wire.Gap) {
 func (a *applying) lease(m *wire.LeaseState) {
 	n := a.nodeState()
 	n.row.Enforcing = m.GetActive()
+	n.row.Dropped = max(n.row.Dropped, m.GetDroppedPackets())
 	n.row.LeaseLeft, n.totalLeft, n.leaseAt = 0, 0, a.at
 	if m.GetActive() {
 		n.row.LeaseLeft, n.totalLeft = time.Duration(m.GetLeftNs()), time.Duration(m.GetTotalLeftNs())

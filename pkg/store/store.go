@@ -119,6 +119,7 @@ type NodeRow struct {
 	SentRate   float64 // bytes per second over the API server
 	LeaseLeft  time.Duration
 	Enforcing  bool
+	Dropped    uint64   // packets, by our enforcement, since the probe's start; exact
 	Others     []string // other programs seen on our hooks
 	Programs   []ProgramCost
 }

@@ -122,7 +122,7 @@ func (x Notice_Level) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Notice_Level.Descriptor instead.
 func (Notice_Level) EnumDescriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{40, 0}
+	return file_ebpol_proto_rawDescGZIP(), []int{38, 0}
 }
 
 type Frame struct {
@@ -150,7 +150,6 @@ type Frame struct {
 	//	*Frame_LeaseState
 	//	*Frame_Answers
 	//	*Frame_Hops
-	//	*Frame_Listeners
 	//	*Frame_World
 	//	*Frame_RuleNames
 	//	*Frame_PolicyStates
@@ -379,15 +378,6 @@ func (x *Frame) GetHops() *Hops {
 	return nil
 }
 
-func (x *Frame) GetListeners() *Listeners {
-	if x != nil {
-		if x, ok := x.Body.(*Frame_Listeners); ok {
-			return x.Listeners
-		}
-	}
-	return nil
-}
-
 func (x *Frame) GetWorld() *World {
 	if x != nil {
 		if x, ok := x.Body.(*Frame_World); ok {
@@ -508,10 +498,6 @@ type Frame_Hops struct {
 	Hops *Hops `protobuf:"bytes,39,opt,name=hops,proto3,oneof"`
 }
 
-type Frame_Listeners struct {
-	Listeners *Listeners `protobuf:"bytes,40,opt,name=listeners,proto3,oneof"`
-}
-
 type Frame_World struct {
 	// made by the plugin, for everything above the session and for recordings
 	World *World `protobuf:"bytes,50,opt,name=world,proto3,oneof"`
@@ -567,8 +553,6 @@ func (*Frame_LeaseState) isFrame_Body() {}
 func (*Frame_Answers) isFrame_Body() {}
 
 func (*Frame_Hops) isFrame_Body() {}
-
-func (*Frame_Listeners) isFrame_Body() {}
 
 func (*Frame_World) isFrame_Body() {}
 
@@ -3567,128 +3551,6 @@ func (x *Answer) GetUnanswered() bool {
 	return false
 }
 
-// Listeners are the sockets that wait for connections at endpoints; whole list
-// of an endpoint each time.
-type Listeners struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Endpoint      uint32                 `protobuf:"varint,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	Listeners     []*Listener            `protobuf:"bytes,2,rep,name=listeners,proto3" json:"listeners,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Listeners) Reset() {
-	*x = Listeners{}
-	mi := &file_ebpol_proto_msgTypes[34]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Listeners) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Listeners) ProtoMessage() {}
-
-func (x *Listeners) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[34]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Listeners.ProtoReflect.Descriptor instead.
-func (*Listeners) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{34}
-}
-
-func (x *Listeners) GetEndpoint() uint32 {
-	if x != nil {
-		return x.Endpoint
-	}
-	return 0
-}
-
-func (x *Listeners) GetListeners() []*Listener {
-	if x != nil {
-		return x.Listeners
-	}
-	return nil
-}
-
-type Listener struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	Port          uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	Ip            []byte                 `protobuf:"bytes,3,opt,name=ip,proto3" json:"ip,omitempty"`
-	Owner         *Owner                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Listener) Reset() {
-	*x = Listener{}
-	mi := &file_ebpol_proto_msgTypes[35]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Listener) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Listener) ProtoMessage() {}
-
-func (x *Listener) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[35]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Listener.ProtoReflect.Descriptor instead.
-func (*Listener) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{35}
-}
-
-func (x *Listener) GetProtocol() uint32 {
-	if x != nil {
-		return x.Protocol
-	}
-	return 0
-}
-
-func (x *Listener) GetPort() uint32 {
-	if x != nil {
-		return x.Port
-	}
-	return 0
-}
-
-func (x *Listener) GetIp() []byte {
-	if x != nil {
-		return x.Ip
-	}
-	return nil
-}
-
-func (x *Listener) GetOwner() *Owner {
-	if x != nil {
-		return x.Owner
-	}
-	return nil
-}
-
 type DropCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ReasonName    string                 `protobuf:"bytes,1,opt,name=reason_name,json=reasonName,proto3" json:"reason_name,omitempty"`
@@ -3702,7 +3564,7 @@ type DropCount struct {
 
 func (x *DropCount) Reset() {
 	*x = DropCount{}
-	mi := &file_ebpol_proto_msgTypes[36]
+	mi := &file_ebpol_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3714,7 +3576,7 @@ func (x *DropCount) String() string {
 func (*DropCount) ProtoMessage() {}
 
 func (x *DropCount) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[36]
+	mi := &file_ebpol_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3727,7 +3589,7 @@ func (x *DropCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropCount.ProtoReflect.Descriptor instead.
 func (*DropCount) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{36}
+	return file_ebpol_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DropCount) GetReasonName() string {
@@ -3776,7 +3638,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_ebpol_proto_msgTypes[37]
+	mi := &file_ebpol_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3788,7 +3650,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[37]
+	mi := &file_ebpol_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3801,7 +3663,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{37}
+	return file_ebpol_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Applied) GetGeneration() uint64 {
@@ -3839,7 +3701,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_ebpol_proto_msgTypes[38]
+	mi := &file_ebpol_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3851,7 +3713,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[38]
+	mi := &file_ebpol_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3864,7 +3726,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{38}
+	return file_ebpol_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Stats) GetRssBytes() uint64 {
@@ -3920,7 +3782,7 @@ type ProgramStats struct {
 
 func (x *ProgramStats) Reset() {
 	*x = ProgramStats{}
-	mi := &file_ebpol_proto_msgTypes[39]
+	mi := &file_ebpol_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +3794,7 @@ func (x *ProgramStats) String() string {
 func (*ProgramStats) ProtoMessage() {}
 
 func (x *ProgramStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[39]
+	mi := &file_ebpol_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +3807,7 @@ func (x *ProgramStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramStats.ProtoReflect.Descriptor instead.
 func (*ProgramStats) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{39}
+	return file_ebpol_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ProgramStats) GetName() string {
@@ -3979,7 +3841,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_ebpol_proto_msgTypes[40]
+	mi := &file_ebpol_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3991,7 +3853,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[40]
+	mi := &file_ebpol_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4004,7 +3866,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{40}
+	return file_ebpol_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Notice) GetLevel() Notice_Level {
@@ -4035,7 +3897,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_ebpol_proto_msgTypes[41]
+	mi := &file_ebpol_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4047,7 +3909,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[41]
+	mi := &file_ebpol_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4060,7 +3922,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{41}
+	return file_ebpol_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Gap) GetFrom() uint64 {
@@ -4108,7 +3970,7 @@ type World struct {
 
 func (x *World) Reset() {
 	*x = World{}
-	mi := &file_ebpol_proto_msgTypes[42]
+	mi := &file_ebpol_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4120,7 +3982,7 @@ func (x *World) String() string {
 func (*World) ProtoMessage() {}
 
 func (x *World) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[42]
+	mi := &file_ebpol_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4133,7 +3995,7 @@ func (x *World) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use World.ProtoReflect.Descriptor instead.
 func (*World) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{42}
+	return file_ebpol_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *World) GetReset_() bool {
@@ -4202,7 +4064,7 @@ type Namespace struct {
 
 func (x *Namespace) Reset() {
 	*x = Namespace{}
-	mi := &file_ebpol_proto_msgTypes[43]
+	mi := &file_ebpol_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4214,7 +4076,7 @@ func (x *Namespace) String() string {
 func (*Namespace) ProtoMessage() {}
 
 func (x *Namespace) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[43]
+	mi := &file_ebpol_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4227,7 +4089,7 @@ func (x *Namespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespace.ProtoReflect.Descriptor instead.
 func (*Namespace) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{43}
+	return file_ebpol_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Namespace) GetName() string {
@@ -4267,7 +4129,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_ebpol_proto_msgTypes[44]
+	mi := &file_ebpol_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4279,7 +4141,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[44]
+	mi := &file_ebpol_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4292,7 +4154,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{44}
+	return file_ebpol_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -4410,7 +4272,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_ebpol_proto_msgTypes[45]
+	mi := &file_ebpol_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4422,7 +4284,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[45]
+	mi := &file_ebpol_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4435,7 +4297,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{45}
+	return file_ebpol_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Container) GetId() string {
@@ -4463,7 +4325,7 @@ type NamedPort struct {
 
 func (x *NamedPort) Reset() {
 	*x = NamedPort{}
-	mi := &file_ebpol_proto_msgTypes[46]
+	mi := &file_ebpol_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4475,7 +4337,7 @@ func (x *NamedPort) String() string {
 func (*NamedPort) ProtoMessage() {}
 
 func (x *NamedPort) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[46]
+	mi := &file_ebpol_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4488,7 +4350,7 @@ func (x *NamedPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedPort.ProtoReflect.Descriptor instead.
 func (*NamedPort) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{46}
+	return file_ebpol_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NamedPort) GetName() string {
@@ -4529,7 +4391,7 @@ type KubeService struct {
 
 func (x *KubeService) Reset() {
 	*x = KubeService{}
-	mi := &file_ebpol_proto_msgTypes[47]
+	mi := &file_ebpol_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4541,7 +4403,7 @@ func (x *KubeService) String() string {
 func (*KubeService) ProtoMessage() {}
 
 func (x *KubeService) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[47]
+	mi := &file_ebpol_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4554,7 +4416,7 @@ func (x *KubeService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KubeService.ProtoReflect.Descriptor instead.
 func (*KubeService) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{47}
+	return file_ebpol_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *KubeService) GetNamespace() string {
@@ -4633,7 +4495,7 @@ type ServicePort struct {
 
 func (x *ServicePort) Reset() {
 	*x = ServicePort{}
-	mi := &file_ebpol_proto_msgTypes[48]
+	mi := &file_ebpol_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +4507,7 @@ func (x *ServicePort) String() string {
 func (*ServicePort) ProtoMessage() {}
 
 func (x *ServicePort) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[48]
+	mi := &file_ebpol_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +4520,7 @@ func (x *ServicePort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicePort.ProtoReflect.Descriptor instead.
 func (*ServicePort) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{48}
+	return file_ebpol_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ServicePort) GetName() string {
@@ -4708,7 +4570,7 @@ type Backend struct {
 
 func (x *Backend) Reset() {
 	*x = Backend{}
-	mi := &file_ebpol_proto_msgTypes[49]
+	mi := &file_ebpol_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4720,7 +4582,7 @@ func (x *Backend) String() string {
 func (*Backend) ProtoMessage() {}
 
 func (x *Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[49]
+	mi := &file_ebpol_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4733,7 +4595,7 @@ func (x *Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backend.ProtoReflect.Descriptor instead.
 func (*Backend) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{49}
+	return file_ebpol_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Backend) GetIp() []byte {
@@ -4778,7 +4640,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_ebpol_proto_msgTypes[50]
+	mi := &file_ebpol_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4790,7 +4652,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[50]
+	mi := &file_ebpol_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4803,7 +4665,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{50}
+	return file_ebpol_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Node) GetName() string {
@@ -4858,7 +4720,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_ebpol_proto_msgTypes[51]
+	mi := &file_ebpol_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4870,7 +4732,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[51]
+	mi := &file_ebpol_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4883,7 +4745,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{51}
+	return file_ebpol_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Prefix) GetIp() []byte {
@@ -4911,7 +4773,7 @@ type RuleNames struct {
 
 func (x *RuleNames) Reset() {
 	*x = RuleNames{}
-	mi := &file_ebpol_proto_msgTypes[52]
+	mi := &file_ebpol_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4923,7 +4785,7 @@ func (x *RuleNames) String() string {
 func (*RuleNames) ProtoMessage() {}
 
 func (x *RuleNames) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[52]
+	mi := &file_ebpol_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4936,7 +4798,7 @@ func (x *RuleNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleNames.ProtoReflect.Descriptor instead.
 func (*RuleNames) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{52}
+	return file_ebpol_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RuleNames) GetSets() []*SetNames {
@@ -4959,7 +4821,7 @@ type SetNames struct {
 
 func (x *SetNames) Reset() {
 	*x = SetNames{}
-	mi := &file_ebpol_proto_msgTypes[53]
+	mi := &file_ebpol_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4971,7 +4833,7 @@ func (x *SetNames) String() string {
 func (*SetNames) ProtoMessage() {}
 
 func (x *SetNames) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[53]
+	mi := &file_ebpol_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4984,7 +4846,7 @@ func (x *SetNames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNames.ProtoReflect.Descriptor instead.
 func (*SetNames) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{53}
+	return file_ebpol_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SetNames) GetSet() uint32 {
@@ -5035,7 +4897,7 @@ type RuleName struct {
 
 func (x *RuleName) Reset() {
 	*x = RuleName{}
-	mi := &file_ebpol_proto_msgTypes[54]
+	mi := &file_ebpol_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5047,7 +4909,7 @@ func (x *RuleName) String() string {
 func (*RuleName) ProtoMessage() {}
 
 func (x *RuleName) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[54]
+	mi := &file_ebpol_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5060,7 +4922,7 @@ func (x *RuleName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleName.ProtoReflect.Descriptor instead.
 func (*RuleName) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{54}
+	return file_ebpol_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RuleName) GetKind() string {
@@ -5111,7 +4973,7 @@ type PolicyStates struct {
 
 func (x *PolicyStates) Reset() {
 	*x = PolicyStates{}
-	mi := &file_ebpol_proto_msgTypes[55]
+	mi := &file_ebpol_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5123,7 +4985,7 @@ func (x *PolicyStates) String() string {
 func (*PolicyStates) ProtoMessage() {}
 
 func (x *PolicyStates) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[55]
+	mi := &file_ebpol_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5136,7 +4998,7 @@ func (x *PolicyStates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyStates.ProtoReflect.Descriptor instead.
 func (*PolicyStates) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{55}
+	return file_ebpol_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PolicyStates) GetPolicies() []*PolicyState {
@@ -5180,7 +5042,7 @@ type PolicyState struct {
 
 func (x *PolicyState) Reset() {
 	*x = PolicyState{}
-	mi := &file_ebpol_proto_msgTypes[56]
+	mi := &file_ebpol_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5192,7 +5054,7 @@ func (x *PolicyState) String() string {
 func (*PolicyState) ProtoMessage() {}
 
 func (x *PolicyState) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[56]
+	mi := &file_ebpol_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5205,7 +5067,7 @@ func (x *PolicyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyState.ProtoReflect.Descriptor instead.
 func (*PolicyState) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{56}
+	return file_ebpol_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PolicyState) GetKind() string {
@@ -5305,7 +5167,7 @@ type ProbeState struct {
 
 func (x *ProbeState) Reset() {
 	*x = ProbeState{}
-	mi := &file_ebpol_proto_msgTypes[57]
+	mi := &file_ebpol_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5317,7 +5179,7 @@ func (x *ProbeState) String() string {
 func (*ProbeState) ProtoMessage() {}
 
 func (x *ProbeState) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[57]
+	mi := &file_ebpol_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5330,7 +5192,7 @@ func (x *ProbeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeState.ProtoReflect.Descriptor instead.
 func (*ProbeState) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{57}
+	return file_ebpol_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ProbeState) GetPhase() string {
@@ -5376,7 +5238,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_ebpol_proto_msgTypes[58]
+	mi := &file_ebpol_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5388,7 +5250,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[58]
+	mi := &file_ebpol_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5401,7 +5263,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{58}
+	return file_ebpol_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Mark) GetTimeNs() int64 {
@@ -5438,7 +5300,7 @@ type RecordHeader struct {
 
 func (x *RecordHeader) Reset() {
 	*x = RecordHeader{}
-	mi := &file_ebpol_proto_msgTypes[59]
+	mi := &file_ebpol_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5450,7 +5312,7 @@ func (x *RecordHeader) String() string {
 func (*RecordHeader) ProtoMessage() {}
 
 func (x *RecordHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_ebpol_proto_msgTypes[59]
+	mi := &file_ebpol_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5463,7 +5325,7 @@ func (x *RecordHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordHeader.ProtoReflect.Descriptor instead.
 func (*RecordHeader) Descriptor() ([]byte, []int) {
-	return file_ebpol_proto_rawDescGZIP(), []int{59}
+	return file_ebpol_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RecordHeader) GetVersion() uint32 {
@@ -5498,7 +5360,7 @@ var File_ebpol_proto protoreflect.FileDescriptor
 
 const file_ebpol_proto_rawDesc = "" +
 	"\n" +
-	"\vebpol.proto\x12\bebpol.v1\"\x95\t\n" +
+	"\vebpol.proto\x12\bebpol.v1\"\xe6\b\n" +
 	"\x05Frame\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03ack\x18\x02 \x01(\x04R\x03ack\x12\x17\n" +
@@ -5522,8 +5384,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\vlease_state\x18% \x01(\v2\x14.ebpol.v1.LeaseStateH\x00R\n" +
 	"leaseState\x12-\n" +
 	"\aanswers\x18& \x01(\v2\x11.ebpol.v1.AnswersH\x00R\aanswers\x12$\n" +
-	"\x04hops\x18' \x01(\v2\x0e.ebpol.v1.HopsH\x00R\x04hops\x123\n" +
-	"\tlisteners\x18( \x01(\v2\x13.ebpol.v1.ListenersH\x00R\tlisteners\x12'\n" +
+	"\x04hops\x18' \x01(\v2\x0e.ebpol.v1.HopsH\x00R\x04hops\x12'\n" +
 	"\x05world\x182 \x01(\v2\x0f.ebpol.v1.WorldH\x00R\x05world\x124\n" +
 	"\n" +
 	"rule_names\x183 \x01(\v2\x13.ebpol.v1.RuleNamesH\x00R\truleNames\x12=\n" +
@@ -5531,7 +5392,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\vprobe_state\x185 \x01(\v2\x14.ebpol.v1.ProbeStateH\x00R\n" +
 	"probeState\x12$\n" +
 	"\x04mark\x18< \x01(\v2\x0e.ebpol.v1.MarkH\x00R\x04markB\x06\n" +
-	"\x04body\"\xc7\x02\n" +
+	"\x04bodyJ\x04\b(\x10)\"\xc7\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\aprogram\x18\x02 \x01(\tR\aprogram\x12\x18\n" +
@@ -5818,15 +5679,7 @@ const file_ebpol_proto_rawDesc = "" +
 	" \x01(\x03R\x06tookNs\x12\x1e\n" +
 	"\n" +
 	"unanswered\x18\v \x01(\bR\n" +
-	"unanswered\"Y\n" +
-	"\tListeners\x12\x1a\n" +
-	"\bendpoint\x18\x01 \x01(\rR\bendpoint\x120\n" +
-	"\tlisteners\x18\x02 \x03(\v2\x12.ebpol.v1.ListenerR\tlisteners\"q\n" +
-	"\bListener\x12\x1a\n" +
-	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\x12\x0e\n" +
-	"\x02ip\x18\x03 \x01(\fR\x02ip\x12%\n" +
-	"\x05owner\x18\x04 \x01(\v2\x0f.ebpol.v1.OwnerR\x05owner\"\x9a\x01\n" +
+	"unanswered\"\x9a\x01\n" +
 	"\tDropCount\x12\x1f\n" +
 	"\vreason_name\x18\x01 \x01(\tR\n" +
 	"reasonName\x12\x1a\n" +
@@ -6008,7 +5861,7 @@ func file_ebpol_proto_rawDescGZIP() []byte {
 }
 
 var file_ebpol_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ebpol_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_ebpol_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_ebpol_proto_goTypes = []any{
 	(Flow_Kind)(0),         // 0: ebpol.v1.Flow.Kind
 	(Notice_Level)(0),      // 1: ebpol.v1.Notice.Level
@@ -6046,35 +5899,33 @@ var file_ebpol_proto_goTypes = []any{
 	(*Hop)(nil),            // 33: ebpol.v1.Hop
 	(*Answers)(nil),        // 34: ebpol.v1.Answers
 	(*Answer)(nil),         // 35: ebpol.v1.Answer
-	(*Listeners)(nil),      // 36: ebpol.v1.Listeners
-	(*Listener)(nil),       // 37: ebpol.v1.Listener
-	(*DropCount)(nil),      // 38: ebpol.v1.DropCount
-	(*Applied)(nil),        // 39: ebpol.v1.Applied
-	(*Stats)(nil),          // 40: ebpol.v1.Stats
-	(*ProgramStats)(nil),   // 41: ebpol.v1.ProgramStats
-	(*Notice)(nil),         // 42: ebpol.v1.Notice
-	(*Gap)(nil),            // 43: ebpol.v1.Gap
-	(*World)(nil),          // 44: ebpol.v1.World
-	(*Namespace)(nil),      // 45: ebpol.v1.Namespace
-	(*Pod)(nil),            // 46: ebpol.v1.Pod
-	(*Container)(nil),      // 47: ebpol.v1.Container
-	(*NamedPort)(nil),      // 48: ebpol.v1.NamedPort
-	(*KubeService)(nil),    // 49: ebpol.v1.KubeService
-	(*ServicePort)(nil),    // 50: ebpol.v1.ServicePort
-	(*Backend)(nil),        // 51: ebpol.v1.Backend
-	(*Node)(nil),           // 52: ebpol.v1.Node
-	(*Prefix)(nil),         // 53: ebpol.v1.Prefix
-	(*RuleNames)(nil),      // 54: ebpol.v1.RuleNames
-	(*SetNames)(nil),       // 55: ebpol.v1.SetNames
-	(*RuleName)(nil),       // 56: ebpol.v1.RuleName
-	(*PolicyStates)(nil),   // 57: ebpol.v1.PolicyStates
-	(*PolicyState)(nil),    // 58: ebpol.v1.PolicyState
-	(*ProbeState)(nil),     // 59: ebpol.v1.ProbeState
-	(*Mark)(nil),           // 60: ebpol.v1.Mark
-	(*RecordHeader)(nil),   // 61: ebpol.v1.RecordHeader
-	nil,                    // 62: ebpol.v1.Namespace.LabelsEntry
-	nil,                    // 63: ebpol.v1.Pod.LabelsEntry
-	nil,                    // 64: ebpol.v1.Node.LabelsEntry
+	(*DropCount)(nil),      // 36: ebpol.v1.DropCount
+	(*Applied)(nil),        // 37: ebpol.v1.Applied
+	(*Stats)(nil),          // 38: ebpol.v1.Stats
+	(*ProgramStats)(nil),   // 39: ebpol.v1.ProgramStats
+	(*Notice)(nil),         // 40: ebpol.v1.Notice
+	(*Gap)(nil),            // 41: ebpol.v1.Gap
+	(*World)(nil),          // 42: ebpol.v1.World
+	(*Namespace)(nil),      // 43: ebpol.v1.Namespace
+	(*Pod)(nil),            // 44: ebpol.v1.Pod
+	(*Container)(nil),      // 45: ebpol.v1.Container
+	(*NamedPort)(nil),      // 46: ebpol.v1.NamedPort
+	(*KubeService)(nil),    // 47: ebpol.v1.KubeService
+	(*ServicePort)(nil),    // 48: ebpol.v1.ServicePort
+	(*Backend)(nil),        // 49: ebpol.v1.Backend
+	(*Node)(nil),           // 50: ebpol.v1.Node
+	(*Prefix)(nil),         // 51: ebpol.v1.Prefix
+	(*RuleNames)(nil),      // 52: ebpol.v1.RuleNames
+	(*SetNames)(nil),       // 53: ebpol.v1.SetNames
+	(*RuleName)(nil),       // 54: ebpol.v1.RuleName
+	(*PolicyStates)(nil),   // 55: ebpol.v1.PolicyStates
+	(*PolicyState)(nil),    // 56: ebpol.v1.PolicyState
+	(*ProbeState)(nil),     // 57: ebpol.v1.ProbeState
+	(*Mark)(nil),           // 58: ebpol.v1.Mark
+	(*RecordHeader)(nil),   // 59: ebpol.v1.RecordHeader
+	nil,                    // 60: ebpol.v1.Namespace.LabelsEntry
+	nil,                    // 61: ebpol.v1.Pod.LabelsEntry
+	nil,                    // 62: ebpol.v1.Node.LabelsEntry
 }
 var file_ebpol_proto_depIdxs = []int32{
 	3,  // 0: ebpol.v1.Frame.hello:type_name -> ebpol.v1.Hello
@@ -6087,74 +5938,71 @@ var file_ebpol_proto_depIdxs = []int32{
 	22, // 7: ebpol.v1.Frame.endpoint_states:type_name -> ebpol.v1.EndpointStates
 	24, // 8: ebpol.v1.Frame.flows:type_name -> ebpol.v1.Flows
 	29, // 9: ebpol.v1.Frame.drops:type_name -> ebpol.v1.Drops
-	39, // 10: ebpol.v1.Frame.applied:type_name -> ebpol.v1.Applied
-	40, // 11: ebpol.v1.Frame.stats:type_name -> ebpol.v1.Stats
-	42, // 12: ebpol.v1.Frame.notice:type_name -> ebpol.v1.Notice
-	43, // 13: ebpol.v1.Frame.gap:type_name -> ebpol.v1.Gap
+	37, // 10: ebpol.v1.Frame.applied:type_name -> ebpol.v1.Applied
+	38, // 11: ebpol.v1.Frame.stats:type_name -> ebpol.v1.Stats
+	40, // 12: ebpol.v1.Frame.notice:type_name -> ebpol.v1.Notice
+	41, // 13: ebpol.v1.Frame.gap:type_name -> ebpol.v1.Gap
 	19, // 14: ebpol.v1.Frame.lease_state:type_name -> ebpol.v1.LeaseState
 	34, // 15: ebpol.v1.Frame.answers:type_name -> ebpol.v1.Answers
 	32, // 16: ebpol.v1.Frame.hops:type_name -> ebpol.v1.Hops
-	36, // 17: ebpol.v1.Frame.listeners:type_name -> ebpol.v1.Listeners
-	44, // 18: ebpol.v1.Frame.world:type_name -> ebpol.v1.World
-	54, // 19: ebpol.v1.Frame.rule_names:type_name -> ebpol.v1.RuleNames
-	57, // 20: ebpol.v1.Frame.policy_states:type_name -> ebpol.v1.PolicyStates
-	59, // 21: ebpol.v1.Frame.probe_state:type_name -> ebpol.v1.ProbeState
-	60, // 22: ebpol.v1.Frame.mark:type_name -> ebpol.v1.Mark
-	4,  // 23: ebpol.v1.Hello.features:type_name -> ebpol.v1.Feature
-	6,  // 24: ebpol.v1.Heartbeat.loss:type_name -> ebpol.v1.Loss
-	9,  // 25: ebpol.v1.Endpoints.endpoints:type_name -> ebpol.v1.Endpoint
-	11, // 26: ebpol.v1.Delta.put_sets:type_name -> ebpol.v1.Set
-	12, // 27: ebpol.v1.Delta.put_peers:type_name -> ebpol.v1.Peer
-	13, // 28: ebpol.v1.Delta.put_services:type_name -> ebpol.v1.Service
-	14, // 29: ebpol.v1.Delta.put_ports:type_name -> ebpol.v1.Port
-	15, // 30: ebpol.v1.Delta.put_port_ranges:type_name -> ebpol.v1.PortRange
-	16, // 31: ebpol.v1.Delta.put_matches:type_name -> ebpol.v1.Match
-	17, // 32: ebpol.v1.Delta.put_endpoints:type_name -> ebpol.v1.RuleEndpoint
-	16, // 33: ebpol.v1.Delta.del_matches:type_name -> ebpol.v1.Match
-	15, // 34: ebpol.v1.Delta.del_port_ranges:type_name -> ebpol.v1.PortRange
-	14, // 35: ebpol.v1.Delta.del_ports:type_name -> ebpol.v1.Port
-	13, // 36: ebpol.v1.Delta.del_services:type_name -> ebpol.v1.Service
-	12, // 37: ebpol.v1.Delta.del_peers:type_name -> ebpol.v1.Peer
-	21, // 38: ebpol.v1.Options.catch:type_name -> ebpol.v1.Pattern
-	21, // 39: ebpol.v1.Options.only:type_name -> ebpol.v1.Pattern
-	53, // 40: ebpol.v1.Pattern.from:type_name -> ebpol.v1.Prefix
-	53, // 41: ebpol.v1.Pattern.to:type_name -> ebpol.v1.Prefix
-	23, // 42: ebpol.v1.EndpointStates.states:type_name -> ebpol.v1.EndpointState
-	25, // 43: ebpol.v1.Flows.flows:type_name -> ebpol.v1.Flow
-	0,  // 44: ebpol.v1.Flow.kind:type_name -> ebpol.v1.Flow.Kind
-	26, // 45: ebpol.v1.Flow.icmp_error:type_name -> ebpol.v1.IcmpError
-	27, // 46: ebpol.v1.Flow.owner:type_name -> ebpol.v1.Owner
-	28, // 47: ebpol.v1.Flow.request:type_name -> ebpol.v1.Request
-	30, // 48: ebpol.v1.Drops.drops:type_name -> ebpol.v1.Drop
-	38, // 49: ebpol.v1.Drops.counts:type_name -> ebpol.v1.DropCount
-	31, // 50: ebpol.v1.Drop.rule:type_name -> ebpol.v1.NftRule
-	33, // 51: ebpol.v1.Hops.hops:type_name -> ebpol.v1.Hop
-	31, // 52: ebpol.v1.Hop.rule:type_name -> ebpol.v1.NftRule
-	35, // 53: ebpol.v1.Answers.answers:type_name -> ebpol.v1.Answer
-	37, // 54: ebpol.v1.Listeners.listeners:type_name -> ebpol.v1.Listener
-	27, // 55: ebpol.v1.Listener.owner:type_name -> ebpol.v1.Owner
-	41, // 56: ebpol.v1.Stats.programs:type_name -> ebpol.v1.ProgramStats
-	1,  // 57: ebpol.v1.Notice.level:type_name -> ebpol.v1.Notice.Level
-	45, // 58: ebpol.v1.World.namespaces:type_name -> ebpol.v1.Namespace
-	46, // 59: ebpol.v1.World.pods:type_name -> ebpol.v1.Pod
-	49, // 60: ebpol.v1.World.services:type_name -> ebpol.v1.KubeService
-	52, // 61: ebpol.v1.World.nodes:type_name -> ebpol.v1.Node
-	62, // 62: ebpol.v1.Namespace.labels:type_name -> ebpol.v1.Namespace.LabelsEntry
-	63, // 63: ebpol.v1.Pod.labels:type_name -> ebpol.v1.Pod.LabelsEntry
-	48, // 64: ebpol.v1.Pod.ports:type_name -> ebpol.v1.NamedPort
-	47, // 65: ebpol.v1.Pod.containers:type_name -> ebpol.v1.Container
-	50, // 66: ebpol.v1.KubeService.ports:type_name -> ebpol.v1.ServicePort
-	51, // 67: ebpol.v1.ServicePort.backends:type_name -> ebpol.v1.Backend
-	64, // 68: ebpol.v1.Node.labels:type_name -> ebpol.v1.Node.LabelsEntry
-	53, // 69: ebpol.v1.Node.pod_cidrs:type_name -> ebpol.v1.Prefix
-	55, // 70: ebpol.v1.RuleNames.sets:type_name -> ebpol.v1.SetNames
-	56, // 71: ebpol.v1.SetNames.bits:type_name -> ebpol.v1.RuleName
-	58, // 72: ebpol.v1.PolicyStates.policies:type_name -> ebpol.v1.PolicyState
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	42, // 17: ebpol.v1.Frame.world:type_name -> ebpol.v1.World
+	52, // 18: ebpol.v1.Frame.rule_names:type_name -> ebpol.v1.RuleNames
+	55, // 19: ebpol.v1.Frame.policy_states:type_name -> ebpol.v1.PolicyStates
+	57, // 20: ebpol.v1.Frame.probe_state:type_name -> ebpol.v1.ProbeState
+	58, // 21: ebpol.v1.Frame.mark:type_name -> ebpol.v1.Mark
+	4,  // 22: ebpol.v1.Hello.features:type_name -> ebpol.v1.Feature
+	6,  // 23: ebpol.v1.Heartbeat.loss:type_name -> ebpol.v1.Loss
+	9,  // 24: ebpol.v1.Endpoints.endpoints:type_name -> ebpol.v1.Endpoint
+	11, // 25: ebpol.v1.Delta.put_sets:type_name -> ebpol.v1.Set
+	12, // 26: ebpol.v1.Delta.put_peers:type_name -> ebpol.v1.Peer
+	13, // 27: ebpol.v1.Delta.put_services:type_name -> ebpol.v1.Service
+	14, // 28: ebpol.v1.Delta.put_ports:type_name -> ebpol.v1.Port
+	15, // 29: ebpol.v1.Delta.put_port_ranges:type_name -> ebpol.v1.PortRange
+	16, // 30: ebpol.v1.Delta.put_matches:type_name -> ebpol.v1.Match
+	17, // 31: ebpol.v1.Delta.put_endpoints:type_name -> ebpol.v1.RuleEndpoint
+	16, // 32: ebpol.v1.Delta.del_matches:type_name -> ebpol.v1.Match
+	15, // 33: ebpol.v1.Delta.del_port_ranges:type_name -> ebpol.v1.PortRange
+	14, // 34: ebpol.v1.Delta.del_ports:type_name -> ebpol.v1.Port
+	13, // 35: ebpol.v1.Delta.del_services:type_name -> ebpol.v1.Service
+	12, // 36: ebpol.v1.Delta.del_peers:type_name -> ebpol.v1.Peer
+	21, // 37: ebpol.v1.Options.catch:type_name -> ebpol.v1.Pattern
+	21, // 38: ebpol.v1.Options.only:type_name -> ebpol.v1.Pattern
+	51, // 39: ebpol.v1.Pattern.from:type_name -> ebpol.v1.Prefix
+	51, // 40: ebpol.v1.Pattern.to:type_name -> ebpol.v1.Prefix
+	23, // 41: ebpol.v1.EndpointStates.states:type_name -> ebpol.v1.EndpointState
+	25, // 42: ebpol.v1.Flows.flows:type_name -> ebpol.v1.Flow
+	0,  // 43: ebpol.v1.Flow.kind:type_name -> ebpol.v1.Flow.Kind
+	26, // 44: ebpol.v1.Flow.icmp_error:type_name -> ebpol.v1.IcmpError
+	27, // 45: ebpol.v1.Flow.owner:type_name -> ebpol.v1.Owner
+	28, // 46: ebpol.v1.Flow.request:type_name -> ebpol.v1.Request
+	30, // 47: ebpol.v1.Drops.drops:type_name -> ebpol.v1.Drop
+	36, // 48: ebpol.v1.Drops.counts:type_name -> ebpol.v1.DropCount
+	31, // 49: ebpol.v1.Drop.rule:type_name -> ebpol.v1.NftRule
+	33, // 50: ebpol.v1.Hops.hops:type_name -> ebpol.v1.Hop
+	31, // 51: ebpol.v1.Hop.rule:type_name -> ebpol.v1.NftRule
+	35, // 52: ebpol.v1.Answers.answers:type_name -> ebpol.v1.Answer
+	39, // 53: ebpol.v1.Stats.programs:type_name -> ebpol.v1.ProgramStats
+	1,  // 54: ebpol.v1.Notice.level:type_name -> ebpol.v1.Notice.Level
+	43, // 55: ebpol.v1.World.namespaces:type_name -> ebpol.v1.Namespace
+	44, // 56: ebpol.v1.World.pods:type_name -> ebpol.v1.Pod
+	47, // 57: ebpol.v1.World.services:type_name -> ebpol.v1.KubeService
+	50, // 58: ebpol.v1.World.nodes:type_name -> ebpol.v1.Node
+	60, // 59: ebpol.v1.Namespace.labels:type_name -> ebpol.v1.Namespace.LabelsEntry
+	61, // 60: ebpol.v1.Pod.labels:type_name -> ebpol.v1.Pod.LabelsEntry
+	46, // 61: ebpol.v1.Pod.ports:type_name -> ebpol.v1.NamedPort
+	45, // 62: ebpol.v1.Pod.containers:type_name -> ebpol.v1.Container
+	48, // 63: ebpol.v1.KubeService.ports:type_name -> ebpol.v1.ServicePort
+	49, // 64: ebpol.v1.ServicePort.backends:type_name -> ebpol.v1.Backend
+	62, // 65: ebpol.v1.Node.labels:type_name -> ebpol.v1.Node.LabelsEntry
+	51, // 66: ebpol.v1.Node.pod_cidrs:type_name -> ebpol.v1.Prefix
+	53, // 67: ebpol.v1.RuleNames.sets:type_name -> ebpol.v1.SetNames
+	54, // 68: ebpol.v1.SetNames.bits:type_name -> ebpol.v1.RuleName
+	56, // 69: ebpol.v1.PolicyStates.policies:type_name -> ebpol.v1.PolicyState
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_ebpol_proto_init() }
@@ -6180,7 +6028,6 @@ func file_ebpol_proto_init() {
 		(*Frame_LeaseState)(nil),
 		(*Frame_Answers)(nil),
 		(*Frame_Hops)(nil),
-		(*Frame_Listeners)(nil),
 		(*Frame_World)(nil),
 		(*Frame_RuleNames)(nil),
 		(*Frame_PolicyStates)(nil),
@@ -6193,7 +6040,7 @@ func file_ebpol_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ebpol_proto_rawDesc), len(file_ebpol_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   63,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

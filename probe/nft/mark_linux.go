@@ -28,12 +28,14 @@ var families = [2]family{
 	{"6", unix.NFPROTO_IPV6, nftables.TypeIP6Addr, 8, 24, 16},
 }
 
-// lay queues the chains and rules. A packet in the middle of a TCP connection
-// meets one rule and, unless somebody is wanted, an empty chain:
+// lay queues the chains and rules. Most packets meet one rule and an empty
+// chain: nobody can tell a datagram that opens something from the others, so
+// those that aren't questions to DNS are traced once something was dropped.
 //
-//	prerouting, output: TCP without a lone SYN → goto middle; → goto opens
-//	opens:              from or to a watched address, at most Rate a second → trace; → goto middle
-//	middle:             from a wanted address, at most Rate a second → trace; empty while there is none
+//	prerouting, output: TCP without a lone SYN, UDP but to port 53 → goto middle; → goto opens
+//	opens:              from or to a watched address, at most Rate a second → trace; → goto later
+//	middle:             UDP → goto opens, while [Tracer.Datagrams]; → goto later, while an address is wanted
+//	later:              from a wanted address, at most Rate a second → trace
 func (t *Tracer) lay() error {
 	for i, f := range families {
 		t.watched[i] = &nftables.Set{Table: t.table, Name: "watched" + f.name, KeyType: f.key}
@@ -50,37 +52,52 @@ func (t *Tracer) lay() error {
 		t.rule(t.opens, from(f, f.source, t.watched[i]))
 		t.rule(t.opens, from(f, f.dest, t.watched[i]))
 	}
-	t.add(t.opens, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.middle.Name}})
+	t.later = t.conn.AddChain(&nftables.Chain{Table: t.table, Name: "later"})
+	for i, f := range families {
+		t.rule(t.later, from(f, f.source, t.wanted[i]))
+	}
+	t.add(t.opens, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.later.Name}})
 	before := nftables.ChainPriority(-400) // raw is -300
 	for name, hook := range map[string]*nftables.ChainHook{"prerouting": nftables.ChainHookPrerouting, "output": nftables.ChainHookOutput} {
 		c := t.conn.AddChain(&nftables.Chain{Table: t.table, Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &before})
 		const flags = 0x17 // FIN, SYN, RST, ACK
-		t.add(c, []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		t.add(c, append(protocol(unix.IPPROTO_TCP),
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{flags}, Xor: []byte{0}},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{2}},
 			&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.middle.Name},
-		})
+		))
+		t.add(c, append(protocol(unix.IPPROTO_UDP),
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0, 53}},
+			&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.middle.Name},
+		))
 		t.add(c, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.opens.Name}})
 	}
 	return nil
 }
 
-// search makes packets in the middle of connections be looked for, or no
-// longer; callers hold the lock and flush.
-func (t *Tracer) search(on bool) {
-	switch {
-	case on == t.searching:
-	case on:
-		for i, f := range families {
-			t.rule(t.middle, from(f, f.source, t.wanted[i]))
-		}
-	default:
-		t.conn.FlushChain(t.middle)
+// search lays middle anew if what is looked for there has changed; callers
+// hold the lock and flush.
+func (t *Tracer) search(wanted, datagrams bool) {
+	if wanted == t.searching && datagrams == t.datagrams {
+		return
 	}
-	t.searching = on
+	t.conn.FlushChain(t.middle)
+	if datagrams {
+		t.add(t.middle, append(protocol(unix.IPPROTO_UDP), &expr.Verdict{Kind: expr.VerdictGoto, Chain: t.opens.Name}))
+	}
+	if wanted {
+		t.add(t.middle, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.later.Name}})
+	}
+	t.searching, t.datagrams = wanted, datagrams
+}
+
+func protocol(number byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{number}},
+	}
 }
 
 // from matches packets of the family whose address is in the set.

@@ -41,13 +41,15 @@ type Tracer struct {
 
 	middle *nftables.Chain
 	opens  *nftables.Chain
+	later   *nftables.Chain
 
 	mu        sync.Mutex
 	watched   [2]*nftables.Set
 	wanted    [2]*nftables.Set
 	watches   map[netip.Addr]bool
 	wants     map[netip.Addr]time.Time // until when
-	searching bool                     // middle has its rules
+	searching bool                     // for wants, in middle
+	datagrams bool                     // all are looked for
 	closed    bool
 }
 
@@ -178,7 +180,7 @@ func (t *Tracer) Want(ip netip.Addr) error {
 		return nil
 	}
 	t.wants[ip] = now.Add(wantedFor)
-	t.search(true)
+	t.search(true, t.datagrams)
 	if err := t.conn.SetAddElements(t.wanted[index(ip)], []nftables.SetElement{{Key: ip.AsSlice(), Timeout: wantedFor}}); err != nil {
 		return err
 	}
@@ -196,6 +198,21 @@ func (t *Tracer) expire(now time.Time) {
 	}
 }
 
+// Datagrams says whether all UDP of watched addresses is traced, or only
+// questions to DNS and what was wanted.
+func (t *Tracer) Datagrams(on bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return os.ErrClosed
+	}
+	t.search(t.searching, on)
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("trace datagrams: %w", err)
+	}
+	return nil
+}
+
 // Tidy takes the rules out that nobody needs any more; call it now and then.
 func (t *Tracer) Tidy() {
 	t.mu.Lock()
@@ -204,7 +221,7 @@ func (t *Tracer) Tidy() {
 	if t.closed || !t.searching || len(t.wants) > 0 {
 		return
 	}
-	t.search(false)
+	t.search(false, t.datagrams)
 	_ = t.conn.Flush() // the rules then stay, and find nothing
 }
 

@@ -42,6 +42,7 @@ func NewNodes(env *Env) *Nodes {
 		{Key: "ring", Title: "RING", Letter: "R", Min: 5, Right: true, Rank: 6},
 		{Key: "conns", Title: "CONNS", Letter: "O", Min: part.CountWidth, Right: true, Rank: 6},
 		{Key: "lease", Title: "LEASE", Letter: "S", Min: 8, Right: true, Rank: 4},
+		{Key: "dropped", Title: "WE DROPPED", Letter: "D", Min: 10, Right: true, Rank: 6},
 		{Key: "hook", Title: "HOOK", Letter: "K", Min: 6, Rank: 7},
 		{Key: "perpacket", Title: "A PACKET", Min: 8, Right: true, Rank: 5},
 		{Key: "isolation", Title: "ENFORCED IN", Letter: "I", Min: 13, Rank: 4},
@@ -120,6 +121,8 @@ func compareNodes(a, b *store.NodeRow, by string) int {
 		return cmp.Compare(b.Conns, a.Conns)
 	case "lease":
 		return cmp.Compare(b.LeaseLeft, a.LeaseLeft)
+	case "dropped":
+		return cmp.Compare(b.Dropped, a.Dropped)
 	case "hook":
 		return cmp.Compare(a.Hook, b.Hook)
 	case "kernel":
@@ -189,6 +192,11 @@ func (p *Nodes) cell(r *store.NodeRow, column string) part.Cell {
 			return part.Cell{Text: th.None, Paint: th.Dim}
 		}
 		return part.Cell{Text: part.Left(r.LeaseLeft), Paint: th.Denied}
+	case "dropped":
+		if r.Dropped == 0 {
+			return part.Cell{Text: "0", Paint: th.Dim}
+		}
+		return part.Cell{Text: part.Count(r.Dropped), Paint: th.Denied}
 	case "hook":
 		return part.Cell{Text: part.Clean(r.Hook), Paint: th.Dim}
 	case "perpacket":
@@ -219,6 +227,9 @@ func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 	}
 	if r.Failed > 0 {
 		s = append(s, pods(r.Failed)+" could not be attached to: their traffic is not seen.")
+	}
+	if r.Dropped > 0 {
+		s = append(s, "Dropped by our enforcement: "+part.Count(r.Dropped)+" packets, since the probe's start.")
 	}
 	if l := r.Loss; l.Any() {
 		var causes []string
