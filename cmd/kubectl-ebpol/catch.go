@@ -138,12 +138,9 @@ func (c *catchCommand) run(ctx context.Context) error {
 	}
 	caught()
 	ca := &catcher{c: c, world: func() *identity.World { return watcher.State().World }, refresh: caught, printer: lines.New(c.Out, c.format)}
+	ca.ready = func() { fmt.Fprintf(c.ErrOut, "waiting for %s: make it try now\n", c.what()) }
 	err = c.runRecorded(ctx, s, &c.flags, view{
-		page: "flows", lines: ca, every: 100 * time.Millisecond, progress: true, readOnly: c.flags.readOnly, limit: c.timeout + storyWithin,
-		ready: func(context.Context, *store.Store) error {
-			fmt.Fprintf(c.ErrOut, "waiting for %s: make it try now\n", c.what())
-			return nil
-		},
+		page: "flows", lines: ca, every: 100 * time.Millisecond, progress: true, readOnly: c.flags.readOnly, limit: c.timeout + storyWithin + lateWithin,
 		header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
 	})
 	if err = without(err, errCaught); err != nil {

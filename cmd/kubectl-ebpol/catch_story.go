@@ -20,6 +20,8 @@ import (
 const (
 	storyQuiet  = 1500 * time.Millisecond // a TCP that gets no answer says so by its second try
 	storyWithin = 8 * time.Second
+	lateWithin  = 20 * time.Second // a node's probe may take so much longer than another's
+	settled     = 2 * time.Second
 	keptEvents  = 2000
 	keptNear    = 100
 )
@@ -36,7 +38,9 @@ type catcher struct {
 
 	kept    []flow.Event // of connections that may become the one
 	near    map[string]bool
-	live    time.Time
+	ready   func()
+	some    time.Time // when the first node was live
+	live    time.Time // when all were
 	key     connection
 	began   time.Time
 	last    time.Time
@@ -85,11 +89,22 @@ func (ca *catcher) Event(e *flow.Event) error {
 // starts says whether the event begins what is waited for. What was open
 // before isn't the next connection.
 func (ca *catcher) starts(e *flow.Event) bool {
+	if ca.live.IsZero() {
+		return false
+	}
 	dropped := e.Type == flow.DropEvent && !e.Benign || e.Enforced
+	if dropped && !ca.seen(e) && time.Since(ca.live) < settled {
+		return false // it left while its pod wasn't watched yet
+	}
 	if ca.c.dropped {
 		return dropped
 	}
 	return dropped || e.Type == flow.FlowEvent && !strings.HasPrefix(e.Note, "open before")
+}
+
+// seen says whether the connection was seen where it left or arrived.
+func (ca *catcher) seen(e *flow.Event) bool {
+	return slices.ContainsFunc(ca.kept, func(k flow.Event) bool { return k.Type == flow.FlowEvent && keyOf(&k) == keyOf(e) })
 }
 
 // reply says whether the event is of a packet that came back on the caught
@@ -116,8 +131,9 @@ func (ca *catcher) missed(e *flow.Event, w *identity.World) {
 func (ca *catcher) Tick(s *store.Store) error {
 	now := time.Now()
 	if ca.live.IsZero() {
-		if snap := s.Snapshot(store.Query{Nodes: true, Limit: 1}); snap.Health.NodesLive > 0 {
+		if ca.watched(s.Snapshot(store.Query{Nodes: true}).Nodes, now) {
 			ca.live = now
+			ca.ready()
 		}
 		return nil
 	}
@@ -133,6 +149,27 @@ func (ca *catcher) Tick(s *store.Store) error {
 		return errCaught // nothing was
 	}
 	return nil
+}
+
+// watched says whether every node sees its pods, or won't: a story that lacks
+// an end isn't whole. Whoever is late is waited for no longer than lateWithin.
+func (ca *catcher) watched(nodes []*store.NodeRow, now time.Time) bool {
+	live, late := 0, 0
+	for _, n := range nodes {
+		switch {
+		case n.Phase == "live" && n.Endpoints+n.Failed > 0:
+			live++
+		case n.Phase != "failed" && n.Phase != "gone":
+			late++
+		}
+	}
+	if live == 0 {
+		return false
+	}
+	if ca.some.IsZero() {
+		ca.some = now
+	}
+	return late == 0 || now.Sub(ca.some) > lateWithin
 }
 
 // over says whether nothing is left to happen: both ends are done.

@@ -107,7 +107,7 @@ func bench(probePath, only string, rounds int, slot time.Duration, all bool, ope
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"pods", b.pods}, {"blame", b.blame}} {
+	}{{"pods", b.pods}, {"blame", b.blame}, {"storm", b.storm}} {
 		if only == "" || only == part.name {
 			if err := part.run(); err != nil {
 				return err

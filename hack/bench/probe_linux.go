@@ -3,11 +3,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +34,7 @@ type probe struct {
 	quit   chan struct{}
 	frames chan *wire.Frame
 	all    bool // owners, names and blame are asked for, not drops alone
+	drops  atomic.Pointer[dropTotals] // nil: nobody asks
 }
 
 func startProbe(s *netbed.Spawner, ns *netbed.Namespace, path string) (*probe, error) {
@@ -103,6 +107,10 @@ func (p *probe) read(r *wire.Reader) {
 			default:
 			}
 			p.stats <- b.Stats
+		case *wire.Frame_Drops:
+			if d := p.drops.Load(); d != nil {
+				d.add(b.Drops)
+			}
 		case *wire.Frame_Bye:
 			p.ended <- fmt.Errorf("the probe ended: %s", b.Bye.Reason)
 			return
@@ -161,6 +169,27 @@ func (p *probe) nextStats(n int) error {
 		}
 	}
 	return nil
+}
+
+// cpu is how long the probe's process has run so far.
+func (p *probe) cpu() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat: too few fields", p.cmd.Process.Pid)
+	}
+	var ticks time.Duration // hundredths of a second, whatever the kernel's own
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return 0, err
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * 10 * time.Millisecond, nil
 }
 
 func (p *probe) close() error {

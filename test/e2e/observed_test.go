@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -50,19 +51,17 @@ func (s *seen) disagrees() bool { return s.Agreement == delivered || s.Agreement
 func peer(t *testing.T) (stop func()) {
 	t.Helper()
 	onMachine(t)
-	script := func(do string) ([]byte, error) {
-		return exec.Command(filepath.Join("cluster", "peer.sh"), do).CombinedOutput()
-	}
-	if out, err := script("start"); err != nil {
-		t.Fatalf("peer.sh start: %v\n%s", err, out)
-	}
-	stop = sync.OnceFunc(func() {
-		if out, err := script("stop"); err != nil {
-			t.Errorf("peer.sh stop: %v\n%s", err, out)
-		}
-	})
+	peerDo(t, "start")
+	stop = sync.OnceFunc(func() { peerDo(t, "stop") })
 	t.Cleanup(stop)
 	return stop
+}
+
+func peerDo(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(filepath.Join("cluster", "peer.sh"), args...).CombinedOutput(); err != nil {
+		t.Errorf("peer.sh %v: %v\n%s", args, err, out)
+	}
 }
 
 // breakage makes the engine do one thing wrong, for one pair of pods.
@@ -94,7 +93,7 @@ func (w *world) v6(name string) string {
 }
 
 // TestAnEngineThatIsNotOurs: the comparison of what policies say with what
-// happened is silent as long as the engine is right, and finds each of ten
+// happened is silent as long as the engine is right, and finds each of thirteen
 // things that it is made to do wrong, blaming nobody else.
 func TestAnEngineThatIsNotOurs(t *testing.T) {
 	stop := peer(t)
@@ -144,6 +143,27 @@ func TestAnEngineThatIsNotOurs(t *testing.T) {
 			queue(t, "iptables", both, append(pair("web", "db"), "-j", "RETURN")...)
 			w.label("web", "app", "former")
 			t.Cleanup(func() { w.label("web", "app", "web") })
+		}},
+		{"its rules are in the wrong order", "web", "db", dropped, func(t *testing.T, w *world) {
+			queue(t, "iptables", here, append(pair("web", "db"), "-j", "RETURN")...)
+			queue(t, "iptables", here, "-d", v4(w, "db"), "-p", "tcp", "-j", "DROP") // in front of it
+		}},
+		{"the engine is killed on a node", "web", "db", dropped, func(t *testing.T, _ *world) {
+			peerDo(t, "kill", here[0])
+			t.Cleanup(func() { peerDo(t, "revive", here[0]) })
+		}},
+		{"the address of a pod that is gone keeps its right", "heir", "db", delivered, func(t *testing.T, w *world) {
+			w.pod("former", there[0], "/agnhost", "pause")
+			w.ready("former")
+			ips := w.ips["former"]
+			queue(t, "iptables", both, append(pair("former", "db"), "-j", "RETURN")...)
+			w.gone("former")
+			w.heir("heir", ips, w.asks()...)
+			w.ready("heir")
+			if !slices.Equal(w.ips["heir"], ips) {
+				t.Fatalf("the heir has %v, not %v", w.ips["heir"], ips)
+			}
+			w.label("heir", "watched", "yes")
 		}},
 	}
 

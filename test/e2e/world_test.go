@@ -59,12 +59,15 @@ func newWorld(t testing.TB) *world {
 
 // client is a pod that asks the database's addresses in turn, five times a
 // second, and says how each attempt went.
-func (w *world) client(name, node string) {
+func (w *world) client(name, node string) { w.pod(name, node, w.asks()...) }
+
+// asks is what a client runs.
+func (w *world) asks() []string {
 	var asks []string
 	for _, ip := range w.ips["db"] {
 		asks = append(asks, fmt.Sprintf("if timeout 1 /agnhost connect --timeout=500ms %s 2>/dev/null; then echo ok %[1]s; else echo no %[1]s; fi", net.JoinHostPort(ip, fmt.Sprint(dbPort))))
 	}
-	w.pod(name, node, "sh", "-c", "while :; do "+strings.Join(asks, "; ")+"; sleep 0.2; done")
+	return []string{"sh", "-c", "while :; do " + strings.Join(asks, "; ") + "; sleep 0.2; done"}
 }
 
 func (w *world) pod(name, node string, command ...string) {

@@ -3,6 +3,8 @@
 # Runs an enforcer of network policies that nobody here wrote, as a process of
 # every node: sigs.k8s.io/kube-network-policies, verdicts in user space.
 #   peer.sh start | stop     stop takes its rules away
+#   peer.sh kill NODE        as kill -9 does; what is queued then is dropped
+#   peer.sh revive NODE
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 is_up || die "no cluster is running; boot one with 'make cluster-up'"
@@ -26,6 +28,13 @@ queue_rules() { # NODE
 	node_exec "$1" nft 'add table inet ebpol-label; add chain inet ebpol-label c { type filter hook postrouting priority 300; }; add rule inet ebpol-label c ct label set 1'
 }
 
+engine() { # NODE
+	NODE_NAME=$1 node_exec "$1" sh -c 'echo $$ >/run/peer.pid; exec "$@"' peer kube-network-policies \
+		--kubeconfig="$run/pki/peer.kubeconfig" --hostname-override="$1" --nfqueue-id=98 --disable-nri=true --v=1 \
+		>>"$run/log/$1-peer.log" 2>&1 </dev/null &
+	disown
+}
+
 case ${1:-} in
 start)
 	[ -x "$bin/kube-network-policies" ] || "$here/build.sh" peer
@@ -33,10 +42,7 @@ start)
 	chmod 600 "$run/pki/peer.kubeconfig"
 	for n in $nodes; do
 		queue_rules "$n"
-		NODE_NAME=$n node_exec "$n" sh -c 'echo $$ >/run/peer.pid; exec "$@"' peer kube-network-policies \
-			--kubeconfig="$run/pki/peer.kubeconfig" --hostname-override="$n" --nfqueue-id=98 --disable-nri=true --v=1 \
-			>>"$run/log/$n-peer.log" 2>&1 </dev/null &
-		disown
+		engine "$n"
 	done
 	;;
 stop)
@@ -46,5 +52,7 @@ stop)
 			for x in iptables ip6tables; do $x -t mangle -D POSTROUTING -j EBPOL-QUEUE; $x -t mangle -F EBPOL-QUEUE; $x -t mangle -X EBPOL-QUEUE; done' >/dev/null 2>&1 || true
 	done
 	;;
-*) die "usage: peer.sh start | stop" ;;
+kill) node_exec "${2:?which node}" sh -c 'kill -9 "$(cat /run/peer.pid)"' ;;
+revive) engine "${2:?which node}" ;;
+*) die "usage: peer.sh start | stop | kill NODE | revive NODE" ;;
 esac
