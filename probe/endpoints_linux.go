@@ -232,7 +232,11 @@ func (p *Probe) watch(found []*endpoint) error {
 		spaces = append(spaces, e.ns.inode)
 	}
 	for _, e := range p.endpoints {
-		if e.attached != nil && !e.host { // the node's address is nobody's
+		switch {
+		case e.attached == nil:
+		case e.host: // the node's address is nobody's, its sockets are also the pod's
+			homes[e.id] = p.finder.own
+		default:
 			add(e)
 		}
 	}

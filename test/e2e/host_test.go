@@ -7,6 +7,7 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,9 @@ func TestHostNetworkPod(t *testing.T) {
 	if odd := r.all(func(l line) bool { return l.Verdict != "" && l.Source.Pod == "host" && l.Subject == "source" }); len(odd) > 0 {
 		t.Errorf("judged: %s", odd[0])
 	}
+	r.await(30*time.Second, "its process", func(l line) bool {
+		return both(typed("flow"), between("host", "db", 4))(l) && strings.Contains(l.raw, `"command":"agnhost"`) && strings.Contains(l.raw, `"container":`)
+	})
 	r.interrupt()
 	nothingLeft(t, w)
 }
