@@ -5,9 +5,11 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -126,6 +128,7 @@ func asks(pod string, address netip.AddrPort) func(line) bool {
 // and of a mail server.
 func market(t *testing.T) (*world, []front) {
 	t.Helper()
+	proxyMode(t)
 	w := newWorld(t)
 	w.pod("mail", env.nodes[0], "/agnhost", "netexec", fmt.Sprintf("--http-port=%d", dbPort))
 	w.ready("mail")
@@ -140,6 +143,22 @@ func market(t *testing.T) (*world, []front) {
 	fronts := append(w.fronts("db"), w.fronts("mail")...)
 	w.shopper(fronts)
 	return w, fronts
+}
+
+// proxyMode checks that kube-proxy works as it was asked to.
+func proxyMode(t *testing.T) {
+	t.Helper()
+	if env.state == "" {
+		return
+	}
+	want, got := cmp.Or(os.Getenv("EBPOL_PROXY"), "nftables"), "iptables"
+	if strings.Contains(onNode(t, env.nodes[0], "nft", "list", "tables"), " kube-proxy\n") {
+		got = "nftables"
+	}
+	t.Logf("kube-proxy in %s mode", got)
+	if got != want {
+		t.Errorf("kube-proxy is in %s mode, want %s", got, want)
+	}
 }
 
 // Enforcement decides by who is behind a service, for every kind of service,
