@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,18 +166,23 @@ func proxyMode(t *testing.T) {
 // over IPv4 and IPv6.
 func TestServicesEnforced(t *testing.T) {
 	w, fronts := market(t)
-	ask := func(f front) error {
-		_, err := w.exec("shopper", "/agnhost", "connect", "--timeout=2s", f.address.String())
-		return err
+	ask := func() []error { // all at once: a denied one waits
+		answers := make([]error, len(fronts))
+		var wait sync.WaitGroup
+		for i, f := range fronts {
+			wait.Go(func() { _, answers[i] = w.exec("shopper", "/agnhost", "connect", "--timeout=3s", f.address.String()) })
+		}
+		wait.Wait()
+		return answers
 	}
-	for _, f := range fronts {
-		if err := ask(f); err != nil {
+	for i, err := range ask() {
+		if f := fronts[i]; err != nil {
 			t.Fatalf("%s before %s at %s doesn't answer before enforcement: %v", f.service, f.pod, f.address, err)
 		}
 	}
 	r := enforcing(t)
-	for _, f := range fronts {
-		if err := ask(f); (err == nil) != (f.pod == "db") {
+	for i, err := range ask() {
+		if f := fronts[i]; (err == nil) != (f.pod == "db") {
 			t.Errorf("%s before %s at %s: %v", f.service, f.pod, f.address, err)
 		}
 	}
