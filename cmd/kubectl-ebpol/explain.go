@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,6 +64,7 @@ type explainCommand struct {
 	output    string
 	namespace string
 	from, to  string
+	meter     *meter
 }
 
 func newExplain(g *globals) *cobra.Command {
@@ -98,6 +100,8 @@ func (c *explainCommand) complete(args []string) (err error) {
 		return errors.New("give FROM and TO, such as: explain shop/web shop/db:5432/TCP; or --queries FILE")
 	case c.offline && len(c.policies.files) == 0 && c.policies.kustomize == "":
 		return errors.New("--offline needs -f or -k: there is no cluster to ask")
+	case c.queries == "-" && slices.Contains(c.policies.files, "-"):
+		return errors.New("standard input can be the queries or the files, not both")
 	case c.output != "" && c.output != "json":
 		return fmt.Errorf("output %q: use json, or leave it out", c.output)
 	}
@@ -121,15 +125,24 @@ func (c *explainCommand) complete(args []string) (err error) {
 }
 
 func (c *explainCommand) run(ctx context.Context) error {
+	c.meter = c.globals.meter()
+	defer c.meter.done()
+	last := endAtOnce(ctx, c.meter)
 	world, policies, err := c.world(ctx)
 	if err != nil {
 		return err
+	}
+	if e := explain.Engine(c.engine); e == explain.Kernel || e == explain.All {
+		last() // a kernel that is asked has something to take back
+	} else {
+		c.meter.now("compiling %d policies for %d pods", len(policies), len(world.Pods))
 	}
 	b, err := explain.NewBatch(world, policies, explain.Engine(c.engine))
 	if err != nil {
 		return err
 	}
 	b.SetNamespace(c.namespace)
+	c.meter.done()
 	closeKernel, err := c.useKernel(ctx, b)
 	if err != nil {
 		return err
@@ -229,24 +242,13 @@ func (c *explainCommand) world(ctx context.Context) (*identity.World, []*policy.
 	for _, n := range state.NotEvaluated {
 		fmt.Fprintf(c.ErrOut, "%s %s is not evaluated: %s\n", n.Kind, strings.TrimPrefix(n.Namespace+"/"+n.Name, "/"), n.Why)
 	}
-	return state.World, list, nil
+	return kube.StandIns(state.World), list, nil
 }
 
 func (c *explainCommand) files(ctx context.Context) (*identity.World, []*policy.Policy, error) {
-	files, err := kube.ReadFiles(ctx, kube.FileOptions{Names: c.policies.files, Recursive: c.policies.recursive, Kustomize: c.policies.kustomize, In: c.In})
-	if err != nil {
-		return nil, nil, err
-	}
-	offline, err := kube.ReadWorld(files)
-	if err != nil {
-		return nil, nil, err
-	}
 	o := &policy.Objects{Namespace: c.namespace}
-	var errs []error
-	for _, f := range files {
-		errs = append(errs, o.Read(f.Data, f.Name))
-	}
-	if err := errors.Join(errs...); err != nil {
+	offline, faults, err := kube.ReadObjects(ctx, c.policies.options(c.globals, c.meter), o)
+	if err := errors.Join(err, faults); err != nil {
 		return nil, nil, err
 	}
 	for _, n := range o.NotEvaluated {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
 	"github.com/ebpol/kubectl-ebpol/pkg/lint"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/session"
 )
 
 // givenFlags are those of commands that answer without traffic: from the API,
@@ -60,10 +60,13 @@ func (g *given) about() []*policy.Policy {
 // candidate is the set of policies with those of the files: one of a file
 // stands in the place of the cluster's of the same name.
 func (g *given) candidate() []*policy.Policy {
-	same := func(a, b *policy.Policy) bool { return a.Kind == b.Kind && a.Key() == b.Key() }
 	out := slices.Clone(g.files)
+	replaced := map[session.PolicyKey]bool{}
+	for _, p := range g.files {
+		replaced[session.KeyOf(p)] = true
+	}
 	for _, c := range g.current {
-		if !slices.ContainsFunc(g.files, func(p *policy.Policy) bool { return same(p, c) }) {
+		if !replaced[session.KeyOf(c)] {
 			out = append(out, c)
 		}
 	}
@@ -71,7 +74,7 @@ func (g *given) candidate() []*policy.Policy {
 }
 
 // gather reads the files and, unless they are all there is, the cluster.
-func (g *globals) gather(ctx context.Context, f *givenFlags) (*given, error) {
+func (g *globals) gather(ctx context.Context, f *givenFlags, m *meter) (*given, error) {
 	out := &given{}
 	namespace, _, err := g.config.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
@@ -80,27 +83,20 @@ func (g *globals) gather(ctx context.Context, f *givenFlags) (*given, error) {
 	if !f.all {
 		out.namespace = namespace
 	}
-	files, err := kube.ReadFiles(ctx, kube.FileOptions{Names: f.files, Recursive: f.recursive, Kustomize: f.kustomize, In: g.In})
-	if err != nil {
-		return nil, err
-	}
-	if len(files) == 0 && f.offline {
+	if len(f.files) == 0 && f.kustomize == "" && f.offline {
 		return nil, errors.New("--offline needs files: give some with -f or -k")
 	}
 	objects := &policy.Objects{Namespace: namespace}
-	for _, file := range files {
-		out.faults = errors.Join(out.faults, objects.Read(file.Data, file.Name))
-	}
-	out.files, out.unjudged = objects.Policies, objects.NotEvaluated
 	var local *kube.Offline
-	if len(files) > 0 {
-		if local, err = kube.ReadWorld(files); err != nil {
-			if _, rest := lint.InvalidOf(out.faults); rest != nil || out.faults == nil {
-				return nil, cmp.Or(rest, err) // the same fault, with its line
-			}
-			local = &kube.Offline{World: &identity.World{}} // policies that are refused are told of all the same
+	if len(f.files) > 0 || f.kustomize != "" {
+		if local, out.faults, err = kube.ReadObjects(ctx, f.options(g, m), objects); err != nil {
+			return nil, err
+		}
+		if _, rest := lint.InvalidOf(out.faults); rest != nil {
+			return nil, rest // not even policies that are refused can be told of then
 		}
 	}
+	out.files, out.unjudged = objects.Policies, objects.NotEvaluated
 	if local != nil {
 		out.offline = f.offline || len(local.World.Pods) > 0 && !f.cmd.Flags().Changed("offline")
 	}

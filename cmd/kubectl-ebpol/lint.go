@@ -93,7 +93,10 @@ func (c *lintCommand) complete() (err error) {
 }
 
 func (c *lintCommand) run(ctx context.Context) error {
-	given, err := c.gather(ctx, &c.flags)
+	m := c.meter()
+	defer m.done()
+	endAtOnce(ctx, m)
+	given, err := c.gather(ctx, &c.flags, m)
 	if err != nil {
 		return usage(err)
 	}
@@ -105,10 +108,12 @@ func (c *lintCommand) run(ctx context.Context) error {
 	for _, p := range given.about() {
 		about[p] = true
 	}
+	m.now("looking at %d policies and %d pods", len(given.files)+len(given.current), len(given.world.Pods))
 	findings := lint.Run(lint.Input{
 		World: given.world, Policies: given.candidate(), About: func(p *policy.Policy) bool { return about[p] },
 		Invalid: faults, Unjudged: given.unjudged, Guessed: given.offline,
 	})
+	m.done()
 	c.tell(given.notes)
 	if err := c.print(findings, len(about)+len(faults)); err != nil {
 		return usage(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -77,17 +78,22 @@ func (c *matrixCommand) run(ctx context.Context) error {
 		}
 		in.Ports = append(in.Ports, p)
 	}
-	notes, err := c.sets(ctx, &in)
+	wait := c.meter()
+	defer wait.done()
+	endAtOnce(ctx, wait)
+	notes, err := c.sets(ctx, &in, wait)
 	if err != nil {
 		return err
 	}
 	if c.diff && in.Candidate == nil {
 		return errors.New("--diff needs two sets of policies: the cluster's and those of -f, or those of --base and of -f")
 	}
+	in.Tell = func(done, all int) { wait.part("asking", done, all) }
 	m, err := matrix.Build(in)
 	if err != nil {
 		return err
 	}
+	wait.done()
 	c.tell(notes)
 	changes := m.Changes()
 	if c.diff {
@@ -108,8 +114,8 @@ func (c *matrixCommand) run(ctx context.Context) error {
 }
 
 // sets finds the world and the one or two sets of policies.
-func (c *matrixCommand) sets(ctx context.Context, in *matrix.Input) ([]string, error) {
-	given, err := c.gather(ctx, &c.flags)
+func (c *matrixCommand) sets(ctx context.Context, in *matrix.Input, m *meter) ([]string, error) {
+	given, err := c.gather(ctx, &c.flags, m)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +125,7 @@ func (c *matrixCommand) sets(ctx context.Context, in *matrix.Input) ([]string, e
 	in.World, in.Namespace = given.world, given.namespace
 	switch {
 	case len(c.base) > 0:
-		return given.notes, c.compareWithBase(ctx, in, given)
+		return given.notes, c.compareWithBase(ctx, in, given, m)
 	case given.offline:
 		in.Current = given.files
 	default:
@@ -133,34 +139,28 @@ func (c *matrixCommand) sets(ctx context.Context, in *matrix.Input) ([]string, e
 
 // compareWithBase takes the policies of --base as they are and those of -f as
 // they would be. The world is that of both: what one leaves out the other has.
-func (c *matrixCommand) compareWithBase(ctx context.Context, in *matrix.Input, given *given) error {
+func (c *matrixCommand) compareWithBase(ctx context.Context, in *matrix.Input, given *given, m *meter) error {
 	if len(c.flags.files) == 0 && c.flags.kustomize == "" {
 		return errors.New("--base needs files to compare with: give some with -f")
 	}
-	files, err := kube.ReadFiles(ctx, kube.FileOptions{Names: c.base, Recursive: c.flags.recursive, In: c.In})
-	if err != nil {
-		return err
-	}
+	base := c.flags.policyFlags
+	base.files, base.kustomize = c.base, ""
 	objects := &policy.Objects{Namespace: "default"}
-	for _, f := range files {
-		err = errors.Join(err, objects.Read(f.Data, f.Name))
-	}
-	if err != nil {
+	_, faults, err := kube.ReadObjects(ctx, base.options(c.globals, m), objects)
+	if err := errors.Join(err, faults); err != nil {
 		return err
 	}
 	in.Current, in.Candidate = objects.Policies, given.files
 	if in.Candidate == nil {
 		in.Candidate = []*policy.Policy{}
 	}
-	newer, err := kube.ReadFiles(ctx, kube.FileOptions{Names: c.flags.files, Recursive: c.flags.recursive, Kustomize: c.flags.kustomize})
-	if err != nil {
-		return err
-	}
 	if !given.offline {
 		return nil
 	}
-	world, err := kube.ReadWorld(append(files, newer...))
-	if err != nil {
+	both := base
+	both.files, both.kustomize = append(slices.Clone(c.base), c.flags.files...), c.flags.kustomize
+	world, faults, err := kube.ReadObjects(ctx, both.options(c.globals, m), &policy.Objects{})
+	if err := errors.Join(err, faults); err != nil {
 		return err
 	}
 	in.World = world.World

@@ -34,6 +34,11 @@ func (f *policyFlags) add(cmd *cobra.Command) {
 	fs.StringVarP(&f.kustomize, "kustomize", "k", "", "kustomization with policies")
 }
 
+// options are what the flags name; m is told how far reading is.
+func (f *policyFlags) options(g *globals, m *meter) kube.FileOptions {
+	return kube.FileOptions{Names: f.files, Recursive: f.recursive, Kustomize: f.kustomize, In: g.In, Tell: m.reading}
+}
+
 // read reads the files' policies. Those without a namespace get the given one.
 func (f *policyFlags) read(ctx context.Context, g *globals, namespace string) ([]*policy.Policy, error) {
 	files, err := kube.ReadFiles(ctx, kube.FileOptions{Names: f.files, Recursive: f.recursive, Kustomize: f.kustomize, In: g.In})

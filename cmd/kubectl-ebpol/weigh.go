@@ -82,17 +82,22 @@ func (c *weighCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	given, err := c.gather(ctx, &c.flags)
+	m := c.meter()
+	defer m.done()
+	endAtOnce(ctx, m)
+	given, err := c.gather(ctx, &c.flags, m)
 	if err != nil {
 		return err
 	}
 	if given.faults != nil {
 		return given.faults
 	}
+	m.now("weighing and compiling %d policies for %d pods", len(given.about()), len(given.world.Pods))
 	out := weighed{Sum: weight.New(given.world, limits).Sum(given.about()), limits: name}
 	if out.compiled, err = compiledCostOf(given); err != nil {
 		return err
 	}
+	m.done()
 	c.tell(given.notes)
 	if c.output == "json" {
 		return c.json(&out)

@@ -91,7 +91,7 @@ func (r *Report) changes(seen []*traffic.Seen) {
 		if !s.WouldChange() {
 			continue
 		}
-		g := group{s.Direction, s.Protocol, name(&s.Source), name(&s.Destination), s.Destination.Port, s.Verdict, s.Candidate, why(s.Rule, s.IsolatedBy), why(s.CandidateRule, s.CandidateIsolatedBy)}
+		g := group{s.Direction, s.Protocol, s.Source.Label(), s.Destination.Label(), s.Destination.Port, s.Verdict, s.Candidate, why(s.Rule, s.IsolatedBy), why(s.CandidateRule, s.CandidateIsolatedBy)}
 		c := found[g]
 		if c == nil {
 			c = &Change{
@@ -119,20 +119,6 @@ func (r *Report) changes(seen []*traffic.Seen) {
 			cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Candidate, b.Candidate),
 			cmp.Compare(why(a.CandidateRule, a.CandidateIsolatedBy), why(b.CandidateRule, b.CandidateIsolatedBy)), cmp.Compare(why(a.Rule, a.IsolatedBy), why(b.Rule, b.IsolatedBy)))
 	})
-}
-
-func name(p *flow.Peer) string {
-	switch {
-	case p.Workload != "":
-		return p.Namespace + "/" + p.Workload
-	case p.Pod != "":
-		return p.Namespace + "/pod/" + p.Pod
-	case p.Service != "":
-		return "svc/" + p.Service
-	case p.Name != "":
-		return p.Name
-	}
-	return p.IP.String()
 }
 
 func why(rule *flow.Rule, isolatedBy []flow.Rule) string {

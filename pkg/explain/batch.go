@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
@@ -35,6 +36,7 @@ type Batch struct {
 	tables    map[string]*ruleset.Table
 	ends      map[ruleset.SetID]*setText
 	resolver  *Resolver
+	blocks    bool // some rule goes by addresses
 	kernel    *asked // nil: there is none to ask
 }
 
@@ -43,7 +45,7 @@ type Batch struct {
 func NewBatch(w *identity.World, policies []*policy.Policy, engine Engine) (*Batch, error) {
 	b := &Batch{engine: engine, policies: policies, reference: policy.NewEvaluator(w, policies), tables: map[string]*ruleset.Table{}, ends: map[ruleset.SetID]*setText{}}
 	b.view = b.reference.View()
-	b.resolver = NewResolver(b.view)
+	b.resolver, b.blocks = NewResolver(b.view), hasBlocks(policies)
 	switch engine {
 	case Reference:
 		return b, nil
@@ -141,6 +143,9 @@ func endOf(e *policy.End) *End {
 // or depends on more than a table knows (the backend of a service, which pod
 // on the host network is meant); the reference knows the readings.
 func (b *Batch) byTables(p policy.Packet) (a Answer, definite bool) {
+	if b.blocks && b.noIP(p) {
+		return a, false
+	}
 	if p.SourcePod != "" || p.DestinationPod != "" || b.isService(p) {
 		return a, false
 	}
@@ -157,6 +162,21 @@ func (b *Batch) byTables(p policy.Packet) (a Answer, definite bool) {
 		a.Verdict = flow.Deny
 	}
 	return a, true
+}
+
+// noIP says whether an end is a pod that has no IP yet: tables know no more than
+// addresses.
+func (b *Batch) noIP(p policy.Packet) bool {
+	src, dst := b.view.Pod(p.Source), b.view.Pod(p.Destination)
+	return src != nil && src.NoIP || dst != nil && dst.NoIP
+}
+
+func hasBlocks(policies []*policy.Policy) bool {
+	return slices.ContainsFunc(policies, func(p *policy.Policy) bool {
+		return slices.ContainsFunc(slices.Concat(p.Ingress, p.Egress), func(r policy.Rule) bool {
+			return slices.ContainsFunc(r.Peers, func(p policy.Peer) bool { return p.Kind == policy.CIDRPeer })
+		})
+	})
 }
 
 func (b *Batch) isService(p policy.Packet) bool {

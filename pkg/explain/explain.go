@@ -201,6 +201,12 @@ func (b *Batch) Name(ip netip.Addr, port uint16, protocol flow.Protocol) string 
 		name = netip.AddrPortFrom(ip, port).String()
 	}
 	if pod := b.view.Pod(ip); pod != nil {
+		if pod.NoIP {
+			name = "no IP yet"
+			if port != 0 {
+				name += fmt.Sprintf(", port %d", port)
+			}
+		}
 		return fmt.Sprintf("%s (%s%s)", pod.Key(), name, labelsOf(pod))
 	}
 	if s, _, ok := b.view.Service(policy.ServiceAddress{IP: ip, Protocol: protocol, Port: port}, ""); ok {

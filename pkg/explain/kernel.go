@@ -41,6 +41,9 @@ func (b *Batch) questions(p policy.Packet) []question {
 	if p.SourcePod != "" || p.DestinationPod != "" {
 		return nil // an address is all that a kernel sees of pods on the host network
 	}
+	if b.blocks && b.noIP(p) {
+		return nil // and of those that have none yet
+	}
 	var out []question
 	if pod := b.view.Pod(p.Source); pod != nil {
 		out = append(out, question{pod.Node, ruleset.Packet{Direction: flow.Egress, Protocol: p.Protocol, Local: p.Source, Peer: p.Destination, Port: p.Port}})

@@ -154,7 +154,7 @@ func (b *Batch) edges() []netip.Prefix {
 		}
 	}
 	for _, p := range b.view.World.Pods {
-		if !p.Done {
+		if !p.Done && !p.NoIP {
 			add(p.IPs...)
 		}
 	}

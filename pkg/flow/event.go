@@ -38,6 +38,29 @@ type Peer struct {
 	Name      string     `json:"name,omitempty"`      // what to call it if it is neither pod nor service: a node, a DNS name
 }
 
+// Label is what the end is summed up under, wherever the same is to count as
+// one: its workload if it is known, else its pod, its service, its name, or in
+// the end its address.
+func (p *Peer) Label() string {
+	if label := p.Owner(); label != "" {
+		return label
+	}
+	return p.IP.String()
+}
+
+// Owner is Label without the address: empty if nobody is known to have it.
+func (p *Peer) Owner() string {
+	switch {
+	case p.Workload != "":
+		return p.Namespace + "/" + p.Workload
+	case p.Pod != "":
+		return p.Namespace + "/" + p.Pod
+	case p.Service != "":
+		return p.Service
+	}
+	return p.Name
+}
+
 // RuleKind says which API a rule comes from, in kubectl's spelling.
 type RuleKind string
 

@@ -43,6 +43,7 @@ type Pod struct {
 	Labels      map[string]string
 	Node        string       // empty if not scheduled
 	IPs         []netip.Addr // none before the sandbox exists, and none of ours once Done
+	NoIP        bool         // it has none yet: IPs only stand for some, so that it can be asked about
 	HostNetwork bool         // policies don't cover it; its IPs are the node's
 	Done        bool         // phase Succeeded or Failed, or deleted: has lost its addresses (SEMANTICS case 28)
 	Ports       []NamedPort  // every container's named ports, in order (init and sidecar ones included)

@@ -3,6 +3,7 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,10 +32,21 @@ type FileOptions struct {
 	Recursive bool
 	Kustomize string
 	In        io.Reader // what "-" reads
+	// Tell is told how far reading is; nil: nobody asks.
+	Tell func(Reading)
 }
 
-// maxFile bounds one file: the largest real sets of policies are a few
-// megabytes, and nothing here shall be made to swallow a disk.
+// Reading is how far the reading of files is.
+type Reading struct {
+	Name    string
+	Bytes   int64 // of this file so far
+	Size    int64 // of this file; 0: not known
+	Objects int   // of all files, of kinds that matter
+}
+
+// maxFile bounds a file that is read as a whole: the largest real sets of
+// policies are a few megabytes, and nothing here shall be made to swallow a
+// disk. [ReadObjects] has no such bound.
 const maxFile = 64 << 20
 
 var fileExtensions = []string{".yaml", ".yml", ".json"}
@@ -42,41 +54,52 @@ var fileExtensions = []string{".yaml", ".yml", ".json"}
 // ReadFiles reads what the options name, in order; files of a folder by name.
 func ReadFiles(ctx context.Context, o FileOptions) ([]File, error) {
 	var out []File
-	for _, name := range o.Names {
-		files, err := readOne(ctx, name, o)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, files...)
-	}
-	if o.Kustomize != "" {
-		f, err := kustomize(o.Kustomize)
-		if err != nil {
-			return nil, fmt.Errorf("kustomization %q: %w", o.Kustomize, err)
-		}
+	err := o.each(ctx, func(name string, r io.Reader, _ int64) error {
+		f, err := readAll(name, r)
 		out = append(out, f)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
 
-func readOne(ctx context.Context, name string, o FileOptions) ([]File, error) {
+// each opens what the options name, in order. It ends at the first error.
+func (o *FileOptions) each(ctx context.Context, f func(name string, r io.Reader, size int64) error) error {
+	for _, name := range o.Names {
+		if err := o.one(ctx, name, f); err != nil {
+			return err
+		}
+	}
+	if o.Kustomize == "" {
+		return nil
+	}
+	built, err := kustomize(o.Kustomize)
+	if err != nil {
+		return fmt.Errorf("kustomization %q: %w", o.Kustomize, err)
+	}
+	return f(built.Name, bytes.NewReader(built.Data), int64(len(built.Data)))
+}
+
+func (o *FileOptions) one(ctx context.Context, name string, f func(string, io.Reader, int64) error) error {
 	switch {
 	case name == "-":
 		if o.In == nil {
-			return nil, errors.New("standard input can't be read here")
+			return errors.New("standard input can't be read here")
 		}
-		return readAll("standard input", o.In)
+		return f("standard input", o.In, 0)
 	case strings.HasPrefix(name, "http://"), strings.HasPrefix(name, "https://"):
-		return fetch(ctx, name)
+		return fetch(ctx, name, f)
 	}
 	info, err := os.Stat(name)
 	if err != nil {
-		return nil, notThere(name, err)
+		return notThere(name, err)
 	}
 	if !info.IsDir() {
-		return open(name)
+		return open(name, f)
 	}
-	var out []File
+	found := false
 	err = filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -86,14 +109,13 @@ func readOne(ctx context.Context, name string, o FileOptions) ([]File, error) {
 		case d.IsDir() || !slices.Contains(fileExtensions, strings.ToLower(filepath.Ext(path))):
 			return nil
 		}
-		files, err := open(path)
-		out = append(out, files...)
-		return err
+		found = true
+		return open(path, f)
 	})
-	if err == nil && len(out) == 0 {
+	if err == nil && !found {
 		err = fmt.Errorf("folder %q holds no .yaml, .yml or .json file; use -R to look into its folders", name)
 	}
-	return out, err
+	return err
 }
 
 func notThere(name string, err error) error {
@@ -103,42 +125,48 @@ func notThere(name string, err error) error {
 	return err
 }
 
-func open(path string) ([]File, error) {
+func open(path string, use func(string, io.Reader, int64) error) error {
 	f, err := os.Open(path) //nolint:gosec // the user names the file
 	if err != nil {
-		return nil, notThere(path, err)
+		return notThere(path, err)
 	}
 	defer f.Close()
-	return readAll(path, f)
+	size := int64(0)
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		size = info.Size()
+	}
+	return use(path, f, size)
 }
 
-func readAll(name string, r io.Reader) ([]File, error) {
+func readAll(name string, r io.Reader) (File, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", name, err)
+		return File{}, fmt.Errorf("read %q: %w", name, err)
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%q is larger than %d MiB", name, maxFile>>20)
+		return File{}, fmt.Errorf("%q is larger than %d MiB", name, maxFile>>20)
 	}
-	return []File{{name, data}}, nil
+	return File{name, data}, nil
 }
 
-func fetch(ctx context.Context, url string) ([]File, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+func fetch(ctx context.Context, url string, use func(string, io.Reader, int64) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: 30 * time.Second}}
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%q: the server answers %s", url, res.Status)
+		return fmt.Errorf("%q: the server answers %s", url, res.Status)
 	}
-	return readAll(url, res.Body)
+	return use(url, res.Body, max(res.ContentLength, 0))
 }
 
 // kustomize builds a kustomization as kubectl does.

@@ -3,8 +3,7 @@
 package kube
 
 import (
-	"bufio"
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"sigs.k8s.io/yaml"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
@@ -35,19 +32,18 @@ type Offline struct {
 
 // ReadWorld makes a World of the pods, workloads, namespaces, services,
 // endpoint slices and nodes in files. Documents of other kinds, policies among
-// them, are skipped: [policy.Parse] reads those.
+// them, are skipped: [policy.Parse] reads those, and [ReadObjects] both at once.
 //
 // A workload without pods of its own in the files counts as one pod with the
 // labels of its template. A pod without an address is given one that
 // no network has, so that it can be asked about by name: of 240.0.0.0/4, and of
 // 2001:2::/48 where the files speak of IPv6.
 func ReadWorld(files []File) (*Offline, error) {
-	o := &offline{t: newTable(), workloads: map[string]*corev1.Pod{}}
+	o := newOffline()
+	objects := &policy.Objects{Other: o.known}
 	var errs []error
 	for _, f := range files {
-		if err := o.file(f); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", f.Name, err))
-		}
+		errs = append(errs, objects.Read(f.Data, f.Name))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -55,86 +51,78 @@ func ReadWorld(files []File) (*Offline, error) {
 	return o.world(), nil
 }
 
+// maxObjects bounds what is kept of files: ten times what the largest clusters
+// have.
+const maxObjects = 1_000_000
+
+// ReadObjects reads a world, as [ReadWorld] does, and policies into objects, in
+// one go and object by object: files may be of any length. Faults are those of
+// single objects: what could be read is returned with them. An error means that
+// nothing can be said.
+func ReadObjects(ctx context.Context, options FileOptions, objects *policy.Objects) (world *Offline, faults, err error) {
+	o := newOffline()
+	objects.Other = o.known
+	defer func() { objects.Other = nil }()
+	err = options.each(ctx, func(name string, r io.Reader, size int64) error {
+		in := &watchedReader{Reader: r, ctx: ctx, options: &options, at: Reading{Name: name, Size: size}, count: func() int { return o.objects + len(objects.Policies) }}
+		faults = errors.Join(faults, objects.ReadStream(in, name))
+		in.tell()
+		return in.err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return o.world(), faults, nil
+}
+
+// watchedReader reads a file until somebody ends it, and tells how far it is.
+type watchedReader struct {
+	io.Reader
+	ctx     context.Context //nolint:containedctx // a reader lives as long as one call
+	options *FileOptions
+	at      Reading
+	count   func() int
+	err     error
+}
+
+func (w *watchedReader) Read(p []byte) (int, error) {
+	if w.err = w.ctx.Err(); w.err != nil {
+		return 0, w.err
+	}
+	if w.at.Objects = w.count(); w.at.Objects > maxObjects {
+		w.err = fmt.Errorf("%s: more than %d objects: choose some of them, such as those of some namespaces", w.at.Name, maxObjects)
+		return 0, w.err
+	}
+	n, err := w.Reader.Read(p)
+	w.at.Bytes += int64(n)
+	w.tell()
+	return n, err
+}
+
+func (w *watchedReader) tell() {
+	if w.at.Objects = w.count(); w.options.Tell != nil {
+		w.options.Tell(w.at)
+	}
+}
+
 type offline struct {
 	t         *table
-	pods      []*corev1.Pod
+	pods      []*identity.Pod
+	raw       map[string]*corev1.Pod // of pods, what services are joined by
 	workloads map[string]*corev1.Pod // namespace/workload -> a pod of its template
 	assumed   []string
 	objects   int
 }
 
-// file reads YAML documents, JSON objects one after another, and Lists.
-func (o *offline) file(f File) error {
-	if policy.IsJSON(f.Data) {
-		d := json.NewDecoder(bytes.NewReader(f.Data))
-		for {
-			var raw json.RawMessage
-			if err := d.Decode(&raw); errors.Is(err, io.EOF) {
-				return nil
-			} else if err != nil {
-				return err
-			}
-			if err := o.object(raw); err != nil {
-				return err
-			}
-		}
-	}
-	r := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(f.Data)))
-	for {
-		doc, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		raw, err := yaml.YAMLToJSON(doc)
-		if err != nil {
-			return err
-		}
-		if err := o.object(raw); err != nil {
-			return err
-		}
-	}
+func newOffline() *offline {
+	return &offline{t: newTable(), workloads: map[string]*corev1.Pod{}, raw: map[string]*corev1.Pod{}}
 }
 
-func (o *offline) object(raw json.RawMessage) error {
-	var head struct {
-		metav1.TypeMeta `json:",inline"`
-		Items           []json.RawMessage `json:"items"`
-	}
-	if string(raw) == "null" {
-		return nil
-	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return fmt.Errorf("not an object: %w", err)
-	}
-	if strings.HasSuffix(head.Kind, "List") {
-		for _, item := range head.Items {
-			if err := o.item(head.TypeMeta, item); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return o.known(head.APIVersion, head.Kind, raw)
-}
-
-// item reads one of a List, which may leave out what kind it is.
-func (o *offline) item(list metav1.TypeMeta, raw json.RawMessage) error {
-	var t metav1.TypeMeta
-	if err := json.Unmarshal(raw, &t); err != nil {
-		return fmt.Errorf("not an object: %w", err)
-	}
-	if t.Kind == "" {
-		t = metav1.TypeMeta{APIVersion: list.APIVersion, Kind: strings.TrimSuffix(list.Kind, "List")}
-	}
-	return o.known(t.APIVersion, t.Kind, raw)
-}
-
-func (o *offline) known(apiVersion, kind string, raw json.RawMessage) error {
+// known takes an object, if it is of a kind that matters.
+func (o *offline) known(apiVersion, kind string, raw []byte) error {
 	switch apiVersion + " " + kind {
 	case "v1 Pod":
-		return decode(raw, o, func(p *corev1.Pod) { o.pods = append(o.pods, p) })
+		return decode(raw, o, o.pod)
 	case "v1 Namespace":
 		return decode(raw, o, func(n *corev1.Namespace) { o.t.spaces[n.Name] = namespaceOf(&n.ObjectMeta) })
 	case "v1 Node":
@@ -169,7 +157,7 @@ func (o *offline) known(apiVersion, kind string, raw json.RawMessage) error {
 	return nil
 }
 
-func decode[T any](raw json.RawMessage, o *offline, use func(*T)) error {
+func decode[T any](raw []byte, o *offline, use func(*T)) error {
 	var v T
 	if err := json.Unmarshal(raw, &v); err != nil {
 		return err
@@ -177,6 +165,25 @@ func decode[T any](raw json.RawMessage, o *offline, use func(*T)) error {
 	o.objects++
 	use(&v)
 	return nil
+}
+
+// pod keeps what is needed of a pod: a hundred thousand whole ones take
+// gigabytes.
+func (o *offline) pod(p *corev1.Pod) {
+	out := podOf(named(p), nil)
+	o.pods = append(o.pods, out)
+	o.raw[out.Key()] = portsOf(&p.Spec)
+}
+
+// portsOf is a pod with its containers' ports and nothing else.
+func portsOf(spec *corev1.PodSpec) *corev1.Pod {
+	out := &corev1.Pod{}
+	for i := range spec.Containers {
+		if ports := spec.Containers[i].Ports; len(ports) > 0 {
+			out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Ports: ports})
+		}
+	}
+	return out
 }
 
 // named gives an object the namespace that kubectl would put it in.
@@ -204,12 +211,10 @@ func (o *offline) template(prefix string, owner metav1.Object, t *corev1.PodTemp
 }
 
 func (o *offline) world() *Offline {
-	raw := map[string]*corev1.Pod{}
 	there := map[string]bool{}
 	for _, p := range o.pods {
-		out := podOf(named(p), nil)
-		o.t.pods[out.Key()], raw[out.Key()] = out, p
-		there[out.Namespace+"/"+out.Workload] = true
+		o.t.pods[p.Key()] = p
+		there[p.Namespace+"/"+p.Workload] = true
 	}
 	for _, k := range slices.Sorted(maps.Keys(o.workloads)) {
 		p := o.workloads[k]
@@ -218,20 +223,26 @@ func (o *offline) world() *Offline {
 		}
 		out := podOf(p, nil)
 		out.Workload = strings.TrimPrefix(k, out.Namespace+"/")
-		o.t.pods[out.Key()], raw[out.Key()] = out, p
+		o.t.pods[out.Key()], o.raw[out.Key()] = out, p
 		o.assumed = append(o.assumed, fmt.Sprintf("%s has no pods in the files: one pod of its template stands for it", k))
 	}
 	if n := o.addresses(); n > 0 {
-		o.assumed = append(o.assumed, fmt.Sprintf("%d pods have no address in the files: they are given some that no network has", n))
+		o.assumed = append(o.assumed, fmt.Sprintf("%d pods have no IP in the files: rules about labels answer for them, and what address blocks say is contested", n))
 	}
 	for _, p := range o.t.pods {
 		if o.t.spaces[p.Namespace] == nil {
 			o.t.spaces[p.Namespace] = namespaceOf(&metav1.ObjectMeta{Name: p.Namespace})
 		}
 	}
+	inside := map[string][]*identity.Pod{}
+	for _, p := range o.t.pods {
+		if !p.Done {
+			inside[p.Namespace] = append(inside[p.Namespace], p)
+		}
+	}
 	for k, s := range o.t.services {
 		if len(o.t.slices[k]) == 0 && len(s.spec.Spec.Selector) > 0 {
-			o.t.slices[k] = o.endpoints(s.spec, raw)
+			o.t.slices[k] = o.endpoints(s.spec, inside[s.spec.Namespace])
 		}
 	}
 	o.t.change(func() {})

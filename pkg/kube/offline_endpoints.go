@@ -18,27 +18,54 @@ import (
 // addresses gives pods that have none one of each family that the files
 // speak of, in the order of their names. It returns to how many.
 func (o *offline) addresses() int {
-	next := []netip.Addr{netip.MustParseAddr("240.0.0.0")}
-	for _, n := range o.t.nodes {
-		for _, ip := range n.IPs {
-			if ip.Is6() && len(next) == 1 {
-				next = append(next, netip.MustParseAddr("2001:2::"))
-			}
+	return standIns(o.t.pods, o.t.nodes)
+}
+
+// StandIns is the world with its pods that have no IP yet given some that no
+// network has, as [ReadWorld] does. Their verdicts are those of their labels;
+// what would depend on an address is contested.
+func StandIns(w *identity.World) *identity.World {
+	out := *w
+	out.Pods = maps.Clone(w.Pods)
+	for k, p := range out.Pods {
+		if len(p.IPs) == 0 && !p.Done {
+			pod := *p
+			out.Pods[k] = &pod
 		}
 	}
-	count := 0
-	for _, k := range slices.Sorted(maps.Keys(o.t.pods)) {
-		p := o.t.pods[k]
-		if len(p.IPs) > 0 || p.Done {
-			continue
+	standIns(out.Pods, out.Nodes)
+	return &out
+}
+
+func standIns(pods map[string]*identity.Pod, nodes map[string]*identity.Node) int {
+	is6 := func(ips []netip.Addr) bool { return slices.ContainsFunc(ips, netip.Addr.Is6) }
+	var waiting []string
+	two := false
+	for k, p := range pods {
+		two = two || is6(p.IPs)
+		if len(p.IPs) == 0 && !p.Done {
+			waiting = append(waiting, k)
 		}
+	}
+	for _, n := range nodes {
+		two = two || is6(n.IPs)
+	}
+	next := []netip.Addr{netip.MustParseAddr("240.0.0.0")}
+	if two {
+		next = append(next, netip.MustParseAddr("2001:2::"))
+	}
+	slices.Sort(waiting)
+	count := 0
+	for _, k := range waiting {
+		p := pods[k]
 		if p.HostNetwork {
-			if n := o.t.nodes[p.Node]; n != nil {
+			if n := nodes[p.Node]; n != nil {
 				p.IPs = n.IPs
 			}
 			continue
 		}
 		count++
+		p.NoIP = true
 		for i := range next {
 			next[i] = next[i].Next()
 			p.IPs = append(p.IPs, next[i])
@@ -48,19 +75,19 @@ func (o *offline) addresses() int {
 }
 
 // endpoints are what the cluster's controller would make of a service and the
-// pods that its selector chooses.
-func (o *offline) endpoints(s *corev1.Service, raw map[string]*corev1.Pod) map[string]*discoveryv1.EndpointSlice {
+// pods of its namespace that its selector chooses.
+func (o *offline) endpoints(s *corev1.Service, pods []*identity.Pod) map[string]*discoveryv1.EndpointSlice {
 	selector := labels.SelectorFromSet(s.Spec.Selector)
 	out := map[string]*discoveryv1.EndpointSlice{}
-	for k, pod := range o.t.pods {
-		if pod.Namespace != s.Namespace || pod.Done || !selector.Matches(labels.Set(pod.Labels)) {
+	for _, pod := range pods {
+		if !selector.Matches(labels.Set(pod.Labels)) {
 			continue
 		}
 		slice := &discoveryv1.EndpointSlice{}
 		slice.Name = pod.Name
 		for i := range s.Spec.Ports {
 			port := &s.Spec.Ports[i]
-			if n := targetPort(port, raw[k]); n != 0 {
+			if n := targetPort(port, o.raw[pod.Key()]); n != 0 {
 				slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &port.Name, Port: &n, Protocol: &port.Protocol})
 			}
 		}

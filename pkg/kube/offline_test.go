@@ -65,7 +65,7 @@ func TestReadWorld(t *testing.T) {
 
 func TestReadWorldRefuses(t *testing.T) {
 	for _, text := range []string{"{", "a: [", "{\"kind\": 3}", "- x"} {
-		if _, err := ReadWorld([]File{{"x", []byte(text)}}); err == nil || !strings.HasPrefix(err.Error(), "x: ") {
+		if _, err := ReadWorld([]File{{"x", []byte(text)}}); err == nil || !strings.HasPrefix(err.Error(), "x:1: ") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

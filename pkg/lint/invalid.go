@@ -4,6 +4,7 @@ package lint
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
@@ -43,8 +44,34 @@ func fixInvalid(reason string) string {
 		return "give port as a number, or leave endPort out"
 	case strings.Contains(reason, "except"):
 		return "except must lie inside cidr, and be of the same family"
+	case strings.Contains(reason, "cannot unmarshal"):
+		return fixType(reason)
+	case strings.Contains(reason, "no matches for kind"):
+		return "write apiVersion: networking.k8s.io/v1"
+	case strings.Contains(reason, "beyond the prefix length"):
+		return "write the first address of the block, such as 10.0.0.0/8 for 10.0.0.1/8"
 	case strings.Contains(reason, "unknown field"):
 		return "correct the field's name or its indentation: the API server drops what it doesn't know, and the policy then means something else"
 	}
 	return "correct the field"
+}
+
+var wrongType = regexp.MustCompile(`cannot unmarshal (\w+).* of type (\S+)`)
+
+// fixType says what the server's words for a wrong type leave to guess.
+func fixType(reason string) string {
+	m := wrongType.FindStringSubmatch(reason)
+	switch {
+	case m == nil:
+		return "correct the field's type"
+	case strings.HasPrefix(m[2], "[]"):
+		return "make it a list: put a dash before each entry, or square brackets around them"
+	case m[1] == "array":
+		return "take the dash away: there is one, no list"
+	case strings.HasPrefix(m[2], "int"):
+		return "write a whole number, without quotes"
+	case m[2] == "string" || m[1] == "number" || m[1] == "bool":
+		return "put the value into quotes"
+	}
+	return "write an object here, with fields of its own"
 }

@@ -21,6 +21,10 @@ func (l *linter) warnings(p *policy.Policy) {
 		if !ok {
 			field, text = "spec", w
 		}
+		if strings.HasPrefix(text, policy.Refused) {
+			l.report("invalid", p, field, text, fixInvalid(text))
+			continue
+		}
 		l.report("not-evaluated", p, field, text, "leave it out, or don't rely on what is said here about this policy")
 	}
 }

@@ -40,9 +40,10 @@ var _ encoding.TextMarshaler = Answer(0)
 type Input struct {
 	World     *identity.World
 	Current   []*policy.Policy
-	Candidate []*policy.Policy // nil: there is one set only
-	Namespace string           // workloads of this namespace; empty: all
-	Ports     []Port           // of every destination; none: those that it is known by
+	Candidate []*policy.Policy    // nil: there is one set only
+	Namespace string              // workloads of this namespace; empty: all
+	Ports     []Port              // of every destination; none: those that it is known by
+	Tell      func(done, all int) // how many questions are answered; nil: nobody asks
 }
 
 // Port is a port of a destination.
@@ -140,6 +141,9 @@ func Build(in Input) (*Matrix, error) {
 	m.Rows = append(m.Rows, out)
 	m.Columns = append(m.Columns, Column{out, b.outsidePort()})
 	for _, from := range m.Rows {
+		if in.Tell != nil {
+			in.Tell(len(m.Cells)*len(m.Columns), len(m.Rows)*len(m.Columns))
+		}
 		row := make([]Cell, len(m.Columns))
 		for j, to := range m.Columns {
 			row[j] = b.cell(from, to)

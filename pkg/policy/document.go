@@ -5,24 +5,25 @@ package policy
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 
 	yamlv3 "go.yaml.in/yaml/v3"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 )
 
 // Bounds of what is read. Real clusters stay far below; files that were made
 // to hurt don't get further.
 const (
-	maxInput    = 256 << 20
-	maxDocument = 16 << 20
-	maxDepth    = 64
-	maxExcerpt  = 64 << 10 // of Source.YAML
+	maxDepth   = 128
+	maxExcerpt = 64 << 10 // of Source.YAML
 )
 
 // document is one object of a file.
@@ -31,7 +32,7 @@ type document struct {
 	line int    // of its first line
 	text string // as written
 	json []byte
-	node *yamlv3.Node // for lines; nil if not known
+	list head // of the long List that it is an item of
 }
 
 // IsJSON tells a stream of JSON objects from YAML, whose flow style begins with
@@ -42,94 +43,124 @@ func IsJSON(data []byte) bool {
 	return brace && (len(rest) == 0 || rest[0] == '"' || rest[0] == '}')
 }
 
-// eachDocument calls f for every document of a YAML stream, or every object of
-// a JSON stream. What is wrong with one document doesn't hide the others.
-func eachDocument(data []byte, file string, f func(document)) error {
-	if len(data) > maxInput {
-		return fmt.Errorf("%s: larger than %d MiB: split it", file, maxInput>>20)
+var newline = []byte("\n")
+
+// documents reads a YAML or JSON stream and calls f for each of its objects, in
+// order. What is wrong with one document doesn't hide the others; a fault of
+// the stream itself ends it. Text is made into JSON on all processors.
+func documents(r io.Reader, file string, f func(document)) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	start, err := in.Peek(4)
+	switch {
+	case bytes.HasPrefix(start, []byte("\xef\xbb\xbf")):
+		_, err = in.Discard(3)
+	case bytes.HasPrefix(start, []byte("\xff\xfe")), bytes.HasPrefix(start, []byte("\xfe\xff")):
+		return fmt.Errorf("%s: this is UTF-16: save it as UTF-8", file)
 	}
-	if IsJSON(data) {
-		return eachJSON(data, file, f)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", file, err)
 	}
+	var next func() (piece, error)
+	read := newDocument
+	if start, _ = in.Peek(4 << 10); IsJSON(start) {
+		next, read = newJSONStream(in, file).next, newJSON
+	} else {
+		next = newSplitter(in, file).next
+	}
+	err = nil
 	var errs []error
-	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
-	line := 1
 	for {
-		text, err := reader.Read()
-		if errors.Is(err, io.EOF) {
+		var batch []piece
+		for size := 0; size < splitFrom && err == nil; {
+			var p piece
+			if p, err = next(); err == nil {
+				batch = append(batch, p)
+				size += len(p.text)
+			}
+		}
+		docs, faults := make([]document, len(batch)), make([]error, len(batch))
+		each(len(batch), func(i int) { docs[i], faults[i] = read(batch[i], file) })
+		for i := range docs {
+			if faults[i] != nil {
+				errs = append(errs, faults[i])
+			} else if len(docs[i].json) > 0 {
+				f(docs[i])
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
 			return errors.Join(errs...)
-		}
-		if err != nil {
-			return errors.Join(append(errs, fmt.Errorf("%s:%d: %w", file, line, err))...)
-		}
-		// The reader drops separator lines, so each document is found again.
-		start := line
-		if i := bytes.Index(data, text); i >= 0 {
-			start += bytes.Count(data[:i], newline)
-			line = start + bytes.Count(text, newline)
-			data = data[i+len(text):]
-		}
-		d, err := newDocument(text, file, start)
-		if err != nil {
-			errs = append(errs, err)
-		} else if len(d.json) > 0 {
-			f(d)
+		case err != nil:
+			return errors.Join(append(errs, err)...)
 		}
 	}
 }
 
-var newline = []byte("\n")
+// each calls f for 0 to n-1, on all processors.
+func each(n int, f func(int)) {
+	var wait sync.WaitGroup
+	var at atomic.Int64
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wait.Go(func() {
+			for i := int(at.Add(1)) - 1; i < n; i = int(at.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wait.Wait()
+}
 
-func newDocument(text []byte, file string, line int) (document, error) {
-	d := document{file: file, line: line, text: string(text)}
-	if len(text) > maxDocument {
-		return d, fmt.Errorf("%s:%d: the document is larger than %d MiB", file, line, maxDocument>>20)
-	}
-	var root yamlv3.Node
-	if err := yamlv3.Unmarshal(text, &root); err != nil {
-		return d, shifted(file, line, err)
-	}
-	if len(root.Content) == 0 {
-		return d, nil // nothing but comments
-	}
-	d.node = root.Content[0]
-	if err := boundedNode(d.node, 0, new(int)); err != nil {
-		return d, fmt.Errorf("%s:%d: %w", file, line, err)
-	}
+func newDocument(p piece, file string) (document, error) {
+	d := document{file: file, line: p.line, text: string(p.text), list: p.list}
 	var err error
-	// Values as kubectl reads them; the nodes above are for lines alone.
-	if d.json, err = yaml.YAMLToJSONStrict(text); err != nil {
-		return d, shifted(file, line, err)
+	// Values as kubectl reads them; nodes are for lines alone, of policies alone.
+	if d.json, err = yaml.YAMLToJSONStrict(p.text); err != nil {
+		var root yamlv3.Node
+		return d, shifted(file, p.line, cmp.Or(yamlv3.Unmarshal(p.text, &root), err)) // whose lines are right
 	}
 	if bytes.Equal(d.json, []byte("null")) {
 		d.json = nil
 	}
-	return d, nil
+	return d, tooDeep(d)
 }
 
-// boundedNode refuses what would grow without bound once aliases are followed.
-func boundedNode(n *yamlv3.Node, depth int, count *int) error {
-	const most = 1_000_000
-	if *count++; *count > most {
-		return fmt.Errorf("the document holds more than %d values once its aliases are followed", most)
-	}
-	if depth > maxDepth {
-		return fmt.Errorf("the document is nested deeper than %d", maxDepth)
-	}
-	if n.Kind == yamlv3.AliasNode {
-		return boundedNode(n.Alias, depth+1, count)
-	}
-	for _, c := range n.Content {
-		if err := boundedNode(c, depth+1, count); err != nil {
-			return err
+func newJSON(p piece, file string) (document, error) {
+	d := document{file: file, line: p.line, text: string(p.text), list: p.list, json: p.text}
+	return d, tooDeep(d)
+}
+
+func tooDeep(d document) error {
+	depth, text := 0, false
+	for i := 0; i < len(d.json); i++ {
+		switch c := d.json[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{', c == '[':
+			if depth++; depth > maxDepth {
+				return fmt.Errorf("%s:%d: the document is nested deeper than %d", d.file, d.line, maxDepth)
+			}
+		case c == '}', c == ']':
+			depth--
 		}
 	}
 	return nil
 }
 
+// nodes are for lines; nil if they can't be known.
+func (d document) nodes() *yamlv3.Node {
+	var root yamlv3.Node
+	if yamlv3.Unmarshal([]byte(d.text), &root) != nil || len(root.Content) == 0 {
+		return nil
+	}
+	return root.Content[0]
+}
+
 // shifted turns "yaml: line 3: …" of a document into the line of its file.
 func shifted(file string, first int, err error) error {
-	text := err.Error()
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	var line int
 	if i := bytes.Index([]byte(text), []byte("line ")); i >= 0 {
 		rest := text[i+len("line "):]
@@ -150,37 +181,16 @@ func shifted(file string, first int, err error) error {
 	return fmt.Errorf("%s:%d: %s", file, first+line-1, text)
 }
 
-func eachJSON(data []byte, file string, f func(document)) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	for {
-		var raw json.RawMessage
-		err := dec.Decode(&raw)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		end := min(int(dec.InputOffset()), len(data))
-		if err != nil {
-			return fmt.Errorf("%s:%d: %w", file, 1+bytes.Count(data[:end], newline), err)
-		}
-		start := end - len(raw)
-		d := document{file: file, line: 1 + bytes.Count(data[:start], newline), text: string(raw), json: raw}
-		var root yamlv3.Node
-		if len(raw) <= maxDocument && yamlv3.Unmarshal(raw, &root) == nil && len(root.Content) > 0 && boundedNode(root.Content[0], 0, new(int)) == nil {
-			d.node = root.Content[0]
-		}
-		f(d)
-	}
-}
-
-// source makes the Source of an object; node is the object's own.
-func (d document) source(node *yamlv3.Node) Source {
+// source makes the Source of an object; node is the object's own, whole says
+// whether the document holds nothing else.
+func (d document) source(node *yamlv3.Node, whole bool) Source {
 	s := Source{File: d.file, Line: d.line}
 	if node != nil {
 		s.Line = d.line + node.Line - 1
 		s.Lines = map[string]int{}
 		addLines(s.Lines, node, "", d.line-1)
 	}
-	if node == d.node {
+	if whole {
 		s.YAML = d.text[:min(len(d.text), maxExcerpt)]
 	}
 	return s

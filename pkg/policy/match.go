@@ -100,6 +100,9 @@ func (m *matcher) addressPeer(peer *Peer, ip netip.Addr, owner *identity.Pod) bo
 		if owner != nil && !peer.Internal && m.reading.blocksSkipPods { // case 11
 			return false
 		}
+		if owner != nil && owner.NoIP {
+			return m.reading.blocksWillCover
+		}
 		return peer.Covers(ip)
 	case NodePeer:
 		node := m.e.view.Node(ip)

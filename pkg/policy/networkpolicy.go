@@ -100,7 +100,7 @@ func (p *Policy) networkRule(path string, index int, peersField string, peers []
 // warnSloppy notes what servers before 1.36 took and newer ones refuse.
 func (p *Policy) warnSloppy(path, cidr string) {
 	for _, e := range validation.IsValidCIDRForLegacyField(nil, cidr, true, nil) {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("%s: %q is refused by Kubernetes 1.36 and later: %s", path, cidr, e.Detail))
+		p.Warnings = append(p.Warnings, fmt.Sprintf("%s %s1.36 and later refuse it: %s: %s", path, Refused, path, e.ErrorBody()))
 	}
 }
 

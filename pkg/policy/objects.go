@@ -2,7 +2,10 @@
 
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Objects is what files hold, as far as it is about policies. What a world is
 // made of (pods, services …) is read by pkg/kube.
@@ -11,6 +14,9 @@ type Objects struct {
 	Policies     []*Policy
 	NotEvaluated []NotEvaluated // policies of kinds that aren't judged
 	Skipped      map[string]int // objects of other kinds, by kind
+	// Other is given those as JSON; nil: nobody wants them. Its error is a fault
+	// of the file.
+	Other func(apiVersion, kind string, object []byte) error
 }
 
 // NotEvaluated names a policy of a kind that isn't judged: that no policy
@@ -28,18 +34,12 @@ var foreignPolicies = []string{
 	"kubeovn.io/", "k8s.ovn.org/", "networking.k8s.aws/", "networking.gke.io/", "policy.linkerd.io/",
 }
 
-// addOther counts an object that isn't evaluated, and names it if it is a
-// policy all the same.
-func (o *Objects) addOther(h head, src Source) {
-	for _, group := range foreignPolicies {
-		if strings.HasPrefix(h.APIVersion, group) && strings.Contains(h.Kind, "Policy") {
-			name, _, _ := strings.Cut(h.APIVersion, "/")
-			o.NotEvaluated = append(o.NotEvaluated, NotEvaluated{h.Kind + "." + name, h.Metadata.Namespace, h.Metadata.Name, src})
-			return
-		}
-	}
-	if o.Skipped == nil {
-		o.Skipped = map[string]int{}
-	}
-	o.Skipped[h.Kind]++
+// foreign says whether an object that isn't evaluated is a policy all the same.
+func foreign(h head) bool {
+	return strings.Contains(h.Kind, "Policy") && slices.ContainsFunc(foreignPolicies, func(group string) bool { return strings.HasPrefix(h.APIVersion, group) })
+}
+
+func (o *Objects) addForeign(h head, src Source) {
+	group, _, _ := strings.Cut(h.APIVersion, "/")
+	o.NotEvaluated = append(o.NotEvaluated, NotEvaluated{h.Kind + "." + group, h.Metadata.Namespace, h.Metadata.Name, src})
 }

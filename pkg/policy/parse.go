@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
@@ -32,9 +34,15 @@ func Parse(data []byte, file string) (*Objects, error) {
 
 // Read adds what a further file holds.
 func (o *Objects) Read(data []byte, file string) error {
+	return o.ReadStream(bytes.NewReader(data), file)
+}
+
+// ReadStream is Read for a file of any length: it keeps no more of it than its
+// objects.
+func (o *Objects) ReadStream(r io.Reader, file string) error {
 	var errs []error
-	err := eachDocument(data, file, func(d document) {
-		errs = append(errs, o.add(d, d.node, d.json, 0)...)
+	err := documents(r, file, func(d document) {
+		errs = append(errs, o.add(&tree{document: d}, nil, d.json, 0)...)
 	})
 	return errors.Join(append(errs, err)...)
 }
@@ -46,56 +54,108 @@ func (o *Objects) Add(obj runtime.Object, file string) error {
 	if err != nil {
 		return err
 	}
-	d := document{file: file, json: data}
-	return errors.Join(o.add(d, nil, data, 0)...)
+	return errors.Join(o.add(&tree{document: document{file: file, json: data}, known: true}, nil, data, 0)...)
 }
 
 // head is what every object has.
 type head struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Metadata   struct {
-		Name      string `json:"name"`
-		Namespace string `json:"namespace"`
-	} `json:"metadata"`
-	Items *[]json.RawMessage `json:"items"`
+	APIVersion string             `json:"apiVersion"`
+	Kind       string             `json:"kind"`
+	Metadata   objectMeta         `json:"metadata"`
+	Items      *[]json.RawMessage `json:"items"`
 }
 
-func (o *Objects) add(d document, node *yamlv3.Node, data []byte, depth int) []error {
+type objectMeta struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+}
+
+// tree is a document and its nodes, which are made when they are needed first:
+// only policies need them.
+type tree struct {
+	document
+	known bool
+	root  *yamlv3.Node
+}
+
+// at finds the node of an object in the tree: the document's, or an item's.
+func (t *tree) at(path []int) *yamlv3.Node {
+	if !t.known {
+		t.root, t.known = t.nodes(), true
+	}
+	n := t.root
+	for _, i := range path {
+		items := child(n, "items")
+		if items == nil || i >= len(items.Content) {
+			return nil
+		}
+		n = items.Content[i]
+	}
+	return n
+}
+
+// add takes an object; path leads to it through the items of lists.
+func (o *Objects) add(t *tree, path []int, data []byte, depth int) []error {
 	var h head
-	where := Source{File: d.file, Line: d.line}
-	if node != nil {
-		where.Line = d.line + node.Line - 1
+	where := func() Source {
+		s := Source{File: t.file, Line: t.line}
+		if len(path) > 0 {
+			if n := t.at(path); n != nil {
+				s.Line += n.Line - 1
+			}
+		}
+		return s
+	}
+	fault := func(format string, args ...any) []error {
+		s := where()
+		return []error{fmt.Errorf("%s%w", s.prefix(s.Line), fmt.Errorf(format, args...))}
+	}
+	if depth == 0 && t.list.Kind != "" {
+		data = withKind(data, t.list)
 	}
 	if err := json.Unmarshal(data, &h); err != nil {
-		return []error{fmt.Errorf("%sthis is no Kubernetes object: %w", where.prefix(where.Line), err)}
+		return fault("this is no Kubernetes object: %s", strings.ReplaceAll(err.Error(), " objectMeta.", " ObjectMeta."))
 	}
 	switch {
 	case h.Kind == "":
-		return []error{fmt.Errorf("%sthis is no Kubernetes object: it has no kind", where.prefix(where.Line))}
+		return fault("this is no Kubernetes object: it has no kind")
 	case h.Items != nil && strings.HasSuffix(h.Kind, "List"):
 		if depth > 2 {
-			return []error{fmt.Errorf("%slists within lists within lists are not read", where.prefix(where.Line))}
+			return fault("lists within lists within lists are not read")
 		}
-		items := child(node, "items")
 		var errs []error
 		for i, raw := range *h.Items {
-			var child *yamlv3.Node
-			if items != nil && i < len(items.Content) {
-				child = items.Content[i]
-			}
-			errs = append(errs, o.add(d, child, withKind(raw, h), depth+1)...)
+			errs = append(errs, o.add(t, append(slices.Clip(path), i), withKind(raw, h), depth+1)...)
 		}
 		return errs
 	}
-	if p := newPolicyReader(d, node, data, h, o.Namespace); p != nil {
+	if p := newPolicyReader(data, h, o.Namespace); p != nil {
+		p.src = t.source(t.at(path), len(path) == 0)
 		read, errs := p.read()
 		if read != nil && len(errs) == 0 {
 			o.Policies = append(o.Policies, read)
 		}
 		return errs
 	}
-	o.addOther(h, where)
+	if h.Kind == string(flow.NetworkPolicy) && !foreign(h) {
+		s := where()
+		return []error{&Fault{s.File, s.Line, flow.NetworkPolicy, strings.TrimPrefix(h.Metadata.Namespace+"/"+h.Metadata.Name, "/"), "apiVersion",
+			fmt.Sprintf("no matches for kind %q in version %q", h.Kind, h.APIVersion)}}
+	}
+	if foreign(h) {
+		o.addForeign(h, where())
+		return nil
+	}
+	if o.Skipped == nil {
+		o.Skipped = map[string]int{}
+	}
+	o.Skipped[h.Kind]++
+	if o.Other == nil {
+		return nil
+	}
+	if err := o.Other(h.APIVersion, h.Kind, data); err != nil {
+		return fault("%s %q: %w", h.Kind, strings.TrimPrefix(h.Metadata.Namespace+"/"+h.Metadata.Name, "/"), err)
+	}
 	return nil
 }
 
@@ -142,11 +202,12 @@ type policyReader struct {
 	src    Source
 	decode any
 	check  func() field.ErrorList
+	schema func([]byte) (*violations, error) // nil: check says all
 	build  func(Source) (*Policy, error)
 }
 
 // newPolicyReader knows the kinds that are evaluated. Nil: it is none of them.
-func newPolicyReader(d document, node *yamlv3.Node, data []byte, h head, namespace string) *policyReader {
+func newPolicyReader(data []byte, h head, namespace string) *policyReader {
 	p := &policyReader{head: h, json: data}
 	switch h.APIVersion + " " + h.Kind {
 	case "networking.k8s.io/v1 NetworkPolicy":
@@ -160,7 +221,7 @@ func newPolicyReader(d document, node *yamlv3.Node, data []byte, h head, namespa
 		}
 	case "policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy":
 		in := &v1alpha2.ClusterNetworkPolicy{}
-		p.decode, p.check = in, func() field.ErrorList { return ValidateClusterNetworkPolicy(in) }
+		p.decode, p.check, p.schema = in, func() field.ErrorList { return validateSelectors(in) }, checkClusterNetworkPolicy
 		p.build = func(s Source) (*Policy, error) { return fromClusterNetworkPolicy(in, s) }
 	case "policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy":
 		in := &v1alpha1.AdminNetworkPolicy{}
@@ -173,14 +234,23 @@ func newPolicyReader(d document, node *yamlv3.Node, data []byte, h head, namespa
 	default:
 		return nil
 	}
-	p.src = d.source(node)
 	return p
 }
 
 func (p *policyReader) read() (*Policy, []error) {
+	var clear field.ErrorList
+	if p.schema != nil {
+		v, err := p.schema(p.json)
+		if err != nil {
+			return nil, []error{p.fault(typeErrorPath(err), err.Error())}
+		}
+		if clear = v.warnings; len(v.errs) > 0 {
+			return nil, p.faults(append(v.errs, v.warnings...))
+		}
+	}
 	strict, err := kjson.UnmarshalStrict(p.json, p.decode)
 	if err != nil {
-		return nil, []error{p.fault(typeErrorPath(err), cleanTypeError(err))}
+		return nil, []error{p.fault(typeErrorPath(err), err.Error())}
 	}
 	var errs []error
 	for _, e := range strict {
@@ -193,17 +263,29 @@ func (p *policyReader) read() (*Policy, []error) {
 		}
 		errs = append(errs, p.fault(path, e.Error()))
 	}
-	for _, e := range p.check() {
-		errs = append(errs, p.fault(e.Field, e.Error()))
-	}
-	if len(errs) > 0 {
+	if errs = append(errs, p.faults(p.check())...); len(errs) > 0 {
 		return nil, errs
 	}
 	out, err := p.build(p.src)
 	if err != nil {
 		return nil, []error{fmt.Errorf("%s%w", p.src.prefix(p.src.Line), err)}
 	}
+	for _, e := range clear {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("%s %sit: %s", e.Field, Refused, e))
+	}
 	return out, nil
+}
+
+// Refused is what warnings say, behind their field, of policies that the API
+// server doesn't store though it is clear what they mean.
+const Refused = "the API server would refuse "
+
+func (p *policyReader) faults(list field.ErrorList) []error {
+	var out []error
+	for _, e := range list {
+		out = append(out, p.fault(e.Field, e.Error()))
+	}
+	return out
 }
 
 var unknownPeer = regexp.MustCompile(`^spec\.(ingress\[\d+\]\.from|egress\[\d+\]\.to)\[\d+\]\.\w+$`)
@@ -240,16 +322,4 @@ func typeErrorPath(err error) string {
 		return m[1]
 	}
 	return ""
-}
-
-var goTypes = strings.NewReplacer("[]", "a list of ", "map[string]string", "strings by string", "v1.", "", "v1alpha1.", "", "v1alpha2.", "", "*", "")
-
-// cleanTypeError says what was found and wanted, without Go's words for it.
-func cleanTypeError(err error) string {
-	text := strings.TrimPrefix(err.Error(), "json: ")
-	if m := structField.FindStringSubmatch(text); m != nil {
-		found, _, _ := strings.Cut(strings.TrimPrefix(text, "cannot unmarshal "), " into ")
-		return fmt.Sprintf("%s: a %s stands where %s is wanted", m[1], found, goTypes.Replace(m[2]))
-	}
-	return text
 }

@@ -71,7 +71,7 @@ func TestFaultsNameLineAndField(t *testing.T) {
 	head := "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x, namespace: a}\nspec:\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown field", head + "  podSelector: {}\n  ingress:\n  - form: []\n", `f.yaml:7: NetworkPolicy "a/x": unknown field "spec.ingress[0].form"`},
-		{"wrong type", head + "  podSelector: {}\n  ingress:\n    from: []\n", `f.yaml:6: NetworkPolicy "a/x": spec.ingress`},
+		{"wrong type", head + "  podSelector: {}\n  ingress:\n    from: []\n", `f.yaml:6: NetworkPolicy "a/x": json: cannot unmarshal object into Go struct field NetworkPolicySpec.spec.ingress`},
 		{"duplicate key", head + "  podSelector: {}\n  podSelector: {}\n", `f.yaml:6: key "podSelector" already set in map`},
 		{"not YAML", head + "  podSelector: {\n", "f.yaml:5: did not find expected node content"},
 		{"no object", "hello\n", "f.yaml:1: this is no Kubernetes object"},
@@ -84,7 +84,7 @@ func TestFaultsNameLineAndField(t *testing.T) {
 		{"operator", head + "  podSelector: {matchExpressions: [{key: a, operator: Is}]}\n", `f.yaml:5: NetworkPolicy "a/x": spec.podSelector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator`},
 		{"no peer", head + "  podSelector: {}\n  ingress:\n  - from: [{}]\n", "spec.ingress[0].from[0]: Required value: must specify a peer"},
 		{"both peers", head + "  podSelector: {}\n  ingress:\n  - from: [{podSelector: {}, ipBlock: {cidr: 1.0.0.0/8}}]\n", "may not specify both ipBlock and another peer"},
-		{"protocol", head + "  podSelector: {}\n  ingress:\n  - ports: [{protocol: ICMP}]\n", `Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"`},
+		{"protocol", head + "  podSelector: {}\n  ingress:\n  - ports: [{protocol: ICMP}]\n", `Unsupported value: "ICMP": supported values: "TCP", "UDP", "SCTP"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := policy.Parse([]byte(c.text), "f.yaml")

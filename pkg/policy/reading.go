@@ -5,6 +5,7 @@ package policy
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
@@ -37,6 +38,7 @@ type reading struct {
 	hostPeersHidden bool // case 26
 	othersExempt    bool // case 36
 	strangersHidden bool // CaseUnseen
+	blocksWillCover bool // CaseNoIP
 
 	backend *identity.Backend // case 12: who answers; nil: no service
 	source  netip.Addr        // case 27: what the destination sees; invalid: the source itself
@@ -105,6 +107,10 @@ func (e *Evaluator) questions(p *Packet, x *ends) []question {
 		qs = append(qs, yesNo(CaseUnseen, "the address is that of a pod which your rights don't show and the rules select", "the rules select nobody who has the address",
 			func(r *reading) { r.strangersHidden = true }))
 	}
+	if x.noIP != "" {
+		qs = append(qs, yesNo(CaseNoIP, x.noIP+" has no IP yet, and address blocks won't cover the one that it gets", x.noIP+" has no IP yet, and address blocks will cover the one that it gets",
+			func(r *reading) { r.blocksWillCover = true }))
+	}
 	if x.hostSubject {
 		qs = append(qs, yesNo(CaseHostSubject, "policies don't cover pods on the host network", "policies cover pods on the host network",
 			func(r *reading) { r.hostCovered = true }))
@@ -125,7 +131,8 @@ type ends struct {
 	podPeer     bool // one end sees a pod as its peer
 	nodePeer    bool
 	hostSubject bool
-	unseen      bool // one end, or a backend, may be a pod that isn't shown
+	unseen      bool   // one end, or a backend, may be a pod that isn't shown
+	noIP        string // the pods at the ends that have no IP yet; empty: none
 }
 
 // end is one end of a packet.
@@ -182,10 +189,13 @@ func (e *Evaluator) ends(p *Packet) *ends {
 	x.podPeer = x.src.owned() != nil || x.dst.owned() != nil
 	x.nodePeer = len(x.src.host) > 0 || len(x.dst.host) > 0
 	x.unseen = x.src.unseen || x.dst.unseen
+	x.waits(x.src)
+	x.waits(x.dst)
 	for _, b := range x.backends {
 		dst := e.end(b.IP, "")
 		x.podPeer = x.podPeer || dst.owned() != nil
 		x.unseen = x.unseen || dst.unseen
+		x.waits(dst)
 		x.nodePeer = x.nodePeer || len(dst.host) > 0
 		x.hairpin = x.hairpin || (x.src.owned() != nil && dst.owned() == x.src.pod)
 	}
@@ -207,6 +217,13 @@ func (e *Evaluator) arriving(s ServiceAt, all []identity.Backend, address netip.
 		return all
 	}
 	return s.backends(address, node.Name, true)
+}
+
+// waits notes an end that is a pod without an IP.
+func (x *ends) waits(one end) {
+	if pod := one.owned(); pod != nil && pod.NoIP && !strings.Contains(x.noIP, pod.Key()) {
+		x.noIP = strings.TrimPrefix(x.noIP+" and "+pod.Key(), " and ")
+	}
 }
 
 func (e *Evaluator) nodeOf(x end) string {

@@ -14,6 +14,10 @@ import (
 // address that none of their pods has may be that of a pod elsewhere.
 const CaseUnseen Case = 39
 
+// CaseNoIP is open for a pod that has no IP yet: nobody knows which address
+// blocks will cover it.
+const CaseNoIP Case = 40
+
 // stranger stands for a pod of a namespace that isn't visible.
 var stranger = &identity.Pod{Namespace: "", Name: "unseen"}
 

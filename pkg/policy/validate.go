@@ -3,8 +3,6 @@
 package policy
 
 import (
-	"fmt"
-
 	networkingv1 "k8s.io/api/networking/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,7 +33,7 @@ func ValidateNetworkPolicy(np *networkingv1.NetworkPolicy) field.ErrorList {
 	}
 	for i, t := range np.Spec.PolicyTypes {
 		if t != networkingv1.PolicyTypeIngress && t != networkingv1.PolicyTypeEgress {
-			errs = append(errs, field.NotSupported(types.Index(i), t, []networkingv1.PolicyType{networkingv1.PolicyTypeEgress, networkingv1.PolicyTypeIngress}))
+			errs = append(errs, field.NotSupported(types.Index(i), t, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}))
 		}
 	}
 	return errs
@@ -56,6 +54,8 @@ func validateName(m *metav1.ObjectMeta) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("namespace"), m.Namespace, msg))
 		}
 	}
+	errs = append(errs, metavalidation.ValidateLabels(m.Labels, path.Child("labels"))...)
+	errs = append(errs, apivalidation.ValidateAnnotations(m.Annotations, path.Child("annotations"))...)
 	return errs
 }
 
@@ -78,7 +78,7 @@ func validateNetworkPort(p *networkingv1.NetworkPolicyPort, path *field.Path) fi
 	var errs field.ErrorList
 	if p.Protocol != nil {
 		if _, err := protocolOf(p.Protocol); err != nil || *p.Protocol == "" {
-			errs = append(errs, field.NotSupported(path.Child("protocol"), *p.Protocol, []string{"SCTP", "TCP", "UDP"}))
+			errs = append(errs, field.NotSupported(path.Child("protocol"), *p.Protocol, []string{"TCP", "UDP", "SCTP"}))
 		}
 	}
 	switch {
@@ -159,7 +159,7 @@ func validateIPBlock(b *networkingv1.IPBlock, path *field.Path) field.ErrorList 
 }
 
 // exactlyOne says what the CRD's validation says of a union.
-func exactlyOne(path *field.Path, value any, set ...bool) field.ErrorList {
+func exactlyOne(path *field.Path, set ...bool) field.ErrorList {
 	n := 0
 	for _, s := range set {
 		if s {
@@ -168,7 +168,7 @@ func exactlyOne(path *field.Path, value any, set ...bool) field.ErrorList {
 	}
 	switch {
 	case n == 0:
-		return field.ErrorList{field.Invalid(path, value, "should have at least 1 properties")}
+		return field.ErrorList{field.Invalid(path, 0, path.String()+" in body should have at least 1 properties")}
 	case n > 1:
 		return field.ErrorList{field.TooMany(path, n, 1)}
 	}
@@ -185,9 +185,9 @@ func atMost(path *field.Path, n, most int) field.ErrorList {
 func validatePriority(path *field.Path, priority int32) field.ErrorList {
 	switch {
 	case priority < 0:
-		return field.ErrorList{field.Invalid(path, priority, "should be greater than or equal to 0")}
+		return field.ErrorList{field.Invalid(path, priority, path.String()+" in body should be greater than or equal to 0")}
 	case priority > 1000:
-		return field.ErrorList{field.Invalid(path, priority, "should be less than or equal to 1000")}
+		return field.ErrorList{field.Invalid(path, priority, path.String()+" in body should be less than or equal to 1000")}
 	}
 	return nil
 }
@@ -195,9 +195,9 @@ func validatePriority(path *field.Path, priority int32) field.ErrorList {
 func validatePortNumber(path *field.Path, n int32) field.ErrorList {
 	switch {
 	case n < 1:
-		return field.ErrorList{field.Invalid(path, n, "should be greater than or equal to 1")}
+		return field.ErrorList{field.Invalid(path, n, path.String()+" in body should be greater than or equal to 1")}
 	case n > 65535:
-		return field.ErrorList{field.Invalid(path, n, "should be less than or equal to 65535")}
+		return field.ErrorList{field.Invalid(path, n, path.String()+" in body should be less than or equal to 65535")}
 	}
 	return nil
 }
@@ -228,7 +228,7 @@ func validateNameLength(path *field.Path, name string) field.ErrorList {
 
 func needsOne(path *field.Path, n int) field.ErrorList {
 	if n == 0 {
-		return field.ErrorList{field.Invalid(path, n, fmt.Sprintf("%s should have at least 1 items", path))}
+		return field.ErrorList{field.Invalid(path, n, path.String()+" in body should have at least 1 items")}
 	}
 	return nil
 }

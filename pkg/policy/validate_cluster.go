@@ -3,40 +3,53 @@
 package policy
 
 import (
+	"bytes"
+	"encoding/json"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	v1alpha1 "sigs.k8s.io/network-policy-api/apis/v1alpha1"
 	v1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 )
 
-// ValidateClusterNetworkPolicy says what the CRD's validation says to a new
-// ClusterNetworkPolicy. A peer without any field that is known is left to
-// "fail closed" (case 38): it comes from a newer version of the API.
-func ValidateClusterNetworkPolicy(in *v1alpha2.ClusterNetworkPolicy) field.ErrorList {
-	errs := validateName(&in.ObjectMeta)
+// checkClusterNetworkPolicy says what the API server would say to a new
+// ClusterNetworkPolicy, of which raw is the JSON. Selectors it takes as they
+// are; what can't be one is a fault nevertheless, since nobody can follow it.
+func checkClusterNetworkPolicy(raw []byte) (*violations, error) {
+	var object struct {
+		Metadata metav1.ObjectMeta `json:"metadata"`
+		Spec     any               `json:"spec"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(&object); err != nil {
+		return nil, err
+	}
 	spec := field.NewPath("spec")
-	errs = append(errs, validateOneOf(spec.Child("tier"), string(in.Spec.Tier), "Admin", "Baseline")...)
-	errs = append(errs, validatePriority(spec.Child("priority"), in.Spec.Priority)...)
-	subject := spec.Child("subject")
-	errs = append(errs, exactlyOne(subject, in.Spec.Subject, in.Spec.Subject.Namespaces != nil, in.Spec.Subject.Pods != nil)...)
-	errs = append(errs, validateUnion(subject, in.Spec.Subject.Namespaces, cnpPods(in.Spec.Subject.Pods))...)
-	errs = append(errs, atMost(spec.Child("ingress"), len(in.Spec.Ingress), 25)...)
-	errs = append(errs, atMost(spec.Child("egress"), len(in.Spec.Egress), 25)...)
+	if object.Spec == nil {
+		return &violations{errs: append(validateName(&object.Metadata), field.Required(spec, ""))}, nil
+	}
+	v := checkSchema(clusterNetworkPolicySpec, object.Spec, spec)
+	v.errs = append(validateName(&object.Metadata), v.errs...)
+	return v, nil
+}
+
+func validateSelectors(in *v1alpha2.ClusterNetworkPolicy) field.ErrorList {
+	spec := field.NewPath("spec")
+	errs := validateUnion(spec.Child("subject"), in.Spec.Subject.Namespaces, cnpPods(in.Spec.Subject.Pods))
 	for i, r := range in.Spec.Ingress {
-		path := spec.Child("ingress").Index(i)
-		errs = append(errs, validateRule(path, "from", r.Name, string(r.Action), len(r.From), 25, "Accept", "Deny", "Pass")...)
 		for j, p := range r.From {
-			errs = append(errs, validatePeer(path.Child("from").Index(j), anyPeer{namespaces: p.Namespaces, pods: cnpPods(p.Pods)})...)
+			errs = append(errs, validateUnion(spec.Child("ingress").Index(i).Child("from").Index(j), p.Namespaces, cnpPods(p.Pods))...)
 		}
-		errs = append(errs, validateProtocols(path.Child("protocols"), r.Protocols)...)
 	}
 	for i, r := range in.Spec.Egress {
-		path := spec.Child("egress").Index(i)
-		errs = append(errs, validateRule(path, "to", r.Name, string(r.Action), len(r.To), 25, "Accept", "Deny", "Pass")...)
 		for j, p := range r.To {
-			errs = append(errs, validatePeer(path.Child("to").Index(j), anyPeer{p.Namespaces, cnpPods(p.Pods), p.Nodes, texts(p.Networks), texts(p.DomainNames)})...)
+			path := spec.Child("egress").Index(i).Child("to").Index(j)
+			errs = append(errs, validateUnion(path, p.Namespaces, cnpPods(p.Pods))...)
+			if p.Nodes != nil {
+				errs = append(errs, validateSelector(p.Nodes, path.Child("nodes"))...)
+			}
 		}
-		errs = append(errs, validateProtocols(path.Child("protocols"), r.Protocols)...)
 	}
 	return errs
 }
@@ -89,38 +102,6 @@ func validatePeer(path *field.Path, p anyPeer) field.ErrorList {
 	return errs
 }
 
-func validateProtocols(path *field.Path, in []v1alpha2.ClusterNetworkPolicyProtocol) field.ErrorList {
-	errs := atMost(path, len(in), 25)
-	for i, p := range in {
-		at := path.Index(i)
-		errs = append(errs, exactlyOne(at, p, p.TCP != nil, p.UDP != nil, p.SCTP != nil, p.DestinationNamedPort != "")...)
-		if p.TCP != nil {
-			errs = append(errs, validatePort(at.Child("tcp", "destinationPort"), p.TCP.DestinationPort)...)
-		}
-		if p.UDP != nil {
-			errs = append(errs, validatePort(at.Child("udp", "destinationPort"), p.UDP.DestinationPort)...)
-		}
-		if p.SCTP != nil {
-			errs = append(errs, validatePort(at.Child("sctp", "destinationPort"), p.SCTP.DestinationPort)...)
-		}
-	}
-	return errs
-}
-
-func validatePort(path *field.Path, p *v1alpha2.Port) field.ErrorList {
-	if p == nil {
-		return nil
-	}
-	errs := exactlyOne(path, p, p.Number != 0, p.Range != nil)
-	if p.Number != 0 {
-		errs = append(errs, validatePortNumber(path.Child("number"), p.Number)...)
-	}
-	if p.Range != nil {
-		errs = append(errs, validateRange(path.Child("range"), p.Range.Start, p.Range.End)...)
-	}
-	return errs
-}
-
 func validateRange(path *field.Path, start, end int32) field.ErrorList {
 	errs := validatePortNumber(path.Child("start"), start)
 	errs = append(errs, validatePortNumber(path.Child("end"), end)...)
@@ -169,7 +150,7 @@ func ValidateBaselineAdminNetworkPolicy(in *v1alpha1.BaselineAdminNetworkPolicy)
 }
 
 func validateSubject(path *field.Path, in v1alpha1.AdminNetworkPolicySubject) field.ErrorList {
-	errs := exactlyOne(path, in, in.Namespaces != nil, in.Pods != nil)
+	errs := exactlyOne(path, in.Namespaces != nil, in.Pods != nil)
 	return append(errs, validateUnion(path, in.Namespaces, anpPods(in.Pods))...)
 }
 
@@ -196,7 +177,7 @@ func validateANPPorts(path *field.Path, ports *[]v1alpha1.AdminNetworkPolicyPort
 	errs := atMost(path, len(*ports), 100)
 	for i, p := range *ports {
 		at := path.Index(i)
-		errs = append(errs, exactlyOne(at, p, p.PortNumber != nil, p.PortRange != nil, p.NamedPort != nil)...)
+		errs = append(errs, exactlyOne(at, p.PortNumber != nil, p.PortRange != nil, p.NamedPort != nil)...)
 		if p.PortNumber != nil {
 			errs = append(errs, validatePortNumber(at.Child("portNumber", "port"), p.PortNumber.Port)...)
 		}

@@ -18,17 +18,10 @@ type who struct {
 	namespace, pod, workload, service, node, name string
 }
 
-// group is what rows are summed up under: the workload if it is known.
+// group is what rows are summed up under.
 func (w *who) group() string {
-	switch {
-	case w.workload != "":
-		return w.namespace + "/" + w.workload
-	case w.pod != "":
-		return w.namespace + "/" + w.pod
-	case w.service != "":
-		return w.service
-	}
-	return w.name
+	p := flow.Peer{Namespace: w.namespace, Pod: w.pod, Workload: w.workload, Service: w.service, Name: w.name}
+	return p.Owner()
 }
 
 func (w *who) fill(p *flow.Peer, addr netip.AddrPort) {

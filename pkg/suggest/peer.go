@@ -159,25 +159,11 @@ func (m *maker) lost(s *traffic.Seen, end *flow.Peer) bool {
 
 // describe is a flow in words: "shop/deploy/web to 8.8.8.8:53/UDP".
 func (m *maker) describe(s *traffic.Seen) string {
-	to := endName(&s.Destination)
+	to := s.Destination.Label()
 	if s.Destination.Port != 0 {
 		to += fmt.Sprintf(":%d", s.Destination.Port)
 	}
-	return fmt.Sprintf("%s to %s/%s", endName(&s.Source), to, s.Protocol)
-}
-
-func endName(e *flow.Peer) string {
-	switch {
-	case e.Workload != "":
-		return e.Namespace + "/" + e.Workload
-	case e.Pod != "":
-		return e.Namespace + "/" + e.Pod
-	case e.Service != "":
-		return "svc " + e.Service
-	case e.Name != "":
-		return e.Name
-	}
-	return e.IP.String()
+	return fmt.Sprintf("%s to %s/%s", s.Source.Label(), to, s.Protocol)
 }
 
 // counted is "what (3 flows)", most first.
