@@ -36,7 +36,7 @@ type Batch struct {
 	tables    map[string]*ruleset.Table
 	ends      map[ruleset.SetID]*setText
 	resolver  *Resolver
-	blocks    bool // some rule goes by addresses
+	blocks    bool   // some rule goes by addresses
 	kernel    *asked // nil: there is none to ask
 }
 
@@ -72,7 +72,8 @@ type Answer struct {
 	Ingress  *End             `json:"ingress,omitempty"`
 	Egress   *End             `json:"egress,omitempty"`
 	Readings []policy.Reading `json:"readings,omitempty"` // if contested: each open case that matters, with its answers
-	Error    string           `json:"error,omitempty"`    // the question can't be answered; nothing else is set then
+	Line     int              `json:"line,omitempty"`     // of the input, from 1, where a question that can't be answered has no id
+	Error    string           `json:"error,omitempty"`    // the question can't be answered; nothing of the answer is set then
 }
 
 // End is the answer at one end of a packet.

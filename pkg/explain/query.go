@@ -23,7 +23,9 @@ import (
 // From and To are what [Resolver.Resolve] reads; a pod with two families is
 // asked about by its address. Protocol is TCP if it is left out. Port is a
 // number, or the name of a port of the pod asked for; it is left out for
-// protocols without ports. ID may be any JSON value and comes back as it is.
+// protocols without ports. Left out for another, or 0, it is a port that no
+// rule names: what is open there is open on every port. ID may be any JSON
+// value and comes back as it is.
 type Query struct {
 	ID       json.RawMessage `json:"id"`
 	From     string          `json:"from"`
@@ -83,6 +85,12 @@ func (b *Batch) Packet(q *Query) (policy.Packet, error) {
 }
 
 func (b *Batch) places(q *Query) (from, to Place, err error) {
+	switch {
+	case q.From == "":
+		return from, to, errors.New(`"from" is missing`)
+	case q.To == "":
+		return from, to, errors.New(`"to" is missing`)
+	}
 	if from, err = b.resolver.Resolve(q.From); err != nil {
 		return from, to, fmt.Errorf("from: %w", err)
 	}
@@ -136,26 +144,31 @@ func portOf(port Port, to Place, protocol flow.Protocol) (uint16, error) {
 	return 0, fmt.Errorf("port %q: %q has no port of that name and protocol %s", port.Name, to.Text, protocol)
 }
 
-// maxLine bounds one query.
-const maxLine = 1 << 20
-
 // Run answers each line of r with one line to w, in order. A line that can't
-// be answered gets an answer with an error; the last error of Run says how
-// many. It stops at the first fault of r or w.
+// be answered gets an answer with an error, and the line's number if it has no
+// id; the last error of Run says how many. It stops at the first fault of r or
+// w. Empty lines are passed over.
 func (b *Batch) Run(r io.Reader, w io.Writer) error {
-	in := bufio.NewScanner(r)
-	in.Buffer(make([]byte, 64<<10), maxLine)
+	in := &lineReader{in: bufio.NewReaderSize(r, 64<<10)}
 	out := bufio.NewWriterSize(w, 64<<10)
 	run := running{b: b, out: out}
-	for in.Scan() {
-		if len(bytes.TrimSpace(in.Bytes())) == 0 {
+	var fault error
+	for {
+		line, err := in.next()
+		if err != nil && !errors.Is(err, errLongLine) {
+			if !errors.Is(err, io.EOF) {
+				fault = err
+			}
+			break
+		}
+		if err == nil && len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		if err := run.take(in.Bytes()); err != nil {
+		if err := run.take(line, in.number, err); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(in.Err(), run.flush(), out.Flush()); err != nil {
+	if err := errors.Join(fault, run.flush(), out.Flush()); err != nil {
 		return err
 	}
 	if run.failed > 0 {
@@ -181,14 +194,24 @@ type waiting struct {
 
 const gatherMost = 10_000
 
-func (r *running) take(line []byte) error {
+func (r *running) take(line []byte, number int, fault error) error {
 	id, p, err := r.b.parse(line)
+	if fault != nil {
+		err = fault
+	}
 	if r.b.kernel == nil {
-		return r.write(r.b.answer(id, p, err))
+		a := r.b.answer(id, p, err)
+		if len(id) == 0 && a.Error != "" {
+			a.Line = number
+		}
+		return r.write(a)
 	}
 	w := waiting{Answer{ID: bytes.Clone(id)}, p}
 	if err != nil {
 		w.Error = err.Error()
+		if len(id) == 0 {
+			w.Line = number
+		}
 	}
 	r.waiting = append(r.waiting, w)
 	if len(r.waiting) < gatherMost {
@@ -239,7 +262,7 @@ func (b *Batch) parse(line []byte) (id json.RawMessage, p policy.Packet, err err
 	if !q.scan(line) {
 		q = Query{}
 		if err := json.Unmarshal(line, &q); err != nil {
-			return q.ID, p, err
+			return idOf(&q, line), p, inWords(err)
 		}
 	}
 	p, err = b.Packet(&q)
