@@ -36,7 +36,9 @@ Policies of files stand in the place of the cluster's of the same name. With
 --offline there is no cluster: pods, namespaces, services and nodes come from
 the files too.
 
---queries reads one question a line and gives one answer a line, in order:
+--queries reads one question a line and gives one answer a line, in order. One
+that can't be answered gets an "error" beside its id, or beside its "line" if it
+has none, and the exit code is 1 in the end:
 
   {"id":"1","from":"ns/pod","to":"ns/pod","protocol":"TCP","port":80}
   {"id":"1","verdict":"deny","ingress":{"verdict":"deny","isolatedBy":[…]},"egress":{"verdict":"allow"}}`

@@ -139,8 +139,8 @@ func (o *Objects) add(t *tree, path []int, data []byte, depth int) []error {
 	}
 	if h.Kind == string(flow.NetworkPolicy) && !foreign(h) {
 		s := where()
-		return []error{&Fault{s.File, s.Line, flow.NetworkPolicy, strings.TrimPrefix(h.Metadata.Namespace+"/"+h.Metadata.Name, "/"), "apiVersion",
-			fmt.Sprintf("no matches for kind %q in version %q", h.Kind, h.APIVersion)}}
+		name := strings.TrimPrefix(h.Metadata.Namespace+"/"+h.Metadata.Name, "/")
+		return []error{&Fault{s.File, s.Line, flow.NetworkPolicy, name, "apiVersion", fmt.Sprintf("no matches for kind %q in version %q", h.Kind, h.APIVersion)}}
 	}
 	if foreign(h) {
 		o.addForeign(h, where())
