@@ -33,7 +33,7 @@ type probe struct {
 	next   uint32        // endpoint ids are never reused
 	quit   chan struct{}
 	frames chan *wire.Frame
-	all    bool // owners, names and blame are asked for, not drops alone
+	all    bool                       // owners, names and blame are asked for, not drops alone
 	drops  atomic.Pointer[dropTotals] // nil: nobody asks
 }
 
@@ -181,15 +181,15 @@ func (p *probe) cpu() (time.Duration, error) {
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("/proc/%d/stat: too few fields", p.cmd.Process.Pid)
 	}
-	var ticks time.Duration // hundredths of a second, whatever the kernel's own
+	ticks := 0 // hundredths of a second, whatever the kernel's own
 	for _, f := range fields[11:13] {
 		n, err := strconv.Atoi(f)
 		if err != nil {
 			return 0, err
 		}
-		ticks += time.Duration(n)
+		ticks += n
 	}
-	return ticks * 10 * time.Millisecond, nil
+	return time.Duration(ticks) * (time.Second / 100), nil
 }
 
 func (p *probe) close() error {

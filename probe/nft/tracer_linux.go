@@ -41,7 +41,7 @@ type Tracer struct {
 
 	middle *nftables.Chain
 	opens  *nftables.Chain
-	later   *nftables.Chain
+	later  *nftables.Chain
 
 	mu        sync.Mutex
 	watched   [2]*nftables.Set
