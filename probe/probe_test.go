@@ -112,6 +112,15 @@ func TestDryRunTellsWhatEnforcementThenDoes(t *testing.T) {
 		if err := bed.Try(pods[0], "tcp", at(pods[1], 0, 8080), 300*time.Millisecond); err == nil {
 			t.Error("a new connection got through")
 		}
+		// Its first packet was its only one, and is counted as dropped like any other.
+		s.await(t, "the dropped connection", func() bool {
+			for _, f := range s.flows {
+				if f.GetEndpoint() == 2 && f.GetLocalPort() == 8080 && f.GetPacketsIn() == 1 && f.GetEnforced() && f.GetEnforcedPackets() == 1 {
+					return true
+				}
+			}
+			return false
+		})
 		if p.EnforcedPackets() == 0 {
 			t.Error("no enforced packets counted")
 		}

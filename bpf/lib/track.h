@@ -246,7 +246,10 @@ static __always_inline int opened(struct __sk_buff *skb, const struct tuple *t)
 		if (there)
 			look(skb, there, t);
 	}
-	return conn.drop ? enforce(skb, &conn, t) : NEXT;
+	if (!conn.drop)
+		return NEXT;
+	there = find(t); /* what is dropped is counted where it is read */
+	return enforce(skb, there ? there : &conn, t);
 }
 
 /* track: everything but the established packet of the fast path. missed: that
