@@ -324,9 +324,12 @@ func onlyASCII(s string) string {
 	for len(s) > 0 {
 		cluster, w := ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
 		s = s[len(cluster):]
-		if len(cluster) == 1 {
+		switch {
+		case len(cluster) == 1:
 			b.WriteString(cluster)
-		} else {
+		case cluster == "µ":
+			b.WriteByte('u') // of microseconds
+		default:
 			b.WriteString(strings.Repeat("?", w))
 		}
 	}
