@@ -323,21 +323,3 @@ func (d *drops) close() error {
 	}
 	return errors.Join(d.stop(), d.trace.Close(), d.symbols.close(), d.maps.Close())
 }
-
-// dropFeatures says what the trace can do here.
-func dropFeatures(d *drops, err error) []*wire.Feature {
-	if d == nil {
-		return []*wire.Feature{{Name: "drops", Why: "packets that the kernel drops aren't seen, nor who dropped them: " + err.Error()}}
-	}
-	named, placed := &wire.Feature{Name: "drop-reasons", Present: !d.bare}, &wire.Feature{Name: "drop-places", Present: d.symbols.known()}
-	if d.bare {
-		named.Why = "the kernel gives no reasons (5.17 has them): a drop is known by its place only"
-	}
-	if !placed.Present {
-		placed.Why = "the kernel hides the names of its functions (kernel.kptr_restrict): a drop is known by its reason only, and by no place"
-		if d.bare {
-			placed.Why = "the kernel gives no reasons and hides the names of its functions (kernel.kptr_restrict): drops are counted, and nobody is blamed for them unless netfilter's trace names the rule"
-		}
-	}
-	return []*wire.Feature{{Name: "drops", Present: true}, named, placed}
-}

@@ -4,7 +4,6 @@ package probe
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -128,22 +126,6 @@ func (p *Probe) programs() []*ebpf.Program {
 // Facts implements [serve.Probe].
 func (p *Probe) Facts() serve.Facts {
 	return serve.Facts{Kernel: release(), BootOffset: time.Duration(time.Now().UnixNano()) - kernel.Boottime(), Features: p.features}
-}
-
-// Features says what this machine can do, and whether it is enough to observe.
-func Features() (serve.Facts, bool, error) {
-	p, err := Open(Options{})
-	if err != nil {
-		features, _, detectErr := detect("")
-		if detectErr != nil {
-			return serve.Facts{}, false, detectErr
-		}
-		features = append(features, &wire.Feature{Name: "flows", Why: err.Error()})
-		return serve.Facts{Kernel: release(), Features: features}, false, nil
-	}
-	facts := p.Facts()
-	facts.Features = append(facts.Features, &wire.Feature{Name: "flows", Present: true})
-	return facts, true, p.Close()
 }
 
 // Start implements [serve.Probe].
@@ -360,41 +342,4 @@ func (p *Probe) Close() error {
 		err = errors.Join(err, e.detach())
 	}
 	return errors.Join(err, p.drops.close(), p.owners.close(), p.kernel.Close())
-}
-
-func release() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
-}
-
-// detect finds the hook and says what is missing.
-func detect(hook string) ([]*wire.Feature, string, error) {
-	tcx := haveTCX()
-	switch hook {
-	case "":
-		hook = hookTCX
-		if tcx != nil {
-			hook = hookClsact
-		}
-	case hookClsact:
-	case hookTCX:
-		if tcx != nil {
-			return nil, "", fmt.Errorf("TCX links: %w: use clsact: %w", errors.ErrUnsupported, tcx)
-		}
-	default:
-		return nil, "", fmt.Errorf("hook %q: use tcx or clsact", hook)
-	}
-	features := []*wire.Feature{{Name: hookTCX, Present: hook == hookTCX}, {Name: hookClsact, Present: hook == hookClsact}}
-	switch {
-	case hook == hookClsact && tcx != nil:
-		features[0].Why = "no TCX links (kernel 6.6): filters stay if the probe is killed, until the next one comes"
-	case hook == hookClsact:
-		features[0].Why = "clsact was asked for"
-	default:
-		features[1].Why = "not needed: TCX links are there"
-	}
-	return features, hook, nil
 }
