@@ -226,7 +226,10 @@ func (o *offline) world() *Offline {
 		o.t.pods[out.Key()], o.raw[out.Key()] = out, p
 		o.assumed = append(o.assumed, fmt.Sprintf("%s has no pods in the files: one pod of its template stands for it", k))
 	}
-	if n := o.addresses(); n > 0 {
+	switch n := o.addresses(); {
+	case n == 1:
+		o.assumed = append(o.assumed, "one pod has no IP in the files: rules about labels answer for it, and what address blocks say is contested")
+	case n > 1:
 		o.assumed = append(o.assumed, fmt.Sprintf("%d pods have no IP in the files: rules about labels answer for them, and what address blocks say is contested", n))
 	}
 	for _, p := range o.t.pods {
