@@ -49,7 +49,7 @@ kube_ldflags() {
 do_kube() (
 	[ ! "$bin/hyper" -nt "$here/hyper/main.go" ] || exit 0
 	kube_module
-	go_build -mod=mod -ldflags "$(kube_ldflags)" -o "$bin/hyper" .
+	go_build -mod=mod -ldflags "$(kube_ldflags)" -o "$bin/hyper" main.go # whatever else the folder was used for
 	for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
 		ln -sf hyper "$bin/$name"
 	done
