@@ -305,8 +305,8 @@ func TestExplainPredictsTrace(t *testing.T) {
 	}
 	// A connection that is open when the probe comes is judged by a guess of who
 	// opened it; explain speaks of who does.
-	for _, r := range runs {
-		r.says("live in", time.Minute)
+	for i, r := range runs {
+		r.says("node "+env.nodes[i]+": live", time.Minute)
 	}
 	missing := map[question]string{}
 	for q, v := range want {
