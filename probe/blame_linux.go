@@ -73,7 +73,7 @@ func (b *blamer) set(o *wire.Options) (begun bool) {
 	}
 	b.mu.Unlock()
 	for _, s := range gone {
-		_ = s.tracer.Close() // goes with the process at the latest
+		_ = s.close() // goes with the process at the latest
 	}
 	if on && !was {
 		b.arm(b.node)
@@ -193,17 +193,32 @@ func (b *blamer) tell() {
 			delete(b.ends, k)
 		}
 	}
-	var idle []*space
+	var idle, resting []*space
 	for inode, s := range b.spaces {
-		if gone[inode] || b.catch == nil && now.Sub(s.used) > b.idle {
+		switch {
+		case gone[inode]:
 			idle = append(idle, s)
 			delete(b.spaces, inode)
+		case b.catch == nil && now.Sub(s.used) > b.idle:
+			resting = append(resting, s)
 		}
 	}
 	sink := b.sink
 	b.mu.Unlock()
+	for _, s := range resting {
+		taken, _ := queues(s.path) // an engine's verdicts would be lost
+		b.mu.Lock()
+		switch {
+		case taken:
+			s.used = now
+		case b.spaces[s.inode] == s:
+			idle = append(idle, s)
+			delete(b.spaces, s.inode)
+		}
+		b.mu.Unlock()
+	}
 	for _, s := range idle {
-		_ = s.tracer.Close()
+		_ = s.close()
 	}
 	if to, ok := sink.(serve.HopSink); ok && len(hops) > 0 {
 		to.Hops(hops)
@@ -253,7 +268,7 @@ func (b *blamer) close() error {
 	b.mu.Unlock()
 	var errs []error
 	for _, s := range list {
-		errs = append(errs, s.tracer.Close())
+		errs = append(errs, s.close())
 	}
 	b.wg.Wait()
 	return errors.Join(errs...)
