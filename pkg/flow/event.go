@@ -116,6 +116,9 @@ type Event struct {
 	Verdict   Verdict `json:"verdict,omitzero"`   // of the policies that the cluster has
 	Candidate Verdict `json:"candidate,omitzero"` // absent if no candidate is set
 	Enforced  bool    `json:"enforced,omitempty"` // our lease dropped it
+	// Found in mid-stream: who opened it is a guess, and so is the direction; it
+	// counts as denied only if it would be whoever did. Absent: seen from its first packet, or told by the kernel.
+	OpenerUnknown bool `json:"openerUnknown,omitempty"`
 
 	Rule                *Rule  `json:"rule,omitempty"`                // the rule that decided; absent: no policy isolates, or the default deny
 	CandidateRule       *Rule  `json:"candidateRule,omitempty"`       // likewise, of the candidate set

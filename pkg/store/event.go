@@ -23,6 +23,8 @@ func (s *Store) event(r *row, typ flow.EventType, at time.Time) flow.Event {
 	case typ == flow.OutcomeEvent:
 		e.Note = r.note
 	case typ != flow.FlowEvent:
+	case r.guessed:
+		e.Note = "found in mid-stream: who opened it is a guess, and it counts as denied only if it would be whoever did"
 	case r.preex:
 		e.Note = "open before the session began"
 	case r.direction == flow.Ingress && r.peerWho.name != "" && r.peerWho.name == r.localWho.node:
@@ -36,7 +38,7 @@ func (s *Store) fill(r *row, e *flow.Event, src, dst *flow.Peer) {
 	*e = flow.Event{
 		Type: flow.FlowEvent, Time: r.first, Node: r.id.Node, Direction: r.direction, Subject: r.direction.Subject(), Protocol: r.protocol,
 		Source: src, Destination: dst,
-		Verdict: r.verdict, Enforced: r.enforced, Rule: r.rule, IsolatedBy: r.isolatedBy,
+		Verdict: r.verdict, Enforced: r.enforced, OpenerUnknown: r.guessed, Rule: r.rule, IsolatedBy: r.isolatedBy,
 		Packets: r.packetsIn + r.packetsOut, Bytes: r.bytesIn + r.bytesOut,
 	}
 	if r.done {
@@ -84,7 +86,7 @@ func (s *Store) flowRow(r *row) *FlowRow {
 		ID: r.id, Event: s.event(r, typ, at), First: r.first, Last: r.last,
 		PacketsIn: r.packetsIn, PacketsOut: r.packetsOut, BytesIn: r.bytesIn, BytesOut: r.bytesOut,
 		Rate: s.rateOf(r), Drops: r.drops + r.enforcedPackets, Faults: r.faults + r.enforcedPackets, Closed: r.done, Preexisting: r.preex,
-		Backend: nil, TCPFlags: r.flags, Guessed: r.guessed, Altered: r.altered,
+		Backend: nil, TCPFlags: r.flags, Altered: r.altered,
 	}
 	f.Backend = f.Event.Backend
 	return f

@@ -31,7 +31,6 @@ type FlowRow struct {
 	Preexisting bool
 	Backend     *flow.Peer // of a service: who really answers, once known
 	TCPFlags    uint8      // union of the flags seen
-	Guessed     bool       // found in mid-stream: who opened it is a guess
 	Altered     int        // how often the verdict changed
 }
 

@@ -145,7 +145,7 @@ func (l *Log) Open(rows []*store.FlowRow) {
 			continue
 		}
 		guessed := 0
-		if r.Guessed {
+		if r.Event.OpenerUnknown {
 			guessed = 1
 		}
 		e := r.Event

@@ -346,15 +346,7 @@ func TestVerdictBelongsToTheConnection(t *testing.T) {
 	}
 
 	// A change judges it again, at once, and its replies with it.
-	without := isolated(2, 2)
-	without.Matches = nil
-	d, err := ruleset.Diff(r, without)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := k.Apply(d); err != nil {
-		t.Fatal(err)
-	}
+	loadWithout(t, k, r)
 	if c := conn(t, k, local4, flow.TCP, 1000, 80); flow.Verdict(c.Judgement.Verdict) != flow.Deny || c.Judgement.Set != 2 {
 		t.Errorf("after the change: %+v", c.Judgement)
 	}
@@ -447,5 +439,20 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	}
 	if err := k.Apply(&ruleset.Delta{From: 7, Generation: 8}); err == nil {
 		t.Error("a delta from another generation was taken")
+	}
+}
+
+// loadWithout goes from one ruleset to that of the same pods in which nothing
+// matches, and so all is denied that isn't a reply.
+func loadWithout(t *testing.T, k *kernel.Kernel, from *ruleset.Ruleset) {
+	t.Helper()
+	to := isolated(2, 2)
+	to.Matches = nil
+	d, err := ruleset.Diff(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Apply(d); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -46,15 +46,7 @@ func TestForgetsWhatNoLongerHolds(t *testing.T) {
 		t.Errorf("in mid-stream: %+v", got)
 	}
 
-	without := isolated(2, 2)
-	without.Matches = nil
-	d, err := ruleset.Diff(r, without)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := k.Apply(d); err != nil {
-		t.Fatal(err)
-	}
+	loadWithout(t, k, r)
 	expect("nothing is", answer{flow.Deny, 1})
 
 	for _, step := range []struct {

@@ -33,6 +33,7 @@ type line struct {
 	Verdict   string `json:"verdict"`
 	Candidate string `json:"candidate"`
 	Enforced  bool   `json:"enforced"`
+	Guess     bool   `json:"openerUnknown"`
 	Rule      *rule  `json:"rule"`
 	CandRule  *rule  `json:"candidateRule"`
 	Reason    string `json:"reason"`

@@ -75,20 +75,13 @@ func (p *Why) traffic(add func(...string)) {
 		flowing = "closed"
 	}
 	add(p.field("TRAFFIC", "in "+packets(r.PacketsIn)+", "+part.Size(r.BytesIn)+"  "+th.Dot+"  out "+packets(r.PacketsOut)+", "+part.Size(r.BytesOut)+"  "+th.Dot+"  "+flowing))
-	seen := p.span(r.First, r.Last)
-	if r.Preexisting {
-		seen += ", open before this session began"
-	}
-	if r.Guessed {
-		seen += "; found in mid-stream, so who opened it is a guess"
-	}
-	add(p.field("SEEN", seen))
+	add(p.field("SEEN", p.span(r.First, r.Last)))
 	if r.Faults > 0 {
 		add(p.field("DROPS", th.Denied.S(packets(r.Faults))))
 	}
 	if note := part.Clean(p.event.Note); note != "" && r.Closed {
 		add(p.field("ENDED", note))
-	} else if note != "" && !r.Preexisting {
+	} else if note != "" {
 		add(p.field("NOTE", note))
 	}
 	if r.Drops > r.Faults {
