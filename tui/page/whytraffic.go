@@ -75,13 +75,17 @@ func (p *Why) traffic(add func(...string)) {
 		flowing = "closed"
 	}
 	add(p.field("TRAFFIC", "in "+packets(r.PacketsIn)+", "+part.Size(r.BytesIn)+"  "+th.Dot+"  out "+packets(r.PacketsOut)+", "+part.Size(r.BytesOut)+"  "+th.Dot+"  "+flowing))
-	add(p.field("SEEN", p.span(r.First, r.Last)))
+	seen := p.span(r.First, r.Last)
+	if r.Preexisting {
+		seen += ", open before this session began"
+	}
+	add(p.field("SEEN", seen))
 	if r.Faults > 0 {
 		add(p.field("DROPS", th.Denied.S(packets(r.Faults))))
 	}
 	if note := part.Clean(p.event.Note); note != "" && r.Closed {
 		add(p.field("ENDED", note))
-	} else if note != "" {
+	} else if note != "" && (!r.Preexisting || p.event.OpenerUnknown) {
 		add(p.field("NOTE", note))
 	}
 	if r.Drops > r.Faults {
