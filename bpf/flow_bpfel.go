@@ -109,7 +109,7 @@ type FlowCounts struct {
 type FlowEndpoint struct {
 	_       structs.HostLayout
 	Id      uint32
-	Pad     uint32
+	YoungS  uint32
 	Ingress FlowSet
 	Egress  FlowSet
 }

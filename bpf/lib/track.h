@@ -115,13 +115,37 @@ static __always_inline __u64 number(void)
 	return c ? (__sync_fetch_and_add(&c->ids, 1) + 1) << 12 | (bpf_get_smp_processor_id() & 0xfff) : 0;
 }
 
+static __always_inline struct endpoint *endpoint_of(const struct tuple *t)
+{
+	union {
+		__u64 word[2];
+		struct addr addr;
+	} key = { .word = { t->word[0], t->word[1] } };
+
+	return bpf_map_lookup_elem(&endpoints, &key.addr);
+}
+
+/* late_answer: whether it may answer a question that nobody saw, since it was
+ * asked just before the endpoint was watched. Of UDP a packet doesn't tell, but
+ * answers come from the lower port. */
+static __always_inline bool late_answer(const struct tuple *t)
+{
+	__u16 local_port = bpf_ntohs(t->local_port), peer_port = bpf_ntohs(t->peer_port);
+	struct endpoint *local;
+
+	if (t->protocol != IPPROTO_UDP || (t->egress ? local_port >= peer_port : peer_port >= local_port))
+		return false;
+	local = endpoint_of(t);
+	return local && local->young_s && bpf_ktime_get_ns() < local->young_s * 1000000000ull;
+}
+
 static __always_inline void direct(struct conn *conn, const struct tuple *t)
 {
 	bool by_local = t->egress;
 
 	if (t->opener == OPENER_OTHER)
 		by_local = !by_local;
-	if (t->opener == OPENER_UNKNOWN) {
+	if (t->opener == OPENER_UNKNOWN || late_answer(t)) {
 		/* A guess for people: servers have the lower port. */
 		conn->flags |= CONN_OPENER_UNKNOWN;
 		by_local = bpf_ntohs(t->local_port) > bpf_ntohs(t->peer_port);
@@ -176,16 +200,6 @@ static __always_inline void first(struct conn *conn, struct __sk_buff *skb, cons
 	conn->last_ns = conn->first_ns = conn->judged_ns = bpf_ktime_get_ns();
 	conn->id = number();
 	expect(conn, t);
-}
-
-static __always_inline struct endpoint *endpoint_of(const struct tuple *t)
-{
-	union {
-		__u64 word[2];
-		struct addr addr;
-	} key = { .word = { t->word[0], t->word[1] } };
-
-	return bpf_map_lookup_elem(&endpoints, &key.addr);
 }
 
 /* ask: whose the connection is and what its verdicts are, or 0 if nobody's. A

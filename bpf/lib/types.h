@@ -258,7 +258,7 @@ _Static_assert(sizeof(struct set) == 216, "no holes");
  * and user space replaces all of it at once. */
 struct endpoint {
 	__u32 id;
-	__u32 pad;
+	__u32 young_s; /* monotonic seconds until which it may get answers to what it asked before it was watched */
 	struct set ingress;
 	struct set egress;
 };

@@ -32,6 +32,7 @@ type tables struct {
 // local is an address that is watched, judged, or both.
 type local struct {
 	watched uint32 // endpoint id; 0: not watched
+	young   uint32 // monotonic seconds; see [young]
 	rule    ruleset.Endpoint
 }
 

@@ -6,12 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 )
+
+// young is how long a datagram that comes from the lower port may answer one
+// that was sent before its endpoint was watched: no resolver waits longer. Who
+// asked isn't known then, and it is judged as in mid-stream.
+const young = 10 * time.Second
 
 // Watch says whose the local addresses are: the whole list each time. An
 // address that is watched but that no ruleset speaks of is allowed everything.
@@ -32,7 +38,7 @@ func (k *Kernel) Watch(ids map[netip.Addr]ruleset.EndpointID) error {
 		if _, still := ids[ip]; still || l.watched == 0 {
 			continue
 		}
-		l.watched, moved = 0, true
+		l.watched, l.young, moved = 0, 0, true
 		if err := t.putLocal(ip, l); err != nil {
 			return err
 		}
@@ -44,6 +50,7 @@ func (k *Kernel) Watch(ids map[netip.Addr]ruleset.EndpointID) error {
 		}
 		moved = moved || l.watched != 0 || l.rule.ID != 0
 		l.watched = uint32(id)
+		l.young = uint32((monotonic() + young) / time.Second)
 		if err := t.putLocal(ip, l); err != nil {
 			return err
 		}
@@ -82,11 +89,11 @@ func (t *tables) putLocal(ip netip.Addr, l *local) error {
 		}
 		return nil
 	}
-	v := bpf.FlowEndpoint{Id: l.watched}
+	v := bpf.FlowEndpoint{Id: l.watched, YoungS: l.young}
 	// An address that moved on to another pod is never judged as its former
 	// owner: until the ruleset knows the new one, nothing isolates it.
 	if v.Id == 0 || v.Id == uint32(l.rule.ID) {
-		v = bpf.FlowEndpoint{Id: uint32(l.rule.ID)}
+		v.Id = uint32(l.rule.ID)
 		if set := t.sets[l.rule.Ingress]; set != nil {
 			v.Ingress = *set
 		}
