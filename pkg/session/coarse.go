@@ -4,6 +4,7 @@ package session
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
@@ -36,14 +37,28 @@ func (l *Live) coarse(out Compiled) map[*policy.Policy][]string {
 				told[p] = append(told[p], w.Text)
 			}
 		}
-		text := w.Text
+		text, of := w.Text, ofPolicies(w.Policies)
 		if i >= maxCoarse {
-			text = fmt.Sprintf("more than %d pods have more rules than fit: the policies' pages name them", maxCoarse)
+			text, of = fmt.Sprintf("more than %d pods have more rules than fit: the policies' pages name them", maxCoarse), ""
 		}
 		if !l.warned[text] && len(l.warned) < maxWarned {
 			l.warned[text] = true
-			l.warn(text)
+			l.warn(text + of)
 		}
 	}
 	return told
+}
+
+// ofPolicies names the first of a pod's policies.
+func ofPolicies(list []*policy.Policy) string {
+	const most = 3
+	var names []string
+	for _, p := range list[:min(len(list), most)] {
+		names = append(names, fmt.Sprintf("%s %q", p.Kind, p.Key()))
+	}
+	text := "; they are of " + strings.Join(names, ", ")
+	if n := len(list) - most; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
 }

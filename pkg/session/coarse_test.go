@@ -74,17 +74,20 @@ func TestMoreRulesThanBitsAreTold(t *testing.T) {
 }
 
 // Ordered rules that take turns can't share bits. A pod that has too many of
-// them is named with the policies, once and not again at each change of the
-// cluster, and so is the end of it.
-func TestRulesThatDontFitAreToldOnce(t *testing.T) {
+// them is named with its policies, once and not again at each change of the
+// cluster; it and all others are judged as the cluster says now.
+func TestOrderedRulesThatDontFit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, Config{NewCompiler: PolicyCompiler}, "n1")
-		w := worldOf(pod("shop", "web", "n1", "10.0.0.1"), pod("shop", "db", "n2", "10.0.0.2"))
+		w := worldOf(pod("shop", "web", "n1", "10.0.0.1"), pod("shop", "db", "n2", "10.0.0.2"), pod("other", "api", "n1", "10.0.0.3"))
 		var policies []*policy.Policy
 		for i := range 12 {
 			p := &policy.Policy{
 				Kind: flow.ClusterNetworkPolicy, Tier: policy.Admin, Priority: i, Name: fmt.Sprintf("guard-%02d", i),
 				Subject: policy.Subject{Namespaces: policy.Everything(), Pods: policy.Everything()},
+			}
+			if i > 3 {
+				p.Subject = policy.Subject{Namespace: "shop", Pods: policy.Everything()}
 			}
 			for j := range 25 {
 				port := uint16(1000 + 100*i + 2*j) //nolint:gosec // small
@@ -95,19 +98,56 @@ func TestRulesThatDontFitAreToldOnce(t *testing.T) {
 			}
 			policies = append(policies, p)
 		}
-		for _, n := range []int{2, 12, 12, 12, 3} {
-			b.cluster.states <- State{World: worldOf(w.Pods["shop/web"], w.Pods["shop/db"]), Policies: policies[:n]}
+		for round, n := range []int{2, 12, 11, 12, 3} {
+			state := State{World: w, Policies: policies[:n]}
+			b.cluster.states <- state
+			b.probes["n1"].fake.AwaitGeneration(uint64(round) + 1) //nolint:gosec // small
+			table, reference := ruleset.NewTable(b.probes["n1"].fake.Rules()), policy.NewEvaluator(w, state.Policies)
+			for port := uint16(999); port < 2400; port++ {
+				for _, local := range []string{"shop/web", "other/api"} {
+					to, from := w.Pods[local].IPs[0], w.Pods["shop/db"].IPs[0]
+					got := table.Judge(ruleset.Packet{Direction: flow.Ingress, Protocol: flow.TCP, Local: to, Peer: from, Port: port})
+					want := reference.Evaluate(policy.Packet{Protocol: flow.TCP, Source: from, Destination: to, Port: port}).Ingress.Verdict
+					if got.Current.Verdict != want {
+						t.Fatalf("%d policies, %s, port %d: the tables say %s, the reference %s", n, local, port, got.Current.Verdict, want)
+					}
+				}
+			}
+			synctest.Wait()
+		}
+		told := b.warnings("")
+		if len(told) != 1 || !strings.Contains(told[0], `pod "shop/web" has more ingress rules than fit`) || !strings.Contains(told[0], `ClusterNetworkPolicy "guard-00"`) || !strings.Contains(told[0], "and 9 more") {
+			t.Errorf("told %q", told)
+		}
+		b.close()
+	})
+}
+
+// choosy is a compiler that takes few policies.
+type choosy struct {
+	Compiler
+	most int
+}
+
+func (c choosy) Compile(in Input) (Compiled, error) {
+	if len(in.Policies) > c.most {
+		return nil, fmt.Errorf("at most %d policies fit", c.most)
+	}
+	return c.Compiler.Compile(in)
+}
+
+// What can't be compiled is told once, and so is the end of it; until then the
+// nodes keep what they had.
+func TestWhatCantBeCompiledIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, Config{NewCompiler: func() Compiler { return choosy{newToy(), 2} }}, "n1")
+		policies := []*policy.Policy{toyPolicy("a"), toyPolicy("b"), toyPolicy("c")}
+		for _, n := range []int{2, 3, 3, 3, 1} {
+			b.cluster.states <- State{World: worldOf(pod("shop", "web", "n1", "10.0.0.1")), Policies: policies[:n]}
 			time.Sleep(time.Second) // the bed's
 		}
-		var told []string
-		b.mu.Lock()
-		for _, f := range b.frames {
-			if n := f.GetNotice(); n.GetLevel() == wire.Notice_WARN {
-				told = append(told, n.GetText())
-			}
-		}
-		b.mu.Unlock()
-		if len(told) != 2 || !strings.Contains(told[0], `pod "shop/web"`) || !strings.Contains(told[0], `12 policies`) || !strings.Contains(told[0], "for all pods on all nodes") || !strings.Contains(told[1], "fit again") {
+		told := b.warnings("")
+		if len(told) != 2 || !strings.Contains(told[0], "at most 2 policies fit") || !strings.Contains(told[0], "for all pods on all nodes") || !strings.Contains(told[1], "fit again") {
 			t.Errorf("told %q", told)
 		}
 		b.close()

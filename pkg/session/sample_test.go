@@ -77,11 +77,12 @@ func (b *bed) settle(p *toyProbe, endpoint uint32) {
 	time.Sleep(quietFor + time.Second)
 }
 
-func (b *bed) warnings() (out []string) {
+// warnings are the texts with some words that the session warned with so far.
+func (b *bed) warnings(with string) (out []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, f := range b.frames {
-		if n := f.GetNotice(); n.GetLevel() == wire.Notice_WARN && strings.Contains(n.GetText(), "bug of ours") {
+		if n := f.GetNotice(); n.GetLevel() == wire.Notice_WARN && strings.Contains(n.GetText(), with) {
 			out = append(out, n.GetText())
 		}
 	}
@@ -104,7 +105,7 @@ func TestKernelsVerdictsAreVerified(t *testing.T) {
 		if agreed, compared := b.live.Verified(); agreed != 6 || compared != 6 {
 			t.Errorf("%d of %d agree, want all of 6", agreed, compared)
 		}
-		if w := b.warnings(); len(w) != 0 {
+		if w := b.warnings("bug of ours"); len(w) != 0 {
 			t.Errorf("a false alarm: %q", w)
 		}
 		b.close()
@@ -129,7 +130,7 @@ func TestWrongMaskIsFound(t *testing.T) {
 		b.await(func(f *wire.Frame) bool { return strings.Contains(f.GetNotice().GetText(), "bug of ours") })
 		time.Sleep(time.Second)
 		synctest.Wait()
-		w := b.warnings()
+		w := b.warnings("bug of ours")
 		if len(w) != 1 || !strings.Contains(w[0], "the kernel says allow, and deny in the dry-run; the reference deny, and deny") {
 			t.Fatalf("warnings: %q", w)
 		}
@@ -167,7 +168,7 @@ func TestVerdictsOfOldRulesAreNoAlarm(t *testing.T) {
 			time.Sleep(quietFor / 25)
 		}
 		synctest.Wait()
-		if w := b.warnings(); len(w) != 0 {
+		if w := b.warnings("bug of ours"); len(w) != 0 {
 			t.Errorf("a false alarm: %q", w)
 		}
 		time.Sleep(quietFor)

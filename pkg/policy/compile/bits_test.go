@@ -5,6 +5,7 @@ package compile_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,26 +75,106 @@ func TestMoreRulesThanBits(t *testing.T) {
 	}
 }
 
-// What can't be merged without a change of meaning is refused, with the pod.
-func TestTooManyOrderedRules(t *testing.T) {
-	w := gen.Shop()
-	var policies []*policy.Policy
-	for i := range 20 {
+// guards makes ordered policies for all pods whose rules take turns between
+// accepting and denying, so that no two can share a bit: rule j of policy i is
+// about port 100i+j.
+func guards(n, rules int) []*policy.Policy {
+	var out []*policy.Policy
+	for i := range n {
 		p := &policy.Policy{
-			Kind: flow.ClusterNetworkPolicy, Name: fmt.Sprintf("c%d", i), Tier: policy.Admin, Priority: i,
+			Kind: flow.ClusterNetworkPolicy, Name: fmt.Sprintf("guard%02d", i), Tier: policy.Admin, Priority: i,
 			Subject: policy.Subject{Namespaces: policy.Everything(), Pods: policy.Everything()},
 		}
-		for j := range 25 {
+		for j := range rules {
+			port := uint16(100*i + j + 1)
 			p.Ingress = append(p.Ingress, policy.Rule{
-				Index: j, Action: policy.Action(1 + j%2), AnyPeer: true,
-				Ports: []policy.Port{{Protocol: flow.TCP, From: uint16(100*i + j), To: uint16(100*i + j)}},
+				Index: j, Action: []policy.Action{policy.Accept, policy.Deny}[j%2], AnyPeer: true,
+				Ports: []policy.Port{{Protocol: flow.TCP, From: port, To: port + uint16(j%3)}},
 			})
 		}
-		policies = append(policies, p)
+		out = append(out, p)
 	}
-	_, err := compile.New().Compile(compile.Input{Generation: 1, World: w, Policies: modesOf(policies)})
-	if err == nil || !strings.Contains(err.Error(), `pod "shop/cart": ingress rules of 20 policies for one pod need`) {
-		t.Errorf("got %v", err)
+	return out
+}
+
+// Ordered rules that no order of bits holds are judged exactly, and told by
+// their policy; with even more policies than bits not even that. Other pods
+// have nothing of it.
+func TestMoreOrderedRulesThanBits(t *testing.T) {
+	for _, c := range []struct {
+		policies int
+		named    bool
+	}{{20, true}, {90, false}} {
+		t.Run(fmt.Sprint(c.policies, " policies"), func(t *testing.T) {
+			w, policies := gen.Shop(), guards(c.policies, 25)
+			for _, p := range policies {
+				p.Subject.Pods = policy.Equal(map[string]string{"app": "db"})
+			}
+			policies = append(policies, many(2, 2)...)
+			lone := *policies[len(policies)-1]
+			lone.Name, lone.Subject.Pods = "lone", policy.Equal(map[string]string{"app": "web"})
+			policies = append(policies, &lone)
+			out, err := compile.New().Compile(compile.Input{Generation: 1, World: w, Policies: modesOf(policies)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for pod, named := range map[string]bool{"shop/db": c.named, "shop/web": true} {
+				to := w.Pods[pod]
+				r := out.Node(to.Node)
+				if err := r.Validate(); err != nil {
+					t.Fatal(err)
+				}
+				table, reference := ruleset.NewTable(r), policy.NewEvaluator(w, policies)
+				for port := uint16(1); port < uint16(100*c.policies+2000); port++ {
+					from := w.Pods["shop/cart"].IPs[0]
+					got := table.Judge(ruleset.Packet{Direction: flow.Ingress, Protocol: flow.TCP, Local: to.IPs[0], Peer: from, Port: port})
+					want := reference.Evaluate(policy.Packet{Protocol: flow.TCP, Source: from, Destination: to.IPs[0], Port: port}).Ingress
+					if got.Current.Verdict != want.Verdict || got.Candidate.Verdict != want.Verdict || got.Drop {
+						t.Fatalf("%s, port %d: compiled %+v, reference %s", pod, port, got, want.Verdict)
+					}
+					if p := want.Decision.Policy; p != nil {
+						name := out.Names(got.Set).Bits[got.Current.Bit]
+						if named && name.Rule.Name != p.Name || !named && p.Tier == policy.Admin && name.Rule.Name != fmt.Sprintf("one of %d policies", c.policies) {
+							t.Fatalf("%s, port %d: the bit is %+v, the reference names %s", pod, port, name, p.Name)
+						}
+					}
+				}
+			}
+			said := out.Warnings()
+			if len(said) != 1 || !strings.Contains(said[0], `pod "shop/db"`) || strings.Contains(said[0], "by their policy") != c.named {
+				t.Errorf("said %q", said)
+			}
+		})
+	}
+}
+
+// A toggle of one of too many rules is another set; what it says is exact.
+func TestTogglesOfMoreRulesThanBits(t *testing.T) {
+	w, policies := gen.Shop(), guards(20, 25)
+	c, modes := compile.New(), modesOf(policies)
+	db, cart := w.Pods["shop/db"], w.Pods["shop/cart"].IPs[0]
+	for round, toggle := range []int{0, 7, 7, 19} {
+		modes = slices.Clone(modes)
+		modes[toggle].Candidate, modes[toggle].Enforced = !modes[toggle].Candidate, !modes[toggle].Candidate
+		var candidates []*policy.Policy
+		for _, m := range modes {
+			if m.Candidate {
+				candidates = append(candidates, m.Policy)
+			}
+		}
+		out, err := c.Compile(compile.Input{Generation: uint64(round + 1), World: w, Policies: modes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := ruleset.NewTable(out.Node(db.Node))
+		current, candidate := policy.NewEvaluator(w, policies), policy.NewEvaluator(w, candidates)
+		for port := uint16(1); port < 2100; port++ {
+			got := table.Judge(ruleset.Packet{Direction: flow.Ingress, Protocol: flow.TCP, Local: db.IPs[0], Peer: cart, Port: port})
+			p := policy.Packet{Protocol: flow.TCP, Source: cart, Destination: db.IPs[0], Port: port}
+			if a, b := current.Evaluate(p).Ingress.Verdict, candidate.Evaluate(p).Ingress.Verdict; got.Current.Verdict != a || got.Candidate.Verdict != b {
+				t.Fatalf("round %d, port %d: compiled %+v, reference %s and %s", round, port, got, a, b)
+			}
+		}
 	}
 }
 

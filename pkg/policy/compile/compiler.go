@@ -41,6 +41,7 @@ type Compiler struct {
 	}
 
 	strangers   strangers
+	mostBits    int // of a set; fewer than there are in tests
 	manyMatches int // about as many as the largest node has
 
 	world
@@ -49,6 +50,7 @@ type Compiler struct {
 // New makes a compiler for one session.
 func New() *Compiler {
 	c := &Compiler{
+		mostBits: ruleset.Bits,
 		atoms:    make([]atom, 1),
 		contents: map[*policy.Policy]*pointed{},
 		byID:     map[uint32]*content{},
@@ -72,8 +74,9 @@ type Output struct {
 	flat       map[string]*ruleset.Ruleset
 }
 
-// Compile makes a new generation. It fails if the policies of some pod don't
-// fit the rule bits in any way; no ruleset is then changed.
+// Compile makes a new generation. More rules for a pod than bits don't make it
+// fail, only more kinds of ports than there are numbers for: 65,535 for one pod.
+// No ruleset is then changed.
 func (c *Compiler) Compile(in Input) (*Output, error) {
 	if c.nodesDiffer(in.World.Nodes) {
 		c.forgetWorld()
@@ -205,7 +208,11 @@ func (o *Output) Coarse() []Warning {
 			if s == nil || s.parts.merge == mergeNothing {
 				continue
 			}
-			w := Warning{Text: fmt.Sprintf("pod %q has more %s rules than fit: verdicts stay exact, but rules are named by their policy, or not at all", ps.key, s.parts.direction)}
+			how := "by their policy"
+			if s.parts.merge == mergeModes || s.parts.merge == mergeTiers {
+				how = "as one of several policies"
+			}
+			w := Warning{Text: fmt.Sprintf("pod %q has more %s rules than fit: verdicts stay exact, but rules are named %s", ps.key, s.parts.direction, how)}
 			for _, v := range s.parts.versions {
 				w.Policies = append(w.Policies, v.policy)
 			}

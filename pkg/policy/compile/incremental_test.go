@@ -74,9 +74,23 @@ func TestChangesLeadToWhatAFreshCompilerMakes(t *testing.T) {
 // FuzzChanges is the same, led by coverage, for as long as asked.
 func FuzzChanges(f *testing.F) { f.Fuzz(rapid.MakeFuzz(changesLeadToFresh)) }
 
-func changesLeadToFresh(t *rapid.T) {
+// Likewise where rules are more than bits.
+func TestChangesWithFewBits(t *testing.T) {
+	worlds := 200
+	if testing.Short() {
+		worlds = 100
+	}
+	check(t, worlds, func(t *rapid.T) {
+		bits := rapid.IntRange(1, 12).Draw(t, "bits")
+		changesLeadTo(t, func() *compile.Compiler { return compile.NewNarrow(bits) })
+	})
+}
+
+func changesLeadToFresh(t *rapid.T) { changesLeadTo(t, compile.New) }
+
+func changesLeadTo(t *rapid.T, compiler func() *compile.Compiler) {
 	g := gen.Narrow(t, gen.Draw(t))
-	c, number := compile.New(), uint64(0)
+	c, number := compiler(), uint64(0)
 	next := func() *compile.Output {
 		number++
 		in := compile.Input{Generation: number, World: g.World, Policies: g.Modes}
@@ -94,7 +108,7 @@ func changesLeadToFresh(t *rapid.T) {
 	for range 4 {
 		g = step(t, g)
 		out = next()
-		fresh, err := compile.New().Compile(compile.Input{Generation: number, World: g.World, Policies: g.Modes})
+		fresh, err := compiler().Compile(compile.Input{Generation: number, World: g.World, Policies: g.Modes})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,18 +255,19 @@ func TestAfterAFailureTheNextOneIsRight(t *testing.T) {
 	}
 	before := out.Dump("n2")
 	bad := slices.Clone(good)
-	for i := range 20 {
-		p := &policy.Policy{
-			Kind: flow.ClusterNetworkPolicy, Name: fmt.Sprint("c", i), Tier: policy.Admin, Priority: i,
-			Subject: policy.Subject{Namespaces: policy.Everything(), Pods: policy.Everything()},
-		}
-		for j := range 25 {
-			p.Ingress = append(p.Ingress, policy.Rule{Index: j, Action: policy.Action(1 + j%2), AnyPeer: true, AnyPort: true})
-		}
-		bad = append(bad, compile.PolicyMode{Policy: p, Current: true, Candidate: true})
+	bad = append(bad, modesOf(guards(20, 25))...)
+	every := &policy.Policy{
+		Kind: flow.NetworkPolicy, Namespace: "shop", Name: "every", Tier: policy.Network, IsolatesIngress: true,
+		Subject: policy.Subject{Namespace: "shop", Pods: policy.Everything()},
 	}
-	if _, err := run(2, bad); err == nil {
-		t.Fatal("20 policies of 25 rules each fit")
+	for _, protocol := range []flow.Protocol{flow.TCP, flow.UDP} {
+		for port := uint16(1); port < 40_000; port++ {
+			every.Ingress = append(every.Ingress, policy.Rule{AnyPeer: true, Action: policy.Accept, Ports: []policy.Port{{Protocol: protocol, From: port, To: port}}})
+		}
+	}
+	bad = append(bad, modesOf([]*policy.Policy{every})...)
+	if _, err := run(2, bad); err == nil || !strings.Contains(err.Error(), `kinds of ports apart for one pod`) {
+		t.Fatalf("80,000 kinds of ports: %v", err)
 	}
 	if out, err = run(3, good); err != nil {
 		t.Fatal(err)

@@ -25,16 +25,25 @@ type asked struct {
 // matched lists the set's rules that match, in order.
 func (s *set) matched(q asked) []int {
 	var out []int
-	for i := range s.rules {
-		if s.ruleMatches(&s.rules[i].rule, q) {
+	if q.address != nil {
+		for i := range s.rules {
+			if s.ruleMatches(i, q) {
+				out = append(out, i)
+			}
+		}
+		return out
+	}
+	for _, i := range s.maybe(q.ports) {
+		if s.ruleMatches(i, q) {
 			out = append(out, i)
 		}
 	}
 	return out
 }
 
-func (s *set) ruleMatches(r *rule, q asked) bool {
-	if q.address != nil && meets(r.address, q.address.address) && portMatches(r, q.addrPort, nil) {
+func (s *set) ruleMatches(i int, q asked) bool {
+	r := &s.rules[i].rule
+	if q.address != nil && meets(r.address, q.address.address) && s.portMatches(i, q.addrPort, nil) {
 		return true
 	}
 	people := []*person{&q.class.self}
@@ -48,7 +57,7 @@ func (s *set) ruleMatches(r *rule, q asked) bool {
 		if s.parts.direction == flow.Ingress {
 			names = s.subject
 		}
-		if (r.anyPeer || meets(r.pods, who.atoms) || q.address == nil && addressMatches(r, q)) && portMatches(r, q.ports, names) {
+		if (r.anyPeer || meets(r.pods, who.atoms) || q.address == nil && addressMatches(r, q)) && s.portMatches(i, q.ports, names) {
 			return true
 		}
 	}
@@ -65,11 +74,15 @@ func addressMatches(r *rule, q asked) bool {
 	return r.tier != policy.Network && meets(r.address, q.class.address)
 }
 
-func portMatches(r *rule, k *portClass, destination []portName) bool {
-	if r.anyPort {
+// portMatches says whether a rule's ports hold those of the class, if the
+// destination has the given named ports.
+func (s *set) portMatches(i int, k *portClass, destination []portName) bool {
+	if _, by := slices.BinarySearch(k.rules, i); by {
 		return true
 	}
-	return slices.ContainsFunc(r.ports, func(p policy.Port) bool { return k.has(p, destination) })
+	return k.named.Number != 0 && slices.ContainsFunc(s.rules[i].names, func(p policy.Port) bool {
+		return slices.Contains(destination, portName{p.Name, p.Protocol, k.named.Protocol, k.named.Number})
+	})
 }
 
 // meets says whether two sorted lists have an element in common.
@@ -128,9 +141,11 @@ func (s *set) newQuick() *quick {
 				byAtom[a] = b
 			}
 		}
-		for k := range s.ports.classes {
-			if portMatches(&r.rule, &s.ports.classes[k], s.subject) {
-				q.ports[k].Add(r.bit)
+	}
+	for k := range s.ports.classes {
+		for _, i := range s.maybe(&s.ports.classes[k]) {
+			if s.portMatches(i, &s.ports.classes[k], s.subject) {
+				q.ports[k].Add(s.rules[i].bit)
 			}
 		}
 	}

@@ -109,7 +109,7 @@ func (c *Compiler) settlePolicy(k *content, ch *changes) {
 }
 
 // modal says whether modes are part of the set's key.
-func (s *set) modal() bool { return s.parts.tied || s.parts.merge == mergeModes }
+func (s *set) modal() bool { return s.parts.tied || s.parts.merge >= mergeModes }
 
 // markSelected has the sets of all pods found again that the policy is for.
 func (c *Compiler) markSelected(k *content, ch *changes) {

@@ -67,12 +67,14 @@ const (
 	mergeNothing  merge = iota
 	mergePolicies       // neighbouring rules of a policy with the same action share a bit
 	mergeModes          // so do those of policies with the same modes; default denies as well
+	mergeDecided        // entries say what decides: see decided
+	mergeTiers          // and not even by which policy
 )
 
 // key is the content of the parts: equal keys are equal sets.
 func (p *setParts) key() string {
 	b := []byte{byte(p.direction), byte(p.merge)}
-	modal := p.tied || p.merge == mergeModes
+	modal := p.tied || p.merge >= mergeModes
 	for _, v := range p.versions {
 		b = binary.LittleEndian.AppendUint32(b, v.id)
 		if modal {
@@ -100,15 +102,17 @@ type set struct {
 	members [][]*content // by bit: the contents that share it
 	isBit   []bool       // by bit: a default deny
 	copies  []copyOf     // by bit
-	self    int          // bit that lets a pod reach itself; -1: none
+	self    int          // bit that lets a pod reach itself, or the first of them; -1: none
 	stop    int          // bit that keeps what isn't enforced from the baseline tier; -1: none
 	ports   portTable
 	podAt   map[atomID][]int // rules by peer
 	addrAt  map[atomID][]int
 	subject []portName      // ingress: the subject's named ports
 	base    []ruleset.Match // matches of class 0, by port class
+	naming  []int           // rules with ports that are names
 	hasAddr bool
-	quick   *quick // nil: matches take the long way
+	quick   *quick   // nil: matches take the long way
+	decided *decided // nil: entries say what matches
 
 	key             string // that it is interned by
 	subjects, nodes int    // how many pods, and nodes' states, have it
@@ -119,8 +123,11 @@ type set struct {
 type setRule struct {
 	rule
 	owner *content
-	bit   int
+	bit   int // -1: in a set of which entries say what decides
 	copy  copyOf
+	names []policy.Port // its ports that are names
+
+	version *version // with the modes that it had when the set was made
 }
 
 // copyOf says in which masks a bit may be. Where policies of equal priority
@@ -134,181 +141,31 @@ const (
 	forCandidate // and for what is enforced
 )
 
-// tooMany says that a pod's policies don't fit.
-func tooMany(p *setParts, bits int) error {
-	last := p.versions[len(p.versions)-1].policy
-	return fmt.Errorf("%s rules of %d policies for one pod need %d bits, at most %d fit: give fewer or simpler rules to the pods of %s %q",
-		p.direction, len(p.versions), bits, ruleset.Bits, last.Kind, last.Key())
-}
-
-// newSet lays out the bits. It fails if they don't fit however they are merged.
+// newSet lays out the bits, as finely as they fit.
 func (c *Compiler) newSet(parts setParts) (*set, error) {
-	for {
+	for ; ; parts.merge++ {
 		s, bits := c.layOut(parts)
-		if bits <= ruleset.Bits {
-			s.masks()
-			s.addPorts()
-			s.index()
-			return s, nil
-		}
-		if parts.merge == mergeModes {
-			return nil, tooMany(&parts, bits)
-		}
-		parts.merge++
-	}
-}
-
-// layOut numbers the bits of one attempt; bits is how many it needs.
-func (c *Compiler) layOut(parts setParts) (s *set, bits int) {
-	s = &set{parts: parts, self: -1, stop: -1}
-	l := layout{s: s}
-	l.tier(policy.Admin)
-	s.AdminEnd = uint16(l.next)
-	l.tier(policy.Network)
-	if len(parts.services) > 0 {
-		s.self = l.bit(Name{Rule: flow.Rule{Name: "a pod reaches itself through a service"}, Policies: 1}, nil)
-	}
-	s.IsolateStart = uint16(l.next)
-	l.isolation()
-	s.BaselineStart = uint16(l.next)
-	if s.BaselineStart > s.IsolateStart && slices.ContainsFunc(parts.versions, func(v *version) bool { return v.policy.Tier == policy.Baseline }) {
-		if s.stop = l.bit(Name{Rule: flow.Rule{Name: "isolated, but not enforced"}, Policies: 1}, nil); s.stop < ruleset.Bits {
-			s.Always.Add(s.stop)
-		}
-	}
-	l.tier(policy.Baseline)
-	return s, l.next
-}
-
-// layout hands out the bits of a set in order.
-type layout struct {
-	s    *set
-	next int
-	copy copyOf
-}
-
-// bit makes a new bit. Past the last one only the count goes on.
-func (l *layout) bit(n Name, owner *content) int {
-	bit := l.next
-	l.next++
-	if bit >= ruleset.Bits {
-		return bit
-	}
-	l.s.names = append(l.s.names, n)
-	var members []*content
-	if owner != nil {
-		members = []*content{owner}
-	}
-	l.s.members = append(l.s.members, members)
-	l.s.isBit = append(l.s.isBit, false)
-	l.s.copies = append(l.s.copies, l.copy)
-	return bit
-}
-
-// tier gives bits to the rules of a tier, in order.
-func (l *layout) tier(t policy.Tier) {
-	var versions []*version
-	for _, v := range l.s.parts.versions {
-		if v.policy.Tier == t {
-			versions = append(versions, v)
-		}
-	}
-	switch {
-	case t == policy.Network && l.s.parts.merge == mergeModes:
-		l.rules(byModes(versions))
-	case t == policy.Network || !l.s.parts.tied:
-		l.rules(versions)
-	default:
-		l.copy = forCurrent
-		l.rules(slices.DeleteFunc(slices.Clone(versions), func(v *version) bool { return !v.current }))
-		l.copy = forCandidate
-		l.rules(slices.DeleteFunc(versions, func(v *version) bool { return !v.candidate }))
-		l.copy = forBoth
-	}
-}
-
-func (l *layout) rules(versions []*version) {
-	var last *version
-	var lastAction policy.Action
-	bit := -1
-	for _, v := range versions {
-		for _, r := range v.rules[side(l.s.parts.direction)] {
-			if !l.shares(last, v, lastAction, r.action) {
-				bit = l.bit(Name{Rule: v.policy.RuleRef(r.index), Policies: 1, Policy: v.policy}, v.content)
-			} else {
-				l.join(bit, v.content)
-			}
-			if bit < ruleset.Bits {
-				switch r.action {
-				case policy.Deny:
-					l.s.Deny.Add(bit)
-				case policy.Pass:
-					l.s.Pass.Add(bit)
-				}
-			}
-			last, lastAction = v, r.action
-			l.s.rules = append(l.s.rules, setRule{r, v.content, bit, l.copy})
-		}
-	}
-}
-
-// shares says whether a rule can have the bit of the rule before it.
-func (l *layout) shares(before, v *version, was, is policy.Action) bool {
-	switch {
-	case before == nil || was != is || l.s.parts.merge == mergeNothing:
-		return false
-	case before == v:
-		return true
-	}
-	return l.s.parts.merge == mergeModes && before.modes() == v.modes()
-}
-
-// join notes that a bit stands for more than one rule, or policy.
-func (l *layout) join(bit int, owner *content) {
-	if bit >= ruleset.Bits {
-		return
-	}
-	l.s.names[bit].Rule.Index = nil
-	if m := l.s.members[bit]; m[len(m)-1] != owner {
-		l.s.members[bit] = append(m, owner)
-		l.s.names[bit].Policies++
-	}
-}
-
-// isolation gives a default-deny bit to each policy that isolates.
-func (l *layout) isolation() {
-	versions := l.s.parts.versions
-	if l.s.parts.merge == mergeModes {
-		versions = byModes(versions)
-	}
-	var last *version
-	bit := -1
-	for _, v := range versions {
-		if v.policy.Tier != policy.Network || !v.policy.Isolates(l.s.parts.direction) {
+		if bits > c.mostBits && parts.merge < mergeTiers {
 			continue
 		}
-		if last != nil && l.s.parts.merge == mergeModes && last.modes() == v.modes() {
-			l.join(bit, v.content)
-		} else if bit = l.bit(Name{Rule: v.policy.Ref(), Policies: 1, Policy: v.policy}, v.content); bit < ruleset.Bits {
-			l.s.Always.Add(bit)
-			l.s.Deny.Add(bit)
-			l.s.isBit[bit] = true
+		s.masks()
+		if err := s.addPorts(); err != nil {
+			return nil, err
 		}
-		last = v
+		s.index()
+		return s, nil
 	}
 }
 
-// byModes brings policies with equal modes together; their order decides
-// nothing within the NetworkPolicy tier.
-func byModes(in []*version) []*version {
-	out := slices.Clone(in)
-	slices.SortStableFunc(out, func(a, b *version) int { return int(a.modes()) - int(b.modes()) })
-	return out
-}
+// selfRule stands for what lets a pod reach itself through a service (case 22).
+var selfRule = flow.Rule{Name: "a pod reaches itself through a service"}
 
 // masks sets Current, Candidate and Enforced from the modes that the contents
 // have now.
 func (s *set) masks() {
+	if s.decided != nil {
+		return // its modes are what it is
+	}
 	s.Current, s.Candidate, s.Enforced = ruleset.Bitmap{}, ruleset.Bitmap{}, ruleset.Bitmap{}
 	for bit, members := range s.members {
 		var current, candidate, enforced bool

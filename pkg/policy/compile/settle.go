@@ -20,6 +20,9 @@ type settled struct {
 func (s settled) write(m *ruleset.Match) { m.Bits, m.Alt, m.Open = s.bits, s.alt, s.open }
 
 func (s *set) settle(readings []reading) settled {
+	if s.decided != nil {
+		return s.settleDecided(readings)
+	}
 	plain := make([]ruleset.Bitmap, len(readings))
 	same := true
 	for i, r := range readings {
