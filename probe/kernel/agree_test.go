@@ -12,7 +12,11 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/corpus/gen"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 )
 
 const (
@@ -62,9 +66,47 @@ func TestEnginesAgree(t *testing.T) {
 	}
 }
 
+// Likewise where a pod has more ordered rules than bits.
+func TestEnginesAgreeOnMoreRulesThanBits(t *testing.T) {
+	c, done := newCluster(t), 0
+	rapid.Check(t, func(t *rapid.T) {
+		g := gen.Draw(t)
+		g.Modes = append(g.Modes, compile.PolicyMode{Policy: crowd(), Current: rapid.Bool().Draw(t, "current"), Candidate: true, Enforced: true})
+		n, _ := c.liveFrom(t, g)
+		done += n
+		for _, s := range c.rules["n1"].Sets {
+			if len(c.out.Names(s.ID).Bits) > 2*ruleset.Bits/3 {
+				t.Fatalf("set %d has %d bits: the rules are told apart", s.ID, len(c.out.Names(s.ID).Bits))
+			}
+		}
+	})
+	t.Logf("%d packets", done)
+}
+
+// crowd is a policy with more rules than bits, which take turns between
+// accepting and denying; rule i is about port i+1.
+func crowd() *policy.Policy {
+	p := &policy.Policy{
+		Kind: flow.ClusterNetworkPolicy, Name: "crowd", Tier: policy.Admin, Priority: 2,
+		Subject: policy.Subject{Namespaces: policy.Everything(), Pods: policy.Everything()},
+	}
+	for i := range 2 * ruleset.Bits {
+		port := uint16(i + 1) //nolint:gosec // some hundreds
+		r := policy.Rule{Index: i, Action: []policy.Action{policy.Accept, policy.Deny}[i/4%2], AnyPeer: true}
+		for _, protocol := range []flow.Protocol{flow.TCP, flow.UDP} {
+			r.Ports = append(r.Ports, policy.Port{Protocol: protocol, From: port, To: port + 3})
+		}
+		p.Ingress, p.Egress = append(p.Ingress, r), append(p.Egress, r)
+	}
+	return p
+}
+
 // live goes through the generations of one drawn cluster.
 func (c *cluster) live(t *rapid.T) (packets, ends int) {
-	g := gen.Narrow(t, gen.Draw(t))
+	return c.liveFrom(t, gen.Narrow(t, gen.Draw(t)))
+}
+
+func (c *cluster) liveFrom(t *rapid.T, g gen.Generation) (packets, ends int) {
 	for i := range generationsPerWorld {
 		if i > 0 {
 			g = gen.Change(t, g)
