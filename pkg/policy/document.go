@@ -125,6 +125,9 @@ func newDocument(p piece, file string) (document, error) {
 }
 
 func newJSON(p piece, file string) (document, error) {
+	if p.yaml {
+		return newDocument(p, file)
+	}
 	d := document{file: file, line: p.line, text: string(p.text), list: p.list, json: p.text}
 	return d, tooDeep(d)
 }

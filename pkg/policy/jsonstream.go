@@ -13,8 +13,10 @@ import (
 )
 
 // jsonStream reads JSON objects one after another. The items of a List are
-// read one by one, so that it may be of any length.
+// read one by one, so that it may be of any length. Behind a "---" or a comment
+// it is a YAML stream, as kubectl reads it.
 type jsonStream struct {
+	yaml *splitter // nil: it is JSON so far
 	in   *keptText
 	dec  *json.Decoder
 	file string
@@ -28,6 +30,14 @@ func newJSONStream(r *bufio.Reader, file string) *jsonStream {
 
 // next is the next object; [io.EOF] after the last.
 func (s *jsonStream) next() (piece, error) {
+	if s.yaml == nil {
+		s.becomesYAML()
+	}
+	if s.yaml != nil {
+		p, err := s.yaml.next()
+		p.yaml = true
+		return p, err
+	}
 	p, err := s.read()
 	if err == nil || errors.Is(err, io.EOF) {
 		return p, err
@@ -42,6 +52,21 @@ func (s *jsonStream) next() (piece, error) {
 		err = errors.New("the JSON ends too early")
 	}
 	return piece{}, fmt.Errorf("%s:%d: %w", s.file, s.in.lineOf(at), err)
+}
+
+// becomesYAML looks at what follows an object.
+func (s *jsonStream) becomesYAML() {
+	if s.list != nil || !s.dec.More() {
+		return
+	}
+	at := s.dec.InputOffset()
+	rest := s.in.text[at-s.in.base:]
+	if mark := bytes.TrimLeft(rest, " \t\r\n"); len(mark) == 0 || mark[0] != '-' && mark[0] != '#' {
+		return
+	}
+	s.yaml = newSplitter(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(rest), s.in.in), 64<<10), s.file)
+	s.yaml.line = s.in.lineOf(at) - 1
+	s.yaml.first = s.yaml.line + 1
 }
 
 func (s *jsonStream) read() (piece, error) {

@@ -114,7 +114,7 @@ func (o *Objects) add(t *tree, path []int, data []byte, depth int) []error {
 		data = withKind(data, t.list)
 	}
 	if err := json.Unmarshal(data, &h); err != nil {
-		return fault("this is no Kubernetes object: %s", strings.ReplaceAll(err.Error(), " objectMeta.", " ObjectMeta."))
+		return fault("this is no Kubernetes object: %s", unquoted(strings.ReplaceAll(err.Error(), " objectMeta.", " ObjectMeta.")))
 	}
 	switch {
 	case h.Kind == "":
@@ -250,7 +250,7 @@ func (p *policyReader) read() (*Policy, []error) {
 	}
 	strict, err := kjson.UnmarshalStrict(p.json, p.decode)
 	if err != nil {
-		return nil, []error{p.fault(typeErrorPath(err), err.Error())}
+		return nil, []error{p.fault(typeErrorPath(err), unquoted(err.Error()))}
 	}
 	var errs []error
 	for _, e := range strict {

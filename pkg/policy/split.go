@@ -46,6 +46,7 @@ type piece struct {
 	text []byte
 	line int
 	list head // valid iff it is an item: the list's
+	yaml bool // though the stream began as JSON
 }
 
 // next is the next document; [io.EOF] after the last.
