@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,8 +58,10 @@ func ParsePort(text string, names bool) (Port, error) {
 	switch {
 	case err == nil:
 		return Port{Number: uint16(n)}, nil
-	case errors.Is(err, strconv.ErrRange) || !names || strings.ContainsAny(text[:1], "-0123456789"):
+	case errors.Is(err, strconv.ErrRange):
 		return Port{}, fmt.Errorf("port %s: must be between 0 and 65535", text)
+	case !names || strings.ContainsAny(text[:1], "-0123456789"):
+		return Port{}, fmt.Errorf("port %s: must be a whole number between 0 and 65535", text)
 	}
 	return Port{Name: text}, nil
 }
@@ -76,12 +79,24 @@ func (b *Batch) Packet(q *Query) (policy.Packet, error) {
 		case err != nil:
 			return policy.Packet{}, err
 		case Differ(parts):
-			return policy.Packet{}, fmt.Errorf("%q to %q has no one answer (%s to %s: %s, %s to %s: %s): ask about one of them",
-				q.From, q.To, parts[0].From, parts[0].To, parts[0].Verdict, parts[len(parts)-1].From, parts[len(parts)-1].To, parts[len(parts)-1].Verdict)
+			return policy.Packet{}, noOneAnswer(q, parts)
 		}
 		return parts[0].Packet, nil
 	}
 	return b.packet(q, from, to)
+}
+
+// noOneAnswer names two of those that differ: by their verdicts if they do.
+func noOneAnswer(q *Query, parts []Part) error {
+	first, why := &parts[0], ""
+	other := slices.IndexFunc(parts, func(p Part) bool { return p.Verdict != first.Verdict })
+	if other < 0 {
+		other = slices.IndexFunc(parts, func(p Part) bool { return !same(&p.Answer, &first.Answer) })
+		why = " for another reason"
+	}
+	p := &parts[other]
+	return fmt.Errorf("%q to %q has no one answer (%s to %s: %s, %s to %s: %s%s): ask about one of them",
+		q.From, q.To, first.From, first.To, first.Verdict, p.From, p.To, p.Verdict, why)
 }
 
 func (b *Batch) places(q *Query) (from, to Place, err error) {
@@ -95,6 +110,9 @@ func (b *Batch) places(q *Query) (from, to Place, err error) {
 		return from, to, fmt.Errorf("from: %w", err)
 	}
 	if to, err = b.resolver.Resolve(q.To); err != nil {
+		if name, port, ok := strings.Cut(q.To, ":"); ok && strings.Contains(name, "/") && !strings.Contains(port, ":") {
+			err = fmt.Errorf("%q: a port stands in \"port\" here, and a protocol in \"protocol\"", q.To)
+		}
 		return from, to, fmt.Errorf("to: %w", err)
 	}
 	return from, to, nil
@@ -279,58 +297,4 @@ func (b *Batch) answer(id json.RawMessage, p policy.Packet, err error) Answer {
 		}
 	}
 	return Answer{ID: id, Error: err.Error()}
-}
-
-// append writes the answer as JSON. It is [json.Marshal] without reflection:
-// most of a batch's time would go there.
-func (a *Answer) append(b []byte) []byte {
-	if a.Error != "" || len(a.Readings) > 0 {
-		text, err := json.Marshal(a)
-		if err != nil {
-			text, _ = json.Marshal(Answer{Error: err.Error()})
-		}
-		return append(append(b, text...), '\n')
-	}
-	b = append(b, '{')
-	if len(a.ID) > 0 {
-		b = append(append(append(b, `"id":`...), a.ID...), ',')
-	}
-	b = append(append(append(b, `"verdict":"`...), a.Verdict.String()...), '"')
-	b = a.Ingress.append(append(b, `,"ingress":`...))
-	b = a.Egress.append(append(b, `,"egress":`...))
-	return append(b, "}\n"...)
-}
-
-func (e *End) append(b []byte) []byte {
-	b = append(append(append(b, `{"verdict":"`...), e.Verdict.String()...), '"')
-	if e.Rule != nil {
-		b = appendRule(append(b, `,"rule":`...), e.Rule)
-	}
-	if len(e.IsolatedBy) > 0 {
-		b = append(b, `,"isolatedBy":[`...)
-		for i := range e.IsolatedBy {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendRule(b, &e.IsolatedBy[i])
-		}
-		b = append(b, ']')
-	}
-	if e.Reason != "" {
-		b = append(append(append(b, `,"reason":"`...), e.Reason...), '"')
-	}
-	return append(b, '}')
-}
-
-// appendRule writes a rule; the names of Kubernetes' objects need no escapes.
-func appendRule(b []byte, r *flow.Rule) []byte {
-	b = append(append(append(b, `{"kind":"`...), r.Kind...), '"')
-	if r.Namespace != "" {
-		b = append(append(append(b, `,"namespace":"`...), r.Namespace...), '"')
-	}
-	b = append(append(append(b, `,"name":"`...), r.Name...), '"')
-	if r.Index != nil {
-		b = strconv.AppendInt(append(b, `,"index":`...), int64(*r.Index), 10)
-	}
-	return append(b, '}')
 }

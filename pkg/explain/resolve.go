@@ -295,5 +295,5 @@ func pair(from, to Place) (src, dst netip.Addr, err error) {
 	if len(from.IPs) == 0 || len(to.IPs) == 0 {
 		return src, dst, errors.New("one end has no address")
 	}
-	return src, dst, fmt.Errorf("%q and %q have no address family in common", from.Text, to.Text)
+	return src, dst, fmt.Errorf("%q and %q have no address family in common: ask about addresses of one family", from.Text, to.Text)
 }

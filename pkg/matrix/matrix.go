@@ -133,7 +133,7 @@ func Build(in Input) (*Matrix, error) {
 		for _, p := range b.ports(e) {
 			m.Columns = append(m.Columns, Column{e, p})
 		}
-		if err := tooMany(len(m.Rows), len(m.Columns)); err != nil {
+		if err := b.tooMany(m); err != nil {
 			return nil, err
 		}
 	}
@@ -153,11 +153,27 @@ func Build(in Input) (*Matrix, error) {
 	return m, nil
 }
 
-func tooMany(rows, columns int) error {
-	if rows*columns <= most {
+// tooMany refuses what takes too long, and says what is left to make it less.
+func (b *builder) tooMany(m *Matrix) error {
+	if len(m.Rows)*len(m.Columns) <= most {
 		return nil
 	}
-	return fmt.Errorf("%d workloads with %d ports or more are more than %d questions: choose a namespace with -n, or one port with --port", rows, columns, most)
+	var ways []string
+	if b.in.Namespace == "" {
+		ways = append(ways, "choose a namespace with -n")
+	}
+	if len(b.in.Ports) != 1 {
+		ways = append(ways, "ask for one port with --port")
+	}
+	ways = append(ways, "ask for some pairs with explain --queries")
+	single := 0
+	for _, e := range m.Rows {
+		if strings.HasPrefix(e.Workload, "pod/") {
+			single++
+		}
+	}
+	return fmt.Errorf("%d workloads (%d are pods without an owner) with %d ports or more are more than %d questions: %s",
+		len(m.Rows), single, len(m.Columns), most, strings.Join(ways, ", or "))
 }
 
 func inside(namespace string) string {

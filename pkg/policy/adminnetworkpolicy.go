@@ -92,11 +92,9 @@ func (b *builder) anpPorts(rule *ruleBuilder, ports *[]v1alpha1.AdminNetworkPoli
 		path := at(rule.path+".ports", i)
 		switch {
 		case p.PortNumber != nil:
-			port, err := anpNumbered(p.PortNumber.Protocol, p.PortNumber.Port, p.PortNumber.Port)
-			b.port(rule, path, port, err)
+			b.anpNumbered(rule, path, p.PortNumber.Protocol, p.PortNumber.Port, p.PortNumber.Port)
 		case p.PortRange != nil:
-			port, err := anpNumbered(p.PortRange.Protocol, p.PortRange.Start, p.PortRange.End)
-			b.port(rule, path, port, err)
+			b.anpNumbered(rule, path, p.PortRange.Protocol, p.PortRange.Start, p.PortRange.End)
 		case p.NamedPort != nil && *p.NamedPort != "":
 			b.port(rule, path, Port{Name: *p.NamedPort}, nil)
 		default:
@@ -106,14 +104,19 @@ func (b *builder) anpPorts(rule *ruleBuilder, ports *[]v1alpha1.AdminNetworkPoli
 	}
 }
 
-func anpNumbered(protocol corev1.Protocol, from, to int32) (Port, error) {
+// anpNumbered adds ports that the API server takes: it asks neither for a
+// protocol that there is nor for a range that isn't empty.
+func (b *builder) anpNumbered(rule *ruleBuilder, path string, protocol corev1.Protocol, from, to int32) {
 	proto, err := protocolOf(&protocol)
-	if err != nil {
-		return Port{}, err
+	switch {
+	case err != nil:
+		rule.closed = true
+		b.warn(path+".protocol", fmt.Sprintf("%q is no protocol that is known, so the rule fails closed: use TCP, UDP or SCTP", protocol))
+	case from > to:
+		rule.AnyPort = false
+		b.warn(path, fmt.Sprintf("ends (%d) before it starts (%d), so it matches no port", to, from))
+	default:
+		port, err := numbered(Port{Protocol: proto}, from, to)
+		b.port(rule, path, port, err)
 	}
-	port, err := numbered(Port{Protocol: proto}, from, to)
-	if err != nil {
-		return Port{}, fmt.Errorf("%w", err)
-	}
-	return port, nil
 }

@@ -32,3 +32,21 @@ func TestUnknownPortsFailClosed(t *testing.T) {
 		t.Errorf("deny: %+v, warnings %q", deny, p.Warnings)
 	}
 }
+
+// The API server takes ports of an AdminNetworkPolicy that nobody can match:
+// the policy must not be lost for them either.
+func TestPortsThatTheServerTakesUnread(t *testing.T) {
+	o, err := Parse([]byte(`{apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: {name: p}, spec: {priority: 1, subject: {namespaces: {}}, ingress: [
+  {action: Deny, from: [{namespaces: {}}], ports: [{portRange: {start: 90, end: 80}}]},
+  {action: Allow, from: [{namespaces: {}}], ports: [{portNumber: {port: 80, protocol: icmp}}]}]}}`), "f.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := o.Policies[0]
+	if backwards := p.Ingress[0]; backwards.AnyPort || len(backwards.Ports) != 0 {
+		t.Errorf("a range of no ports matches some: %+v", backwards)
+	}
+	if unknown := p.Ingress[1]; !unknown.Closed || len(unknown.Peers) != 0 || len(p.Warnings) != 2 {
+		t.Errorf("an unknown protocol: %+v, warnings %q", unknown, p.Warnings)
+	}
+}

@@ -221,15 +221,15 @@ func newPolicyReader(data []byte, h head, namespace string) *policyReader {
 		}
 	case "policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy":
 		in := &v1alpha2.ClusterNetworkPolicy{}
-		p.decode, p.check, p.schema = in, func() field.ErrorList { return validateSelectors(in) }, checkClusterNetworkPolicy
+		p.decode, p.check, p.schema = in, func() field.ErrorList { return validateSelectors(in) }, checkSpec(clusterNetworkPolicySpec)
 		p.build = func(s Source) (*Policy, error) { return fromClusterNetworkPolicy(in, s) }
 	case "policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy":
 		in := &v1alpha1.AdminNetworkPolicy{}
-		p.decode, p.check = in, func() field.ErrorList { return ValidateAdminNetworkPolicy(in) }
+		p.decode, p.check, p.schema = in, func() field.ErrorList { return validateAdminSelectors(in) }, checkSpec(adminNetworkPolicySpec)
 		p.build = func(s Source) (*Policy, error) { return fromAdminNetworkPolicy(in, s) }
 	case "policy.networking.k8s.io/v1alpha1 BaselineAdminNetworkPolicy":
 		in := &v1alpha1.BaselineAdminNetworkPolicy{}
-		p.decode, p.check = in, func() field.ErrorList { return ValidateBaselineAdminNetworkPolicy(in) }
+		p.decode, p.check, p.schema = in, func() field.ErrorList { return validateBaselineSelectors(in) }, checkSpec(baselineNetworkPolicySpec)
 		p.build = func(s Source) (*Policy, error) { return fromBaselineAdminNetworkPolicy(in, s) }
 	default:
 		return nil

@@ -14,11 +14,17 @@ import (
 // What the API server refuses is refused in its very words, and what it takes
 // is taken.
 func TestFaultsAreInTheServersWords(t *testing.T) {
-	archive, err := txtar.ParseFile("testdata/refused.txtar")
+	serversWords(t, "testdata/refused.txtar", 120)
+	serversWords(t, "testdata/refused-v1alpha1.txtar", 70)
+}
+
+func serversWords(t *testing.T, file string, least int) {
+	t.Helper()
+	archive, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(archive.Files) < 120 {
+	if len(archive.Files) < least {
 		t.Fatalf("%d files are left of the table", len(archive.Files))
 	}
 	// The server takes any selector in a ClusterNetworkPolicy, which nobody can

@@ -12,13 +12,7 @@ import (
 // policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy's spec.
 var clusterNetworkPolicySpec = func() *schema {
 	text := &schema{kind: "string"}
-	texts := &schema{kind: "array", items: text}
-	selector := &schema{kind: "object", fields: map[string]*schema{
-		"matchLabels": {kind: "object", values: text},
-		"matchExpressions": {kind: "array", items: &schema{
-			kind: "object", required: []string{"key", "operator"}, fields: map[string]*schema{"key": text, "operator": text, "values": texts},
-		}},
-	}}
+	selector := selectorSchema()
 	pods := &schema{kind: "object", required: []string{"podSelector"}, fields: map[string]*schema{"namespaceSelector": selector, "podSelector": selector}}
 	one := func(fields map[string]*schema) *schema {
 		return &schema{kind: "object", least: 1, most: 1, fields: fields}
@@ -44,7 +38,7 @@ var clusterNetworkPolicySpec = func() *schema {
 		}}}
 	}
 	egress := rules("to", map[string]*schema{"namespaces": selector, "pods": pods, "nodes": selector, "networks": networks, "domainNames": domains})
-	egress.items.rule, egress.items.lenient = namesOfPods, true
+	egress.items.rule, egress.items.lenient = namesOfPods("protocols", "destinationNamedPort", "networks/nodes/domainNames", "networks", "nodes", "domainNames"), true
 	return &schema{kind: "object", required: []string{"priority", "subject", "tier"}, fields: map[string]*schema{
 		"tier":     {kind: "string", enum: []string{"Admin", "Baseline"}},
 		"priority": {kind: "integer", most: 1000},
@@ -53,6 +47,18 @@ var clusterNetworkPolicySpec = func() *schema {
 		"egress":   egress,
 	}}
 }()
+
+// selectorSchema takes any operator and any label: the server does.
+func selectorSchema() *schema {
+	text := &schema{kind: "string"}
+	texts := &schema{kind: "array", items: text}
+	return &schema{kind: "object", fields: map[string]*schema{
+		"matchLabels": {kind: "object", values: text},
+		"matchExpressions": {kind: "array", items: &schema{
+			kind: "object", required: []string{"key", "operator"}, fields: map[string]*schema{"key": text, "operator": text, "values": texts},
+		}},
+	}}
+}
 
 var domainName = regexp.MustCompile(`^(\*\.)?([a-zA-z0-9]([-a-zA-Z0-9_]*[a-zA-Z0-9])?\.)+[a-zA-z0-9]([-a-zA-Z0-9_]*[a-zA-Z0-9])?\.?$`)
 
@@ -73,25 +79,27 @@ func startBeforeEnd(value any) string {
 
 func isCIDR(value any) string {
 	s, _ := value.(string)
-	if _, err := netip.ParsePrefix(s); err == nil {
+	if p, err := netip.ParsePrefix(s); err == nil && !p.Addr().Is4In6() {
 		return ""
 	}
 	return "Invalid CIDR format provided"
 }
 
-// namesOfPods refuses a named port beside a peer that has none.
-func namesOfPods(value any) string {
-	rule, _ := value.(map[string]any)
-	to, _ := rule["to"].([]any)
-	protocols, _ := rule["protocols"].([]any)
-	has := func(list []any, keys ...string) bool {
-		return slices.ContainsFunc(list, func(v any) bool {
+// namesOfPods refuses a named port beside a peer that has none: peers are
+// those, and words their names as the server says them.
+func namesOfPods(ports, named, words string, peers ...string) func(any) string {
+	has := func(list any, keys ...string) bool {
+		items, _ := list.([]any)
+		return slices.ContainsFunc(items, func(v any) bool {
 			m, _ := v.(map[string]any)
 			return slices.ContainsFunc(keys, func(k string) bool { return m[k] != nil })
 		})
 	}
-	if has(to, "networks", "nodes", "domainNames") && has(protocols, "destinationNamedPort") {
-		return "networks/nodes/domainNames peer cannot be set with namedPorts since there are no namedPorts for networks/nodes/domainNames"
+	return func(value any) string {
+		rule, _ := value.(map[string]any)
+		if has(rule["to"], peers...) && has(rule[ports], named) {
+			return words + " peer cannot be set with namedPorts since there are no namedPorts for " + words
+		}
+		return ""
 	}
-	return ""
 }

@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilnet "k8s.io/utils/net"
@@ -156,79 +155,4 @@ func validateIPBlock(b *networkingv1.IPBlock, path *field.Path) field.ErrorList 
 		}
 	}
 	return errs
-}
-
-// exactlyOne says what the CRD's validation says of a union.
-func exactlyOne(path *field.Path, set ...bool) field.ErrorList {
-	n := 0
-	for _, s := range set {
-		if s {
-			n++
-		}
-	}
-	switch {
-	case n == 0:
-		return field.ErrorList{field.Invalid(path, 0, path.String()+" in body should have at least 1 properties")}
-	case n > 1:
-		return field.ErrorList{field.TooMany(path, n, 1)}
-	}
-	return nil
-}
-
-func atMost(path *field.Path, n, most int) field.ErrorList {
-	if n > most {
-		return field.ErrorList{field.TooMany(path, n, most)}
-	}
-	return nil
-}
-
-func validatePriority(path *field.Path, priority int32) field.ErrorList {
-	switch {
-	case priority < 0:
-		return field.ErrorList{field.Invalid(path, priority, path.String()+" in body should be greater than or equal to 0")}
-	case priority > 1000:
-		return field.ErrorList{field.Invalid(path, priority, path.String()+" in body should be less than or equal to 1000")}
-	}
-	return nil
-}
-
-func validatePortNumber(path *field.Path, n int32) field.ErrorList {
-	switch {
-	case n < 1:
-		return field.ErrorList{field.Invalid(path, n, path.String()+" in body should be greater than or equal to 1")}
-	case n > 65535:
-		return field.ErrorList{field.Invalid(path, n, path.String()+" in body should be less than or equal to 65535")}
-	}
-	return nil
-}
-
-func validateOneOf(path *field.Path, value string, supported ...string) field.ErrorList {
-	if sets.New(supported...).Has(value) {
-		return nil
-	}
-	return field.ErrorList{field.NotSupported(path, value, supported)}
-}
-
-func validateCIDR(path *field.Path, s string) field.ErrorList {
-	if _, err := parseCIDR(s); err != nil {
-		return field.ErrorList{field.Invalid(path, s, "Invalid CIDR format provided")}
-	}
-	if len(s) > 43 {
-		return field.ErrorList{field.TooLong(path, s, 43)}
-	}
-	return nil
-}
-
-func validateNameLength(path *field.Path, name string) field.ErrorList {
-	if len(name) > 100 {
-		return field.ErrorList{field.TooLong(path, name, 100)}
-	}
-	return nil
-}
-
-func needsOne(path *field.Path, n int) field.ErrorList {
-	if n == 0 {
-		return field.ErrorList{field.Invalid(path, n, path.String()+" in body should have at least 1 items")}
-	}
-	return nil
 }
