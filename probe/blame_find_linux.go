@@ -38,16 +38,16 @@ const (
 
 // on lists the programs of the hook that a drop's reason speaks of; none if it
 // speaks of no such hook. path leads to the device's namespace.
-func (h *hooks) on(d *wire.Drop, path func(inode uint64) (string, bool)) []string {
-	switch d.GetReasonName() {
-	case "TC_INGRESS", "TC_EGRESS", "XDP":
-	default:
+// uid is of the pod whose own that is.
+func (h *hooks) on(d *wire.Drop, uid string, path func(inode uint64) (string, bool)) []string {
+	k := hookKey{d.GetNetns(), d.GetIfindex(), hookOf(d)}
+	direction, ofCgroup := cgroupHooks[k.reason]
+	switch {
+	case ofCgroup:
+		k.ifindex = 0
+	case k.reason == "" || k.ifindex == 0:
 		return nil
 	}
-	if d.GetIfindex() == 0 {
-		return nil
-	}
-	k := hookKey{d.GetNetns(), d.GetIfindex(), d.GetReasonName()}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if p, ok := h.known[k]; ok && time.Since(p.at) < hooksFor {
@@ -57,7 +57,9 @@ func (h *hooks) on(d *wire.Drop, path func(inode uint64) (string, bool)) []strin
 		h.known = map[hookKey]hookPrograms{}
 	}
 	var names []string
-	if at, ok := path(k.netns); ok {
+	if ofCgroup {
+		names = cgroupPrograms(uid, direction)
+	} else if at, ok := path(k.netns); ok {
 		_ = inside(at, func() error { // a namespace that has gone has no programs to name
 			names = programsOn(int(k.ifindex), k.reason)
 			return nil
@@ -65,6 +67,17 @@ func (h *hooks) on(d *wire.Drop, path func(inode uint64) (string, bool)) []strin
 	}
 	h.known[k] = hookPrograms{names, time.Now()}
 	return names
+}
+
+// hookOf is the hook that a drop's reason, or its place, speaks of.
+func hookOf(d *wire.Drop) string {
+	switch r := d.GetReasonName(); {
+	case r == "TC_INGRESS", r == "TC_EGRESS", r == "XDP", r == "SOCKET_FILTER", r == "BPF_CGROUP_EGRESS":
+		return r
+	case (r == "" || r == "NOT_SPECIFIED") && strings.HasPrefix(d.GetLocation(), "do_xdp_generic"):
+		return "XDP"
+	}
+	return ""
 }
 
 // programsOn must be called inside the device's namespace.
@@ -117,4 +130,19 @@ func (p *Probe) pathOf(inode uint64) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// podIn is the pod whose own network namespace it is.
+func (p *Probe) podIn(inode uint64) (id uint32, uid string) {
+	if inode == p.finder.own {
+		return 0, ""
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.endpoints {
+		if e.ns != nil && e.ns.inode == inode && !e.host {
+			return e.id, e.uid
+		}
+	}
+	return 0, ""
 }

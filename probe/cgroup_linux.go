@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
@@ -82,4 +85,39 @@ func (p *Probe) attachHost(e *endpoint) bool {
 		},
 	}
 	return true
+}
+
+// cgroupHooks are the hooks of a cgroup that a drop's reason may speak of.
+var cgroupHooks = map[string]ebpf.AttachType{"BPF_CGROUP_EGRESS": ebpf.AttachCGroupInetEgress, "SOCKET_FILTER": ebpf.AttachCGroupInetIngress}
+
+// cgroupPrograms names the programs of others that decide on packets of the
+// pod with that UID: those of its own cgroup, of those above it, and of its
+// containers'.
+func cgroupPrograms(uid string, at ebpf.AttachType) (names []string) {
+	root, err := podCgroup(uid)
+	if err != nil {
+		return nil
+	}
+	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error { // what has gone meanwhile has no programs
+		if err != nil || !d.IsDir() {
+			return nil //nolint:nilerr // the rest may be there
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return nil //nolint:nilerr // as above
+		}
+		defer f.Close()
+		const effective = 1 // BPF_F_QUERY_EFFECTIVE: those of the cgroups above too
+		found, err := link.QueryPrograms(link.QueryOptions{Target: int(f.Fd()), Attach: at, QueryFlags: effective})
+		if err != nil {
+			return nil //nolint:nilerr // an older kernel, or no right to ask
+		}
+		for _, p := range found.Programs {
+			if n := programName(p.ID); !strings.HasPrefix(n, "ebpol_") && !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+		return nil
+	})
+	return names
 }

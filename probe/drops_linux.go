@@ -41,6 +41,7 @@ type drops struct {
 	hooks hooks
 	found evidence
 	path  func(inode uint64) (string, bool) // of a namespace of this node
+	pod   func(inode uint64) (id uint32, uid string)
 }
 
 // openDrops loads and attaches the trace, switched off.
@@ -100,7 +101,10 @@ func reasons(files system) (names map[uint32]string, bare bool, err error) {
 	}
 	names = make(map[uint32]string, len(e.Values))
 	for _, v := range e.Values {
-		name := strings.TrimPrefix(strings.TrimPrefix(v.Name, "SKB_DROP_REASON_"), "SKB_")
+		name, ok := strings.CutPrefix(v.Name, "SKB_DROP_REASON_")
+		if !ok {
+			name = strings.TrimPrefix(v.Name, "SKB_")
+		}
 		names[uint32(v.Value)] = name
 	}
 	return names, false, nil
@@ -182,7 +186,9 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 			}
 			w := d.sample((*bpf.DropDropEvent)(unsafe.Pointer(unsafe.SliceData(rec.RawSample))), skew)
 			if d.path != nil {
-				w.Programs, w.Evidence = d.hooks.on(w, d.path), d.found.of(w, d.path)
+				within, uid := d.pod(w.GetNetns())
+				w.Within = within
+				w.Programs, w.Evidence = d.hooks.on(w, uid, d.path), d.found.of(w, d.path)
 			}
 			if d.blame != nil && len(waiting) < maxWaiting && !d.blame.explain(w) {
 				waiting, since = append(waiting, w), append(since, time.Now())

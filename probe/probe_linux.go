@@ -104,7 +104,7 @@ func Open(o Options) (*Probe, error) {
 		p.features = append(p.features, dropFeatures(p.drops, err)...)
 	}
 	if p.drops != nil {
-		p.drops.blame, p.drops.path = p.blame, p.pathOf
+		p.drops.blame, p.drops.path, p.drops.pod = p.blame, p.pathOf, p.podIn
 	}
 	if p.events, err = p.kernel.Events(); err != nil {
 		return nil, errors.Join(err, p.drops.close(), p.kernel.Close())

@@ -145,6 +145,33 @@ func (c *Cause) byRule() Explanation {
 	return e
 }
 
+// byProxy explains what kube-proxy's own checks of services refuse, by the names
+// that it gives them in nftables and in the comments of iptables.
+func (c *Cause) byProxy() (Explanation, bool) {
+	service := "The service of that node port or load balancer"
+	if c.Asked != "" {
+		service = "Service " + c.Asked
+	}
+	switch r := c.Rule; {
+	case strings.Contains(r.Chain, "endpoints-check"), strings.Contains(r.Comment, "has no local endpoints"), strings.Contains(r.Comment, "has no endpoints"):
+		return Explanation{
+			Culprit:  "service without local endpoints",
+			Sentence: service + " has no ready endpoint on this node, and kube-proxy sends to no other: its internal or external traffic policy is Local, or it has none anywhere. Look at the policies with kubectl get service -o yaml, and where its pods are ready with kubectl get endpointslices.",
+		}, true
+	case strings.Contains(r.Chain, "cluster-ips-check"), strings.Contains(r.Comment, "invalid ports of ClusterIPs"):
+		return Explanation{
+			Culprit:  "service without that port",
+			Sentence: service + " has no such port or protocol, so kube-proxy refuses the connection. Look at its ports with kubectl get service.",
+		}, true
+	case strings.Contains(r.Chain, "firewall") || strings.HasPrefix(r.Chain, "KUBE-FW-") || strings.HasPrefix(r.Chain, "KUBE-PROXY-FIREWALL"):
+		return Explanation{
+			Culprit:  "source ranges of a service",
+			Sentence: service + " takes no connections from that source. Look at loadBalancerSourceRanges of the service.",
+		}, true
+	}
+	return Explanation{}, false
+}
+
 // noEndpoints explains a service that nobody stands behind.
 func (c *Cause) noEndpoints() Explanation {
 	return Explanation{
@@ -234,6 +261,7 @@ func (s *Store) ends(c *Cause, t flow.Tuple, source, destination *who) {
 	if destination.service == "" {
 		return
 	}
+	c.Asked = destination.service
 	w := s.names.ledger.World()
 	if w == nil {
 		return

@@ -20,7 +20,11 @@ type Cause struct {
 	Programs []string      // BPF programs on the hook that dropped it
 	Evidence string        // what the probe found out beside
 
-	Service  string // namespace/name of a service that the packet was for and that has no ready endpoint
+	Within string // namespace/name of the pod in whose own network namespace it was; empty: the node's, or not known
+	Own    bool   // that pod is the one it was for
+
+	Asked    string // namespace/name of a service that the packet was for
+	Service  string // that service, if it has no ready endpoint
 	DNS      bool   // it is a question to a name server
 	FromNode string // the node that the destination pod is on, if it sent the packet
 }
@@ -41,6 +45,7 @@ func (c Cause) Explain() Explanation {
 	if e.Benign {
 		return e
 	}
+	c.there(&e)
 	if c.DNS {
 		e.Sentence += " It is a question to DNS, without which the pod finds no names"
 		if e.policy {
@@ -57,6 +62,12 @@ func (c Cause) Explain() Explanation {
 func (c *Cause) explain() Explanation {
 	netfilter := c.netfilter()
 	switch {
+	case c.Own && strings.TrimPrefix(c.Reason, "SKB_DROP_REASON_") == "OTHERHOST":
+		return wrongMAC
+	case strings.TrimPrefix(c.Reason, "SKB_DROP_REASON_") == "SOCKET_FILTER" && len(c.Programs) > 0:
+		e := cgroupIn
+		c.byPrograms(&e)
+		return e
 	case c.Enforced:
 		return Explanation{
 			Culprit:  "this session's lease",
@@ -66,6 +77,11 @@ func (c *Cause) explain() Explanation {
 	case c.Service != "" && netfilter && (c.Rule == nil || c.Rule.Engine == "kube-proxy"):
 		return c.noEndpoints()
 	case c.Rule != nil:
+		if c.Rule.Engine == "kube-proxy" {
+			if e, ok := c.byProxy(); ok {
+				return e
+			}
+		}
 		e := c.byRule()
 		e.policy = true
 		return e
@@ -78,6 +94,27 @@ func (c *Cause) explain() Explanation {
 	e.policy = netfilter || reason == "XDP" || strings.HasPrefix(reason, "TC_")
 	c.byPrograms(&e)
 	return e
+}
+
+var (
+	wrongMAC = Explanation{Culprit: "hardware address", Sentence: "It came to the pod with another machine's hardware address (MAC): whoever sent it to the pod's interface remembers an old one. Look at ip neigh on the pod's node."}
+	cgroupIn = Explanation{Culprit: "eBPF program of a cgroup", Sentence: "A cgroup program refused to let it in: usually a runtime's or the CNI's policy. List it with bpftool cgroup tree on the pod's node.", policy: true}
+)
+
+// there says where to look, if it isn't on the node but in a pod's own network
+// namespace.
+func (c *Cause) there(e *Explanation) {
+	if c.Within == "" {
+		return
+	}
+	namespace, pod, _ := strings.Cut(c.Within, "/")
+	was := e.Sentence
+	at := " in the network namespace of pod " + c.Within
+	e.Sentence = strings.NewReplacer(" in the pod and on the node", at, " on the node", at).Replace(was)
+	if e.Sentence != was {
+		e.Sentence += " (kubectl debug -it -n " + namespace + " " + pod + " --profile=netadmin --image=... enters it)"
+		e.Sentence = strings.Replace(e.Sentence, ". (kubectl", " (kubectl", 1) + "."
+	}
 }
 
 // netfilter says whether one of its rules or hooks dropped the packet.

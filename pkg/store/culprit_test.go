@@ -30,6 +30,28 @@ func TestCulprits(t *testing.T) {
 		{Cause{Reason: "TCP_OLD_SEQUENCE"}, "TCP housekeeping", true},
 		{Cause{Reason: "OTHERHOST"}, "not for this host", true},
 		{Cause{Location: "ipt_do_table+0x4"}, "netfilter (iptables)", false},
+		// kube-proxy says by its names what it refuses.
+		{Cause{Reason: "NETFILTER_DROP", Asked: "shop/db", Rule: &flow.NftRule{Table: "kube-proxy", Chain: "service-endpoints-check", Handle: 45, Engine: "kube-proxy"}}, "service without local endpoints", false},
+		{Cause{Reason: "NETFILTER_DROP", Rule: &flow.NftRule{Table: "filter", Chain: "KUBE-EXTERNAL-SERVICES", Comment: "shop/db:http has no local endpoints", Engine: "kube-proxy"}}, "service without local endpoints", false},
+		{Cause{Reason: "NETFILTER_DROP", Asked: "shop/db", Rule: &flow.NftRule{Table: "kube-proxy", Chain: "cluster-ips-check", Handle: 38, Engine: "kube-proxy"}}, "service without that port", false},
+		{Cause{Reason: "NETFILTER_DROP", Rule: &flow.NftRule{Table: "kube-proxy", Chain: "filter-forward", Handle: 3, Engine: "kube-proxy"}}, "netfilter rule of kube-proxy", false},
+		// The same reason, in the pod that it was for.
+		{Cause{Reason: "OTHERHOST", Within: "shop/db", Own: true}, "hardware address", false},
+		{Cause{Reason: "OTHERHOST", Within: "shop/web"}, "not for this host", true},
+		// A filter of an application that captures is ordinary life, one on the way to a socket isn't.
+		{Cause{Reason: "SOCKET_FILTER", Location: "tcp_v4_rcv+0x91"}, "socket filter", false},
+		{Cause{Reason: "SOCKET_FILTER", Location: "packet_rcv+0x1"}, "socket filter", true},
+		{Cause{Reason: "SOCKET_FILTER", Location: "tcp_v6_rcv+0x91", Programs: []string{"sd_fw_ingress"}}, "eBPF program of a cgroup", false},
+		// Where the kernel says nothing, the place does, not who called it.
+		{Cause{Reason: "NOT_SPECIFIED", Location: "do_xdp_generic+0x284", Stack: []string{"__netif_receive_skb_core.constprop.0+1"}, Device: "veth1"}, "XDP program on veth1", false},
+		{Cause{Reason: "NOT_SPECIFIED", Location: "__dev_forward_skb2+0x87", Stack: []string{"__dev_queue_xmit+1", "neigh_resolve_output+2"}}, "MTU", false},
+		{Cause{Reason: "NOT_SPECIFIED", Location: "br_dev_queue_push_xmit+1", Stack: []string{"__netif_receive_skb_core+1"}}, "bridge", false},
+		{Cause{Reason: "NOT_SPECIFIED", Location: "neigh_invalidate+0x7e"}, "neighbour", false},
+		{Cause{Reason: "NOT_SPECIFIED", Location: "foo+1", Stack: []string{"neigh_resolve_output+2"}}, "kernel", false},
+		{Cause{Reason: "IP_INADDRERRORS", Location: "ip6_forward+0x642"}, "forwarding off", false},
+		{Cause{Reason: "UNHANDLED_PROTO", Location: "ip6_tlvopt_unknown+0x79"}, "IP options", false},
+		{Cause{Reason: "NOT_SPECIFIED", Location: "ip_defrag+1"}, "fragments", false},
+		{Cause{Reason: "TCP_MD5NOTFOUND", Location: "tcp_v4_rcv+0x91"}, "TCP signature", false},
 		{Cause{Reason: "SOMETHING_NEW", Location: "foo+1"}, "kernel", false},
 		{Cause{Reason: "NOT_SPECIFIED", Location: "tcp_v4_rcv+0x9"}, "TCP housekeeping", true},
 		{Cause{Reason: "NOT_SPECIFIED", Location: "foo+0x9", Stack: []string{"tcp_v4_rcv+1"}}, "kernel", false},
@@ -72,5 +94,27 @@ func TestHiddenPlace(t *testing.T) {
 	rule := &flow.NftRule{Family: "inet", Table: "engine", Chain: "pods", Handle: 7, Verdict: "drop"}
 	if e := (Cause{Reason: "NETFILTER_DROP", Location: "0xffffffff81abcdef", Rule: rule}).Explain(); e.Culprit != "netfilter rule" || strings.Contains(e.Sentence, "kptr") {
 		t.Errorf("with its rule: %+v", e)
+	}
+}
+
+// TestWhereToLook: what a pod's own network namespace dropped isn't to be looked
+// for on the node.
+func TestWhereToLook(t *testing.T) {
+	rule := &flow.NftRule{Family: "inet", Table: "sidecar", Chain: "in", Handle: 7, Verdict: "drop"}
+	for _, c := range []Cause{
+		{Reason: "NETFILTER_DROP", Location: "nft_do_chain+1", Rule: rule},
+		{Reason: "NETFILTER_DROP", Location: "nft_do_chain+1"},
+		{Reason: "IP_RPFILTER"},
+		{Reason: "NEIGH_FAILED"},
+		{Reason: "NETFILTER_DROP", Evidence: "iptables-legacy filter"},
+		{Reason: "IP_OUTNOROUTES"},
+	} {
+		if s := c.Explain().Sentence; !strings.Contains(s, "node") || strings.Contains(s, "kubectl debug") {
+			t.Errorf("%+v: %s", c, s)
+		}
+		c.Within = "shop/db"
+		if s := c.Explain().Sentence; strings.Contains(s, "on the node") || !strings.Contains(s, "in the network namespace of pod shop/db") || !strings.Contains(s, "kubectl debug -it -n shop db ") {
+			t.Errorf("%+v: %s", c, s)
+		}
 	}
 }

@@ -31,7 +31,10 @@ var culprits = []culprit{
 	{"TC_EGRESS", "", Explanation{Culprit: "eBPF program on DEVICE", Sentence: "A tc program on DEVICE dropped it where packets go out: usually the CNI's policy. Ask the CNI's own tool why, or list it with bpftool net on the node."}},
 	{"TC_*", "", Explanation{Culprit: "traffic control on DEVICE", Sentence: "Traffic control on DEVICE dropped it. Look at tc -s filter and tc -s qdisc there."}},
 	{"XDP", "", Explanation{Culprit: "XDP program on DEVICE", Sentence: "An XDP program on DEVICE dropped it. List it with bpftool net on the node."}},
-	{"BPF_CGROUP_EGRESS", "", Explanation{Culprit: "eBPF program of a cgroup", Sentence: "A cgroup program refused to let it out: usually a runtime's or the CNI's policy. List it with bpftool cgroup tree on the node."}},
+	{"", "=do_xdp_generic", Explanation{Culprit: "XDP program on DEVICE", Sentence: "An XDP program on DEVICE dropped it. List it with bpftool net on the node."}},
+	{"BPF_CGROUP_EGRESS", "", Explanation{Culprit: "eBPF program of a cgroup", Sentence: "A cgroup program refused to let it out: usually a runtime's or the CNI's policy. List it with bpftool cgroup tree on the pod's node."}},
+	{"SOCKET_FILTER", "=tcp_v", socketFilter},
+	{"SOCKET_FILTER", "=udp", socketFilter},
 	{"SOCKET_FILTER", "", Explanation{Culprit: "socket filter", Sentence: "The application's own filter didn't want it.", Benign: true}},
 	{"XFRM_POLICY", "", Explanation{Culprit: "IPsec policy", Sentence: "It doesn't fit the node's IPsec policy. Look at ip xfrm policy on both nodes."}},
 	{"SECURITY_HOOK", "", Explanation{Culprit: "security module", Sentence: "A Linux security module refused it. Look at the node's audit log."}},
@@ -53,17 +56,24 @@ var culprits = []culprit{
 	{"TCP_LISTEN_OVERFLOW", "", Explanation{Culprit: "listen queue full", Sentence: "The application doesn't accept fast enough: its listen queue is full. Raise its backlog (net.core.somaxconn) or add replicas."}},
 
 	// The way.
-	{"IP_RPFILTER", "", Explanation{Culprit: "reverse-path filter", Sentence: "The node would not answer to that source through the interface it came in on. Correct the node's route to the source, or set rp_filter to 2 on that interface."}},
+	{"IP_RPFILTER", "", Explanation{Culprit: "reverse-path filter", Sentence: "An answer to that source would not leave by the interface that it came in on. Correct the route to the source on the node, or set rp_filter to 2 on that interface."}},
 	{"IP_OUTNOROUTES", "", noRoute},
+	{"IP_INADDRERRORS", "", forwardOff},
 	{"IP_INNOROUTES", "", Explanation{Culprit: "no route", Sentence: "There is no route for it, or one that forbids it. Ask ip route get on the node."}},
 	{"IP_LOCALNET", "", Explanation{Culprit: "martian address", Sentence: "A loopback address on a real interface. Correct the sender, or set route_localnet where that is meant."}},
 	{"IP_LOCAL_SOURCE", "", Explanation{Culprit: "martian address", Sentence: "It claims to come from an address of this very host. Look for the same address on two machines."}},
 	{"IP_INVALID_*", "", Explanation{Culprit: "martian address", Sentence: "Source or destination is not an address that may be used there. Correct the sender's address."}},
 	{"NEIGH_*", "", Explanation{Culprit: "neighbour", Sentence: "The next hop doesn't answer ARP or neighbour discovery: wrong route, or the other end is gone. Look at ip neigh and ip route on the node."}},
 	{"HOST_UNREACH", "", Explanation{Culprit: "neighbour", Sentence: "The next hop can't be reached. Look at ip neigh and ip route on the node."}},
+	{"", "=__dev_forward_skb", otherEnd},
+	{"", "=br_", bridged},
+	{"BRIDGE_INGRESS_STP_STATE", "", bridged},
 	{"PKT_TOO_BIG", "", Explanation{Culprit: "MTU", Sentence: "It is larger than the MTU of the way out and must not be fragmented. Compare the MTUs of the pod and of the tunnel."}},
 	{"", "ip_exceeds_mtu", Explanation{Culprit: "MTU", Sentence: "It is larger than the MTU of the way out and must not be fragmented. Compare the MTUs of the pod and of the tunnel."}},
 	{"FRAG_*", "", Explanation{Culprit: "fragments", Sentence: "A fragment was late, too many, or too far: the datagram was not put together. Send smaller datagrams, or look for loss on the way."}},
+	{"", "=ip_defrag", notPut},
+	{"", "=ip_frag_queue", notPut},
+	{"", "=ipv6_frag_rcv", notPut},
 	{"IPV6DISABLED", "", Explanation{Culprit: "IPv6 disabled", Sentence: "IPv6 is switched off on the interface it came in on. Set disable_ipv6 to 0 there."}},
 	{"IP_MTU", "", Explanation{Culprit: "MTU", Sentence: "It is larger than the MTU of the way out and must not be fragmented. Compare the MTUs of the pod and of the tunnel."}},
 	{"TTL_EXCEEDED", "", Explanation{Culprit: "TTL", Sentence: "Its time to live ran out: a routing loop, or traceroute at work. Follow the route with ip route get on each node."}},
@@ -73,22 +83,42 @@ var culprits = []culprit{
 	{"NOMEM", "", Explanation{Culprit: "out of memory", Sentence: "The kernel had no memory for it. Look at the node's memory."}},
 	{"DEV_READY", "", Explanation{Culprit: "device down", Sentence: "The interface is not up: a pod that starts or ends. If it lasts, look at ip link."}},
 
+	{"CAKE_*", "", Explanation{Culprit: "queue on DEVICE", Sentence: "The queue of the way out is full or shapes traffic. Look at tc -s qdisc, and at the pod's bandwidth annotations."}},
+	{"FQ_*", "", Explanation{Culprit: "queue on DEVICE", Sentence: "The queue of the way out is full or shapes traffic. Look at tc -s qdisc, and at the pod's bandwidth annotations."}},
+	{"DUALPI2_*", "", Explanation{Culprit: "queue on DEVICE", Sentence: "The queue of the way out is full or shapes traffic. Look at tc -s qdisc, and at the pod's bandwidth annotations."}},
+	{"PFMEMALLOC", "", Explanation{Culprit: "out of memory", Sentence: "The kernel had no memory for it but what it keeps for emergencies. Look at the node's memory."}},
+	{"RECURSION_LIMIT", "", Explanation{Culprit: "loop of devices", Sentence: "It went through too many devices in turn: tunnels or redirections that lead to each other. Look at ip -d link and bpftool net on the node."}},
+	{"NO_TX_TARGET", "", Explanation{Culprit: "bridge or tunnel", Sentence: "DEVICE knows nobody to send it to. Look at bridge fdb and ip -d link on the node."}},
+	{"TUNNEL_TXINFO", "", Explanation{Culprit: "tunnel", Sentence: "DEVICE has no word on which tunnel it should take. Look at ip -d link and the CNI's log on the node."}},
+	{"IP_TUNNEL_ECN", "", Explanation{Culprit: "tunnel", Sentence: "The ECN bits of the tunnel's packet and of the one in it contradict each other. Look which device on the way marks them."}},
+	{"MAC_*", "", Explanation{Culprit: "hardware address", Sentence: "Its source hardware address is not valid, or it is a control frame. Capture one with tcpdump -e and look at its sender."}},
+	{"TAP_*", "", Explanation{Culprit: "TAP filter", Sentence: "The filter of the virtual machine's device DEVICE dropped it. Look at the machine's network settings."}},
+	{"DEV_HDR", "", Explanation{Culprit: "device", Sentence: "DEVICE could not make the hardware header. Look at ip -d link on the node."}},
+	{"SKB_GSO_SEG", "", Explanation{Culprit: "segmentation", Sentence: "A large packet could not be cut into small ones for DEVICE. Try ethtool -K gso off there."}},
+	{"SKB_UCOPY_FAULT", "", Explanation{Culprit: "out of memory", Sentence: "The kernel could not copy its data. Look at the node's memory."}},
+	{"INVALID_PROTO", "", Explanation{Culprit: "malformed", Sentence: "Its protocol doesn't fit where it came in. Capture one with tcpdump and look at its sender."}},
+	{"PSP_*", "", Explanation{Culprit: "PSP encryption", Sentence: "It is encrypted by PSP and should not be, or the reverse. Look at the settings of both applications."}},
+	{"CAN*", "", Explanation{Culprit: "housekeeping", Sentence: "A broken frame of a CAN bus.", Benign: true}},
+	{"UNIX_*", "", Explanation{Culprit: "housekeeping", Sentence: "The kernel is done with a message between processes.", Benign: true}},
+	{"PACKET_SOCK_ERROR", "", Explanation{Culprit: "housekeeping", Sentence: "A capture could not keep up: the packet itself went on.", Benign: true}},
+
 	// Kernels without reasons: the function that freed it says as much as there is.
 	{"", "nf_hook_slow", Explanation{Culprit: "netfilter", Sentence: "A netfilter rule or hook dropped it: a network policy of the CNI, kube-proxy, or the host's firewall. Look at nft list ruleset and iptables-save -c on the node."}},
-	{"", "ip_rcv_finish_core", Explanation{Culprit: "routing of what comes in", Sentence: "The node found no way for it: no route, or the reverse-path filter. Ask ip route get on the node, and look at rp_filter."}},
+	{"", "ip_rcv_finish_core", Explanation{Culprit: "routing of what comes in", Sentence: "The node found no way for it: no route, the reverse-path filter, or an IP option such as a source route. Ask ip route get on the node, and look at rp_filter."}},
 	{"", "ip_error", Explanation{Culprit: "no route", Sentence: "There is no route for it, or one that forbids it. Ask ip route get on the node."}},
 	{"", "=__ip_queue_xmit", noRoute},
 	{"", "=inet6_csk_xmit", noRoute},
 	{"", "ip6_pkt_drop", Explanation{Culprit: "no route", Sentence: "There is no route for it, or one that forbids it. Ask ip -6 route get on the node."}},
-	{"", "neigh_", Explanation{Culprit: "neighbour", Sentence: "The next hop doesn't answer ARP or neighbour discovery: wrong route, or the other end is gone. Look at ip neigh and ip route on the node."}},
+	{"", "=neigh_", Explanation{Culprit: "neighbour", Sentence: "The next hop doesn't answer ARP or neighbour discovery: wrong route, or the other end is gone. Look at ip neigh and ip route on the node."}},
+	{"", "=ndisc_error_report", Explanation{Culprit: "neighbour", Sentence: "The next hop doesn't answer neighbour discovery: wrong route, or the other end is gone. Look at ip -6 neigh and ip -6 route on the node."}},
 	{"", "=arp_error_report", Explanation{Culprit: "neighbour", Sentence: "The next hop doesn't answer ARP: wrong route, or the other end is gone. Look at ip neigh and ip route on the node."}},
 	{"", "=ip_forward", Explanation{Culprit: "forwarding", Sentence: "The node would not forward it: its time to live ran out, or it is larger than the MTU of the way out. Compare MTUs, and ask ip route get."}},
 	{"", "=ip6_forward", Explanation{Culprit: "forwarding", Sentence: "The node would not forward it: its hop limit ran out, or it is larger than the MTU of the way out. Compare MTUs, and ask ip -6 route get."}},
 	{"", "=__udp4_lib_rcv", Explanation{Culprit: "no socket", Sentence: "Nobody listens on that port: the packet arrived, no policy stopped it. Look whether the application is up, and listens on this port and address."}},
 	{"", "=__udp6_lib_rcv", Explanation{Culprit: "no socket", Sentence: "Nobody listens on that port: the packet arrived, no policy stopped it. Look whether the application is up, and listens on this port and address."}},
 	{"", "udp_queue_rcv", Explanation{Culprit: "socket buffer full", Sentence: "The application doesn't read fast enough: its receive buffer is full. Give it CPU, or raise SO_RCVBUF (net.core.rmem_max)."}},
-	{"", "__netif_receive_skb_core", Explanation{Culprit: "eBPF program on DEVICE", Sentence: "A program on DEVICE dropped it where packets come in: usually the CNI's policy. List it with bpftool net on the node."}},
-	{"", "__dev_queue_xmit", Explanation{Culprit: "traffic control on DEVICE", Sentence: "A program or queue on DEVICE dropped it where packets go out. Look at tc -s filter and tc -s qdisc there."}},
+	{"", "=__netif_receive_skb_core", Explanation{Culprit: "eBPF program on DEVICE", Sentence: "A program on DEVICE dropped it where packets come in: usually the CNI's policy. List it with bpftool net on the node."}},
+	{"", "=__dev_queue_xmit", Explanation{Culprit: "traffic control on DEVICE", Sentence: "A program or queue on DEVICE dropped it where packets go out. Look at tc -s filter and tc -s qdisc there."}},
 	{"*", "=dst_discard", Explanation{Culprit: "blackhole route", Sentence: "The route to the destination is a blackhole. Look at ip route get in the pod and on the node, and remove it."}},
 
 	// Broken packets.
@@ -100,12 +130,19 @@ var culprits = []culprit{
 	{"IP_INHDR", "=ip_forward", ttl},
 	{"IP_INHDR", "=ip6_forward", ttl},
 	{"IP_INHDR", "ip_rcv_", Explanation{Culprit: "IP options", Sentence: "Its IP options are broken, or a source route that the node doesn't take. Send it without."}},
-	{"IPV6_BAD_EXTHDR", "", Explanation{Culprit: "IP options", Sentence: "An IPv6 extension header is broken or not known. Send it without."}},
+	{"IPV6_BAD_EXTHDR", "", extension},
+	{"UNHANDLED_PROTO", "=ip6_tlvopt", extension},
+	{"", "=ipv6_rthdr_rcv", extension},
+	{"", "=ipv6_destopt_rcv", extension},
+	{"", "=ip6_parse_tlv", extension},
 	{"IP_INHDR", "", Explanation{Culprit: "malformed", Sentence: "The IP header is not valid. Capture one with tcpdump and look at its sender."}},
 	{"PKT_TOO_SMALL", "", Explanation{Culprit: "malformed", Sentence: "The packet is shorter than its headers say. Capture one with tcpdump and look at its sender."}},
 	{"HDR_TRUNC", "", Explanation{Culprit: "malformed", Sentence: "The packet is shorter than its headers say. Capture one with tcpdump and look at its sender."}},
 	{"UNHANDLED_PROTO", "", Explanation{Culprit: "unknown protocol", Sentence: "Nothing on the host handles that protocol.", Benign: true}},
 	{"IP_NOPROTO", "", Explanation{Culprit: "unknown protocol", Sentence: "Nothing on the host handles that protocol. Load its module, or correct the sender."}},
+	{"TCP_MD5*", "", signature},
+	{"TCP_AO*", "", signature},
+	{"TCP_AUTH_HDR", "", signature},
 	{"TCP_MINTTL", "", Explanation{Culprit: "TTL", Sentence: "Its TTL is below what the application asked for. Look for more hops than expected."}},
 
 	// TCP's own housekeeping.
@@ -150,9 +187,16 @@ var culprits = []culprit{
 }
 
 var (
-	noRoute     = Explanation{Culprit: "no route", Sentence: "There is no route to the destination. Look at ip route in the pod and on the node."}
-	ttl         = Explanation{Culprit: "TTL", Sentence: "Its time to live ran out: a routing loop, or traceroute at work. Follow the route with ip route get on each node."}
-	unwantedTCP = Explanation{Culprit: "TCP", Sentence: "TCP had no use for it: nobody listens on that port, or the connection is over; this kernel doesn't say which. Whether a reset came back tells.", Benign: true}
-	benignTCP   = Explanation{Culprit: "TCP housekeeping", Sentence: "A duplicate or out-of-date segment, as any network has.", Benign: true}
-	benignNoise = Explanation{Culprit: "housekeeping", Sentence: "The kernel is done with a packet of its own protocols.", Benign: true}
+	socketFilter = Explanation{Culprit: "socket filter", Sentence: "A filter on the socket didn't want it: one of the application's own, or an eBPF program of its cgroup. Look at ss -b in the pod, and bpftool cgroup tree on the pod's node."}
+	forwardOff   = Explanation{Culprit: "forwarding off", Sentence: "The address isn't one of this network namespace, which doesn't forward either. Look whether the address has gone (ip addr), and at net.ipv4.ip_forward and net.ipv6.conf.all.forwarding on the node."}
+	signature    = Explanation{Culprit: "TCP signature", Sentence: "Its TCP signature (MD5 or AO) is missing, not expected or wrong. Give both applications the same key."}
+	extension    = Explanation{Culprit: "IP options", Sentence: "An IPv6 extension header or option of it is broken, or one that this host doesn't take. Send it without."}
+	notPut       = Explanation{Culprit: "fragments", Sentence: "A fragment doesn't fit the others: the datagram was not put together. Send smaller datagrams, and look who sends overlapping fragments."}
+	otherEnd     = Explanation{Culprit: "MTU", Sentence: "The other end of DEVICE didn't take it: it is larger than the MTU there, or that end is down. Compare the MTUs of both ends, with ip link in the pod and on the node."}
+	bridged      = Explanation{Culprit: "bridge", Sentence: "The bridge had no way on for it: a port that is down or blocked, or a smaller MTU there. Look at bridge link and ip link on the node."}
+	noRoute      = Explanation{Culprit: "no route", Sentence: "There is no route to the destination. Look at ip route in the pod and on the node."}
+	ttl          = Explanation{Culprit: "TTL", Sentence: "Its time to live ran out: a routing loop, or traceroute at work. Follow the route with ip route get on each node."}
+	unwantedTCP  = Explanation{Culprit: "TCP", Sentence: "TCP had no use for it: nobody listens on that port, or the connection is over; this kernel doesn't say which. Whether a reset came back tells.", Benign: true}
+	benignTCP    = Explanation{Culprit: "TCP housekeeping", Sentence: "A duplicate or out-of-date segment, as any network has.", Benign: true}
+	benignNoise  = Explanation{Culprit: "housekeeping", Sentence: "The kernel is done with a packet of its own protocols.", Benign: true}
 )

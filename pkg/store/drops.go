@@ -4,6 +4,7 @@ package store
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -108,6 +109,9 @@ func (a *applying) drop(d *wire.Drop) {
 	source, destination := &who{}, &who{}
 	if t, ok := d.Tuple(); ok {
 		source, destination = s.names.of(t.Source.Addr(), a.here(e.Time)), s.names.of(t.Destination.Addr(), a.here(e.Time))
+		if p := s.names.decoder.Pod(ruleset.EndpointID(d.GetWithin())); p != nil && d.GetWithin() != 0 {
+			cause.Within, cause.Own = p.Key(), slices.Contains(p.IPs, t.Destination.Addr())
+		}
 		e.Protocol, e.Source, e.Destination = t.Protocol, source.peer(t.Source), destination.peer(t.Destination)
 		a.s.ends(&cause, t, source, destination)
 	}

@@ -2896,6 +2896,7 @@ type Drop struct {
 	Rule          *NftRule `protobuf:"bytes,24,opt,name=rule,proto3" json:"rule,omitempty"`         // that dropped it, if netfilter did and the packet was traced
 	Programs      []string `protobuf:"bytes,25,rep,name=programs,proto3" json:"programs,omitempty"` // BPF programs on the hook that dropped it
 	Evidence      string   `protobuf:"bytes,26,opt,name=evidence,proto3" json:"evidence,omitempty"` // what the probe found out beside: "conntrack-full N of M", "iptables-legacy TABLES", "route-blackhole", "route-unreachable", "route-prohibit", "route-none"
+	Within        uint32   `protobuf:"varint,27,opt,name=within,proto3" json:"within,omitempty"`    // endpoint in whose own network namespace it was; 0: the node's, or not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3110,6 +3111,13 @@ func (x *Drop) GetEvidence() string {
 		return x.Evidence
 	}
 	return ""
+}
+
+func (x *Drop) GetWithin() uint32 {
+	if x != nil {
+		return x.Within
+	}
+	return 0
 }
 
 // NftRule is a rule of the node's nftables, of iptables-nft too.
@@ -5608,7 +5616,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x04path\x18\x04 \x01(\tR\x04path\"Z\n" +
 	"\x05Drops\x12$\n" +
 	"\x05drops\x18\x01 \x03(\v2\x0e.ebpol.v1.DropR\x05drops\x12+\n" +
-	"\x06counts\x18\x02 \x03(\v2\x13.ebpol.v1.DropCountR\x06counts\"\xa3\x05\n" +
+	"\x06counts\x18\x02 \x03(\v2\x13.ebpol.v1.DropCountR\x06counts\"\xbb\x05\n" +
 	"\x04Drop\x12\x17\n" +
 	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\rR\x06reason\x12\x1f\n" +
@@ -5637,7 +5645,8 @@ const file_ebpol_proto_rawDesc = "" +
 	"\rcandidate_bit\x18\x17 \x01(\rR\fcandidateBit\x12%\n" +
 	"\x04rule\x18\x18 \x01(\v2\x11.ebpol.v1.NftRuleR\x04rule\x12\x1a\n" +
 	"\bprograms\x18\x19 \x03(\tR\bprograms\x12\x1a\n" +
-	"\bevidence\x18\x1a \x01(\tR\bevidence\"\xad\x01\n" +
+	"\bevidence\x18\x1a \x01(\tR\bevidence\x12\x16\n" +
+	"\x06within\x18\x1b \x01(\rR\x06within\"\xad\x01\n" +
 	"\aNftRule\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x14\n" +
