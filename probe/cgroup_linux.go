@@ -100,17 +100,17 @@ func cgroupPrograms(uid string, at ebpf.AttachType) (names []string) {
 	}
 	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error { // what has gone meanwhile has no programs
 		if err != nil || !d.IsDir() {
-			return nil //nolint:nilerr // the rest may be there
+			return nil
 		}
 		f, err := os.Open(path)
 		if err != nil {
-			return nil //nolint:nilerr // as above
+			return nil
 		}
 		defer f.Close()
 		const effective = 1 // BPF_F_QUERY_EFFECTIVE: those of the cgroups above too
 		found, err := link.QueryPrograms(link.QueryOptions{Target: int(f.Fd()), Attach: at, QueryFlags: effective})
 		if err != nil {
-			return nil //nolint:nilerr // an older kernel, or no right to ask
+			return nil // an older kernel, or no right to ask
 		}
 		for _, p := range found.Programs {
 			if n := programName(p.ID); !strings.HasPrefix(n, "ebpol_") && !slices.Contains(names, n) {
