@@ -252,6 +252,18 @@ int ebpol_judge_again(struct __sk_buff *skb)
 	return 0;
 }
 
+/* Finds when the count of ticks was 0. Until then the clock is asked. User space
+ * writes how long a tick is and runs it once. */
+volatile __u64 clock_tick;
+
+SEC("tc")
+int ebpol_clock(struct __sk_buff *skb)
+{
+	tick_zero = bpf_ktime_get_coarse_ns() - bpf_jiffies64() * clock_tick;
+	tick_ns = clock_tick;
+	return 0;
+}
+
 /* Names these types in the object's BTF, from which Go's are made. */
 const struct {
 	enum event_kind a;

@@ -299,9 +299,11 @@ const (
 	FlowMapRecent           = "recent"
 	FlowMapRecentPorts      = "recent_ports"
 	FlowMapServices         = "services"
+	FlowProgEbpolClock      = "ebpol_clock"
 	FlowProgEbpolEgress     = "ebpol_egress"
 	FlowProgEbpolIngress    = "ebpol_ingress"
 	FlowProgEbpolJudgeAgain = "ebpol_judge_again"
+	FlowVarClockTick        = "clock_tick"
 	FlowVarEpoch            = "epoch"
 	FlowVarForGo            = "for_go"
 	FlowVarHeadsPerSecond   = "heads_per_second"
@@ -309,6 +311,8 @@ const (
 	FlowVarNoLinkHeader     = "no_link_header"
 	FlowVarReadHeads        = "read_heads"
 	FlowVarServiceFilter    = "service_filter"
+	FlowVarTickNs           = "tick_ns"
+	FlowVarTickZero         = "tick_zero"
 	FlowVarWakeAbove        = "wake_above"
 )
 
@@ -354,6 +358,7 @@ type FlowSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowProgramSpecs struct {
+	EbpolClock      *ebpf.ProgramSpec `ebpf:"ebpol_clock"`
 	EbpolEgress     *ebpf.ProgramSpec `ebpf:"ebpol_egress"`
 	EbpolIngress    *ebpf.ProgramSpec `ebpf:"ebpol_ingress"`
 	EbpolJudgeAgain *ebpf.ProgramSpec `ebpf:"ebpol_judge_again"`
@@ -385,6 +390,7 @@ type FlowMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowVariableSpecs struct {
+	ClockTick      *ebpf.VariableSpec `ebpf:"clock_tick"`
 	Epoch          *ebpf.VariableSpec `ebpf:"epoch"`
 	ForGo          *ebpf.VariableSpec `ebpf:"for_go"`
 	HeadsPerSecond *ebpf.VariableSpec `ebpf:"heads_per_second"`
@@ -392,6 +398,8 @@ type FlowVariableSpecs struct {
 	NoLinkHeader   *ebpf.VariableSpec `ebpf:"no_link_header"`
 	ReadHeads      *ebpf.VariableSpec `ebpf:"read_heads"`
 	ServiceFilter  *ebpf.VariableSpec `ebpf:"service_filter"`
+	TickNs         *ebpf.VariableSpec `ebpf:"tick_ns"`
+	TickZero       *ebpf.VariableSpec `ebpf:"tick_zero"`
 	WakeAbove      *ebpf.VariableSpec `ebpf:"wake_above"`
 }
 
@@ -458,6 +466,7 @@ func (m *FlowMaps) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowVariables struct {
+	ClockTick      *ebpf.Variable `ebpf:"clock_tick"`
 	Epoch          *ebpf.Variable `ebpf:"epoch"`
 	ForGo          *ebpf.Variable `ebpf:"for_go"`
 	HeadsPerSecond *ebpf.Variable `ebpf:"heads_per_second"`
@@ -465,6 +474,8 @@ type FlowVariables struct {
 	NoLinkHeader   *ebpf.Variable `ebpf:"no_link_header"`
 	ReadHeads      *ebpf.Variable `ebpf:"read_heads"`
 	ServiceFilter  *ebpf.Variable `ebpf:"service_filter"`
+	TickNs         *ebpf.Variable `ebpf:"tick_ns"`
+	TickZero       *ebpf.Variable `ebpf:"tick_zero"`
 	WakeAbove      *ebpf.Variable `ebpf:"wake_above"`
 }
 
@@ -472,6 +483,7 @@ type FlowVariables struct {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowPrograms struct {
+	EbpolClock      *ebpf.Program `ebpf:"ebpol_clock"`
 	EbpolEgress     *ebpf.Program `ebpf:"ebpol_egress"`
 	EbpolIngress    *ebpf.Program `ebpf:"ebpol_ingress"`
 	EbpolJudgeAgain *ebpf.Program `ebpf:"ebpol_judge_again"`
@@ -479,6 +491,7 @@ type FlowPrograms struct {
 
 func (p *FlowPrograms) Close() error {
 	return _FlowClose(
+		p.EbpolClock,
 		p.EbpolEgress,
 		p.EbpolIngress,
 		p.EbpolJudgeAgain,

@@ -41,6 +41,8 @@ const (
 	HostVarNoLinkHeader   = "no_link_header"
 	HostVarReadHeads      = "read_heads"
 	HostVarServiceFilter  = "service_filter"
+	HostVarTickNs         = "tick_ns"
+	HostVarTickZero       = "tick_zero"
 	HostVarWakeAbove      = "wake_above"
 )
 
@@ -123,6 +125,8 @@ type HostVariableSpecs struct {
 	NoLinkHeader   *ebpf.VariableSpec `ebpf:"no_link_header"`
 	ReadHeads      *ebpf.VariableSpec `ebpf:"read_heads"`
 	ServiceFilter  *ebpf.VariableSpec `ebpf:"service_filter"`
+	TickNs         *ebpf.VariableSpec `ebpf:"tick_ns"`
+	TickZero       *ebpf.VariableSpec `ebpf:"tick_zero"`
 	WakeAbove      *ebpf.VariableSpec `ebpf:"wake_above"`
 }
 
@@ -197,6 +201,8 @@ type HostVariables struct {
 	NoLinkHeader   *ebpf.Variable `ebpf:"no_link_header"`
 	ReadHeads      *ebpf.Variable `ebpf:"read_heads"`
 	ServiceFilter  *ebpf.Variable `ebpf:"service_filter"`
+	TickNs         *ebpf.Variable `ebpf:"tick_ns"`
+	TickZero       *ebpf.Variable `ebpf:"tick_zero"`
 	WakeAbove      *ebpf.Variable `ebpf:"wake_above"`
 }
 

@@ -36,9 +36,11 @@ const (
 	BenchProgBenchNew        = "bench_new"
 	BenchProgBenchNewPeer    = "bench_new_peer"
 	BenchProgBenchPort       = "bench_port"
+	BenchProgEbpolClock      = "ebpol_clock"
 	BenchProgEbpolEgress     = "ebpol_egress"
 	BenchProgEbpolIngress    = "ebpol_ingress"
 	BenchProgEbpolJudgeAgain = "ebpol_judge_again"
+	BenchVarClockTick        = "clock_tick"
 	BenchVarEpoch            = "epoch"
 	BenchVarForGo            = "for_go"
 	BenchVarHeadsPerSecond   = "heads_per_second"
@@ -46,6 +48,8 @@ const (
 	BenchVarNoLinkHeader     = "no_link_header"
 	BenchVarReadHeads        = "read_heads"
 	BenchVarServiceFilter    = "service_filter"
+	BenchVarTickNs           = "tick_ns"
+	BenchVarTickZero         = "tick_zero"
 	BenchVarWakeAbove        = "wake_above"
 )
 
@@ -95,6 +99,7 @@ type BenchProgramSpecs struct {
 	BenchNew        *ebpf.ProgramSpec `ebpf:"bench_new"`
 	BenchNewPeer    *ebpf.ProgramSpec `ebpf:"bench_new_peer"`
 	BenchPort       *ebpf.ProgramSpec `ebpf:"bench_port"`
+	EbpolClock      *ebpf.ProgramSpec `ebpf:"ebpol_clock"`
 	EbpolEgress     *ebpf.ProgramSpec `ebpf:"ebpol_egress"`
 	EbpolIngress    *ebpf.ProgramSpec `ebpf:"ebpol_ingress"`
 	EbpolJudgeAgain *ebpf.ProgramSpec `ebpf:"ebpol_judge_again"`
@@ -126,6 +131,7 @@ type BenchMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchVariableSpecs struct {
+	ClockTick      *ebpf.VariableSpec `ebpf:"clock_tick"`
 	Epoch          *ebpf.VariableSpec `ebpf:"epoch"`
 	ForGo          *ebpf.VariableSpec `ebpf:"for_go"`
 	HeadsPerSecond *ebpf.VariableSpec `ebpf:"heads_per_second"`
@@ -133,6 +139,8 @@ type BenchVariableSpecs struct {
 	NoLinkHeader   *ebpf.VariableSpec `ebpf:"no_link_header"`
 	ReadHeads      *ebpf.VariableSpec `ebpf:"read_heads"`
 	ServiceFilter  *ebpf.VariableSpec `ebpf:"service_filter"`
+	TickNs         *ebpf.VariableSpec `ebpf:"tick_ns"`
+	TickZero       *ebpf.VariableSpec `ebpf:"tick_zero"`
 	WakeAbove      *ebpf.VariableSpec `ebpf:"wake_above"`
 }
 
@@ -199,6 +207,7 @@ func (m *BenchMaps) Close() error {
 //
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchVariables struct {
+	ClockTick      *ebpf.Variable `ebpf:"clock_tick"`
 	Epoch          *ebpf.Variable `ebpf:"epoch"`
 	ForGo          *ebpf.Variable `ebpf:"for_go"`
 	HeadsPerSecond *ebpf.Variable `ebpf:"heads_per_second"`
@@ -206,6 +215,8 @@ type BenchVariables struct {
 	NoLinkHeader   *ebpf.Variable `ebpf:"no_link_header"`
 	ReadHeads      *ebpf.Variable `ebpf:"read_heads"`
 	ServiceFilter  *ebpf.Variable `ebpf:"service_filter"`
+	TickNs         *ebpf.Variable `ebpf:"tick_ns"`
+	TickZero       *ebpf.Variable `ebpf:"tick_zero"`
 	WakeAbove      *ebpf.Variable `ebpf:"wake_above"`
 }
 
@@ -217,6 +228,7 @@ type BenchPrograms struct {
 	BenchNew        *ebpf.Program `ebpf:"bench_new"`
 	BenchNewPeer    *ebpf.Program `ebpf:"bench_new_peer"`
 	BenchPort       *ebpf.Program `ebpf:"bench_port"`
+	EbpolClock      *ebpf.Program `ebpf:"ebpol_clock"`
 	EbpolEgress     *ebpf.Program `ebpf:"ebpol_egress"`
 	EbpolIngress    *ebpf.Program `ebpf:"ebpol_ingress"`
 	EbpolJudgeAgain *ebpf.Program `ebpf:"ebpol_judge_again"`
@@ -228,6 +240,7 @@ func (p *BenchPrograms) Close() error {
 		p.BenchNew,
 		p.BenchNewPeer,
 		p.BenchPort,
+		p.EbpolClock,
 		p.EbpolEgress,
 		p.EbpolIngress,
 		p.EbpolJudgeAgain,

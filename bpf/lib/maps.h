@@ -122,6 +122,10 @@ struct {
 /* Bumped by user space after each change of the tables above. */
 volatile __u32 epoch = 1;
 
+/* How the kernel's count of ticks becomes monotonic time: see coarse. */
+volatile __u64 tick_ns;
+volatile __u64 tick_zero;
+
 /* Boottime nanoseconds until which enforcement bites. 0: it doesn't. */
 volatile __u64 lease_until;
 
@@ -140,6 +144,16 @@ const volatile __u32 wake_above = 1 << 18;
 
 /* 1: the device has no link header, packets start with their IP header. */
 const volatile __u32 no_link_header;
+
+/* coarse: monotonic time of the last tick. The count of ticks is read in place,
+ * where asking for the clock is a call: 20 to 35 ns of each packet, as returns
+ * are dear on processors that must not guess where they go. */
+static __always_inline __u64 coarse(void)
+{
+	__u64 each = tick_ns;
+
+	return each ? tick_zero + bpf_jiffies64() * each : bpf_ktime_get_coarse_ns();
+}
 
 static __always_inline struct counts *count(void)
 {

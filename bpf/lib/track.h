@@ -67,7 +67,7 @@ static __always_inline void account(struct __sk_buff *skb, struct conn *conn, __
 	egress &= 1;
 	__sync_fetch_and_add(&conn->packets[egress], packets);
 	__sync_fetch_and_add(&conn->bytes[egress], bytes);
-	conn->last_ns = bpf_ktime_get_coarse_ns();
+	conn->last_ns = coarse();
 	if (tcp_flags & ~conn->tcp_flags[egress])
 		conn->tcp_flags[egress] |= tcp_flags;
 }

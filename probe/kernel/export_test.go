@@ -6,6 +6,7 @@ package kernel
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -80,3 +81,16 @@ func (k *Kernel) Conn(e Existing) (c bpf.FlowConn, err error) {
 	err = m.Lookup(key, &c)
 	return c, err
 }
+
+// Tick is how long one is that the programs count, 0 if they ask for the time.
+func (k *Kernel) Tick(t testing.TB) time.Duration {
+	t.Helper()
+	var tick uint64
+	if err := k.objects.TickNs.Get(&tick); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(tick)
+}
+
+// Monotonic is the clock of the programs.
+func Monotonic() time.Duration { return monotonic() }

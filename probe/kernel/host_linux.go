@@ -27,6 +27,8 @@ type hostObjects struct {
 	bpf.HostPrograms
 	Hosts     *ebpf.Map      `ebpf:"hosts"`
 	ReadHeads *ebpf.Variable `ebpf:"read_heads"`
+	TickNs    *ebpf.Variable `ebpf:"tick_ns"`
+	TickZero  *ebpf.Variable `ebpf:"tick_zero"`
 }
 
 // HostPod is a pod on the host's network that is observed through its cgroup.
@@ -108,6 +110,12 @@ func (k *Kernel) loadHost() error {
 		return fmt.Errorf("load the programs for pods on the host's network: %w", err)
 	}
 	k.hosts.objects = &o
+	for from, to := range map[*ebpf.Variable]*ebpf.Variable{k.objects.TickZero: o.TickZero, k.objects.TickNs: o.TickNs} {
+		var v uint64
+		if err := errors.Join(from.Get(&v), to.Set(v)); err != nil {
+			return err
+		}
+	}
 	var heads uint32
 	if err := k.objects.ReadHeads.Get(&heads); err != nil {
 		return err

@@ -81,6 +81,7 @@ func Open(o Options) (*Kernel, error) {
 	if err := k.load(); err != nil {
 		return nil, explain(err)
 	}
+	k.startClock()
 	k.tables = tables{maps: &k.objects.FlowMaps, used: make(map[*ebpf.Map]uint32), local: make(map[netip.Addr]*local), sets: make(map[ruleset.SetID]*bpf.FlowSet), setFilter: k.objects.ServiceFilter.Set}
 	k.scanner.init(&k.objects.FlowMaps)
 	return k, nil
@@ -121,6 +122,22 @@ func (k *Kernel) load() error {
 	k.objects.global = some.global
 	k.objects.EbpolEgress, k.objects.EbpolIngress = some.EbpolEgress, some.EbpolIngress
 	return nil
+}
+
+// startClock lets the programs count ticks instead of asking for the time. If it
+// can't, they ask, which only takes longer.
+func (k *Kernel) startClock() {
+	p := k.objects.EbpolClock
+	if p == nil {
+		return
+	}
+	k.objects.EbpolClock = nil
+	defer p.Close()
+	var tick unix.Timespec
+	if unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &tick) != nil || k.objects.ClockTick.Set(uint64(tick.Nano())) != nil {
+		return
+	}
+	_, _ = p.Run(&ebpf.RunOptions{Data: make([]byte, 64)}) // without it there are no ticks: see above
 }
 
 func isVerifier(err error) bool {
