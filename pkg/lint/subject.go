@@ -46,7 +46,7 @@ func (l *linter) subject(p *policy.Policy) {
 	}
 	ns := p.Subject.Namespace
 	if ns != "" && len(l.inside[ns]) == 0 {
-		if near := l.nearNamespace(ns); near != "" && (l.in.Guessed || l.in.World.Namespaces[ns] == nil) {
+		if near := l.nearNamespace(ns); near != "" && nearest.Slip(ns, near) && (l.in.Guessed || l.in.World.Namespaces[ns] == nil) {
 			l.report("typo", p, "metadata.namespace", fmt.Sprintf("there is no namespace %q, but there is %q", ns, near), fmt.Sprintf("write namespace: %s", near))
 			return
 		}
@@ -182,27 +182,36 @@ func podLabels(pods []*identity.Pod) []map[string]string {
 
 // correct finds one requirement of a selector that is nearly fulfilled by an
 // object that fulfils all others: "app=frontend" where "app=front-end" is
-// there, "ap=web" where "app=web" is. Empty: there is none.
+// there, "ap=web" where "app=web" is. What some object has as it is written is
+// no slip. Empty: there is none.
 func correct(s policy.Selector, objects []map[string]string) (was, is string) {
 	for _, labels := range objects {
 		misses := s.Misses(labels)
-		if len(misses) != 1 || len(misses[0].Want) == 0 {
+		if len(misses) != 1 || len(misses[0].Want) == 0 || had(misses[0].Key, misses[0].Want, objects) {
 			continue
 		}
 		m := misses[0]
 		if !m.Lacks {
-			if near := nearest.Of(m.Has, m.Want, 1); len(near) > 0 && !numbered(near[0], m.Has) {
+			if near := nearest.Of(m.Has, m.Want, 1); len(near) > 0 && nearest.Slip(near[0], m.Has) && !numbered(near[0], m.Has) {
 				return m.Key + "=" + near[0], m.Key + "=" + m.Has
 			}
 			continue
 		}
 		for _, key := range nearest.Of(m.Key, sorted(labels), 3) {
-			if slices.Contains(m.Want, labels[key]) && !numbered(m.Key, key) {
+			if slices.Contains(m.Want, labels[key]) && nearest.Slip(m.Key, key) && !numbered(m.Key, key) {
 				return m.Key + "=" + labels[key], key + "=" + labels[key]
 			}
 		}
 	}
 	return "", ""
+}
+
+// had says whether an object has the label with one of the values.
+func had(key string, values []string, objects []map[string]string) bool {
+	return slices.ContainsFunc(objects, func(labels map[string]string) bool {
+		value, there := labels[key]
+		return there && slices.Contains(values, value)
+	})
 }
 
 // numbered says whether two names differ in their numbers alone, such as db-1

@@ -38,6 +38,32 @@ func Of(name string, names []string, n int) []string {
 	return out
 }
 
+// Slip says whether one was probably written for the other: a letter too many,
+// too few, changed or in the other's place, some more in long names, or a part
+// of the name left out. It is stricter than [Of], which only proposes: "db" is
+// no slip of "web".
+func Slip(a, b string) bool {
+	least := min(len(a), len(b))
+	if a == b || least < 2 {
+		return false
+	}
+	if least > 2 && (strings.Contains(a, b) || strings.Contains(b, a)) {
+		return true
+	}
+	d := distance(a, b)
+	if least == 2 {
+		return d == 1 && len(a) != len(b)
+	}
+	return d <= max(1, least/4) || d == 2 && letters(a) == letters(b)
+}
+
+// letters are those of a name in the order of the alphabet.
+func letters(s string) string {
+	out := []byte(s)
+	slices.Sort(out)
+	return string(out)
+}
+
 // distance is how many letters must be put in, taken out or changed to make b
 // of a (Levenshtein). Long names are compared by their beginning.
 func distance(a, b string) int {

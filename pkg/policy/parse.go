@@ -154,7 +154,7 @@ func (o *Objects) add(t *tree, path []int, data []byte, depth int) []error {
 		return nil
 	}
 	if err := o.Other(h.APIVersion, h.Kind, data); err != nil {
-		return fault("%s %q: %w", h.Kind, strings.TrimPrefix(h.Metadata.Namespace+"/"+h.Metadata.Name, "/"), err)
+		return fault("%s %q: %s", h.Kind, strings.TrimPrefix(h.Metadata.Namespace+"/"+h.Metadata.Name, "/"), unquoted(err.Error()))
 	}
 	return nil
 }
