@@ -166,6 +166,11 @@ func (l *Live) Enforce(ctx context.Context, total time.Duration, force bool) err
 	l.mu.Lock()
 	l.until, l.forced = time.Now().Add(total), force
 	l.mu.Unlock()
+	time.AfterFunc(total, func() {
+		if l.Enforcing() == 0 {
+			l.unenforce()
+		}
+	})
 	err := l.awaitLease(ctx, func(active bool, refused string) (bool, error) {
 		if refused != "" {
 			return false, errors.New(refused)
@@ -173,12 +178,27 @@ func (l *Live) Enforce(ctx context.Context, total time.Duration, force bool) err
 		return active, nil
 	})
 	if err != nil && ctx.Err() == nil {
-		l.mu.Lock()
-		l.until = time.Time{}
-		l.mu.Unlock()
-		l.wakeAll()
+		l.unenforce()
 	}
 	return err
+}
+
+// unenforce ends enforcement: what was enforced is a dry-run again, so that the
+// next lease is for what is chosen then and nothing else.
+func (l *Live) unenforce() {
+	l.mu.Lock()
+	l.until = time.Time{}
+	for k, m := range l.modes {
+		if m == Enforced {
+			l.modes[k] = DryRun
+		}
+	}
+	if l.cfg.Unchosen == Enforced {
+		l.cfg.Unchosen, l.joined = DryRun, joined{}
+	}
+	l.mu.Unlock()
+	l.wakeAll()
+	l.changed()
 }
 
 // Release implements [Controller].
@@ -190,7 +210,9 @@ func (l *Live) Release(ctx context.Context) error {
 	if was.IsZero() {
 		return nil
 	}
-	return l.awaitLease(ctx, func(active bool, _ string) (bool, error) { return !active, nil })
+	err := l.awaitLease(ctx, func(active bool, _ string) (bool, error) { return !active, nil })
+	l.unenforce()
+	return err
 }
 
 // awaitLease waits for each live node's next words about its lease.

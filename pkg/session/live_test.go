@@ -168,9 +168,30 @@ func TestModesAndEnforcement(t *testing.T) {
 		if err := b.live.Release(ctx); err != nil || fake.Enforcing() {
 			t.Errorf("release: %v, enforcing %v", err, fake.Enforcing())
 		}
-		if err := b.live.Enforce(ctx, time.Hour, false); err != nil {
-			t.Fatal(err)
+		calm := func(when string) {
+			t.Helper()
+			time.Sleep(time.Second)
+			if r := fake.Rules(); len(r.Sets) != 1 || r.Sets[0].Enforced != (ruleset.Bitmap{}) {
+				t.Errorf("%s: the rules are %v, want a dry-run", when, r.Sets)
+			}
+			if err := b.live.Enforce(ctx, time.Hour, false); err == nil || !strings.Contains(err.Error(), "mode enforced") {
+				t.Errorf("%s: what was enforced before is enforced again without being chosen: %v", when, err)
+			}
 		}
+		calm("released")
+		enforce := func(total time.Duration) {
+			t.Helper()
+			if err := b.live.SetMode(ctx, map[PolicyKey]Mode{keyOf("deny"): Enforced}); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.live.Enforce(ctx, total, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		enforce(time.Minute)
+		time.Sleep(time.Minute + time.Second)
+		calm("the time is over")
+		enforce(time.Hour)
 		b.close()
 		if fake.Enforcing() {
 			t.Error("the session is over, yet it enforces")
@@ -243,6 +264,7 @@ func TestCutStreamLosesNothing(t *testing.T) {
 		b := newBed(t, Config{}, "n1")
 		p := b.probes["n1"]
 		b.cluster.states <- State{World: worldOf(pod("shop", "web", "n1", "10.0.0.1"))}
+		p.fake.AwaitGeneration(1) // a delta that is cut on its way would be sent again
 		p.fake.AwaitEndpoints(1)
 		const total = 400
 		for id := uint64(1); id <= total; id++ {

@@ -206,7 +206,7 @@ func (n *node) connect(ctx context.Context) (live bool, err error) {
 	c.fail(err)
 	<-writer
 	n.mu.Lock()
-	n.live, n.inFlight, n.lease = false, nil, nil
+	n.live, n.lease = false, nil // what is in flight may have arrived: see adopt
 	n.cutAt = time.Now()
 	n.mu.Unlock()
 	n.l.stepped()
