@@ -32,22 +32,6 @@ type policyLine struct {
 	Unjudged  string        `json:"unjudged,omitempty"` // why
 }
 
-func modeOf(r *store.PolicyRow) string {
-	switch {
-	case r.NotEvaluated != "":
-		return "not judged"
-	case r.Enforced:
-		return "enforced"
-	case r.Current && r.Candidate:
-		return "current"
-	case r.Current:
-		return "left out"
-	case r.Candidate:
-		return "dry-run"
-	}
-	return "off"
-}
-
 func keyOfRow(r *store.PolicyRow) string {
 	if r.Namespace == "" {
 		return r.Name
@@ -71,7 +55,7 @@ func policyRows(s *store.Store) ([]string, []row) {
 		for range r.Warnings {
 			marks = append(marks, "warning compiler")
 		}
-		l := policyLine{"policy", r.Kind, keyOfRow(r), r.Origin, modeOf(r), r.Selected, r.Hits, r.WouldDeny, a.Weight, r.Warnings, a.Findings, r.NotEvaluated}
+		l := policyLine{"policy", r.Kind, keyOfRow(r), r.Origin, r.Mode(), r.Selected, r.Hits, r.WouldDeny, a.Weight, r.Warnings, a.Findings, r.NotEvaluated}
 		out = append(out, row{[]string{l.Mode, string(l.Kind), l.Policy, l.From, strconv.Itoa(l.Pods), number(l.Decided), number(l.WouldDeny), amount(l.Weight), strings.Join(marks, ", ")}, l})
 	}
 	return []string{"MODE", "KIND", "POLICY", "FROM", "PODS", "DECIDED", "WOULD-DENY", "WEIGHT", "LINT"}, out

@@ -91,6 +91,37 @@ type PolicyRow struct {
 	Warnings     []string  // of the compiler
 }
 
+// The modes of a policy, as people read them.
+const (
+	ModeNotJudged = "not judged" // of a kind that isn't evaluated
+	ModeEnforced  = "enforced"   // its denials are dropped, under a lease
+	ModeCurrent   = "current"    // the cluster has it, and so has the candidate set
+	ModeLeftOut   = "left out"   // the cluster has it, the candidate set doesn't
+	ModeDryRun    = "dry-run"    // the candidate set has it; the cluster doesn't, or another text of it
+	ModeOff       = "off"        // neither has it
+)
+
+// Mode is the policy's mode, one of the constants.
+func (r *PolicyRow) Mode() string {
+	switch {
+	case r.NotEvaluated != "":
+		return ModeNotJudged
+	case r.Enforced:
+		return ModeEnforced
+	case r.Candidate && (!r.Current || r.Replaces()):
+		return ModeDryRun
+	case r.Current && (r.Candidate || r.Replaces()):
+		return ModeCurrent
+	case r.Current:
+		return ModeLeftOut
+	}
+	return ModeOff
+}
+
+// Replaces says whether a file's text stands beside the cluster's, of the same
+// name: in its place while that is tried.
+func (r *PolicyRow) Replaces() bool { return r.Current && r.Origin != "cluster" }
+
 // RuleAt names a rule within its policy.
 type RuleAt struct {
 	Direction flow.Direction

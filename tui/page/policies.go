@@ -123,12 +123,12 @@ func comparePolicies(a, b *store.PolicyRow, by string, advice map[PolicyID]Advic
 }
 
 func rank(r *store.PolicyRow) int {
-	switch {
-	case r.Enforced:
+	switch r.Mode() {
+	case store.ModeEnforced:
 		return 3
-	case r.Candidate != r.Current:
+	case store.ModeDryRun, store.ModeLeftOut:
 		return 2
-	case r.Candidate:
+	case store.ModeCurrent:
 		return 1
 	}
 	return 0
@@ -137,19 +137,27 @@ func rank(r *store.PolicyRow) int {
 // mode is the policy's mode as people read it.
 func (e *Env) mode(r *store.PolicyRow) style.Word {
 	th := e.Theme
-	switch {
-	case r.NotEvaluated != "":
-		return style.Word{Symbol: th.Unsure, Text: "not judged", Paint: th.Dim}
-	case r.Enforced:
-		return style.Word{Symbol: th.No, Text: "enforced", Paint: th.Denied}
-	case r.Current && r.Candidate, r.Current && !e.Health.HasCandidate:
-		return style.Word{Symbol: th.On, Text: "current", Paint: th.Text}
-	case r.Current:
-		return style.Word{Symbol: th.Would, Text: "left out", Paint: th.WouldDeny}
-	case r.Candidate:
-		return style.Word{Symbol: th.Would, Text: "dry-run", Paint: th.WouldDeny}
+	mode := e.modeNow(r)
+	w := style.Word{Symbol: th.Off, Text: mode, Paint: th.Dim}
+	switch mode {
+	case store.ModeNotJudged:
+		w.Symbol = th.Unsure
+	case store.ModeEnforced:
+		w.Symbol, w.Paint = th.No, th.Denied
+	case store.ModeCurrent:
+		w.Symbol, w.Paint = th.On, th.Text
+	case store.ModeLeftOut, store.ModeDryRun:
+		w.Symbol, w.Paint = th.Would, th.WouldDeny
 	}
-	return style.Word{Symbol: th.Off, Text: "off", Paint: th.Dim}
+	return w
+}
+
+// modeNow: without a candidate set nothing is left out of it.
+func (e *Env) modeNow(r *store.PolicyRow) string {
+	if m := r.Mode(); m != store.ModeLeftOut || e.Health.HasCandidate {
+		return m
+	}
+	return store.ModeCurrent
 }
 
 // Key implements [Page].
@@ -333,23 +341,31 @@ func pods(n int) string {
 // policySentence says what the mode means for this policy right now.
 func (e *Env) policySentence(r *store.PolicyRow) string {
 	pods := pods(r.Selected)
-	switch {
-	case r.NotEvaluated != "":
+	switch e.modeNow(r) {
+	case store.ModeNotJudged:
 		return "Shown, but not judged: " + part.Clean(r.NotEvaluated)
-	case r.Enforced:
+	case store.ModeEnforced:
 		return "Its denials are dropped while the lease runs, for " + pods + ". When this program ends, by whatever cause, traffic is free again within seconds."
-	case r.Current && r.Candidate, r.Current && !e.Health.HasCandidate:
-		s := "In the cluster, selects " + pods + ". o leaves it out of the candidate, to see what it holds back."
-		if r.Selected == 0 {
-			s = "In the cluster, but it selects no pod: it does nothing."
+	case store.ModeCurrent:
+		switch {
+		case r.Replaces():
+			return "In the cluster; the file's text of it is not tried. d tries that in its place."
+		case r.Selected == 0:
+			return "In the cluster, but it selects no pod: it does nothing."
 		}
-		return s
-	case r.Current:
+		return "In the cluster, selects " + pods + ". o leaves it out of the candidate, to see what it holds back."
+	case store.ModeLeftOut:
 		return "In the cluster, but left out of the candidate: rows marked show what would change without it. d puts it back."
-	case r.Candidate && r.WouldDeny > 0:
-		return "Only tried: selects " + pods + ", would have denied " + part.Count(r.WouldDeny) + " flows so far, cut none. e enforces under a lease, after listing what that would cut."
-	case r.Candidate:
-		return "Only tried: selects " + pods + ", would have denied nothing so far. Traffic that is rare (batch jobs) may not have happened yet."
+	case store.ModeDryRun:
+		s := "Only tried"
+		if r.Replaces() {
+			s += " in place of the cluster's"
+		}
+		s += ": selects " + pods
+		if r.WouldDeny > 0 {
+			return s + ", would have denied " + part.Count(r.WouldDeny) + " flows so far, cut none. e enforces under a lease, after listing what that would cut."
+		}
+		return s + ", would have denied nothing so far. Traffic that is rare (batch jobs) may not have happened yet."
 	}
 	return "Not part of anything. d tries it on the live traffic and cuts nothing."
 }
