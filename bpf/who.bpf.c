@@ -168,6 +168,8 @@ static __always_inline void ends(struct who_event *e, struct sock___who *sk)
 	struct in6 a;
 
 	e->local_port = BPF_CORE_READ(c, skc_num);
+	if (!e->local_port) /* refused at once: the socket has given its port back already */
+		e->local_port = __builtin_bswap16(BPF_CORE_READ((struct inet_sock___who *)sk, inet_sport));
 	e->peer_port = __builtin_bswap16(BPF_CORE_READ(c, skc_dport));
 	if (BPF_CORE_READ(c, skc_family) == AF_INET) {
 		e->local = (struct addr){ { 0, 0, swap32(0xffff), BPF_CORE_READ(c, skc_rcv_saddr) } };

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
 
@@ -28,7 +29,7 @@ type evidence struct {
 type evidenceKey struct {
 	netns  uint64
 	reason string
-	to     netip.Addr // of routes only
+	to     netip.AddrPort // of routes and sockets only
 }
 
 type evidenceFound struct {
@@ -61,28 +62,19 @@ func (v *evidence) of(d *wire.Drop, path func(inode uint64) (string, bool)) stri
 		if !ok {
 			return ""
 		}
-		k.to = to.Unmap()
-		ask = func() string { return routeEvidence(from.Unmap(), k.to, d.GetDevice(), k.reason != "IP_OUTNOROUTES") }
+		k.to = netip.AddrPortFrom(to.Unmap(), 0)
+		ask = func() string {
+			return routeEvidence(from.Unmap(), to.Unmap(), d.GetDevice(), k.reason != "IP_OUTNOROUTES")
+		}
 	default:
-		return ""
+		t, ok := d.Tuple()
+		if !ok || !asksAgain[k.reason] || d.GetWithin() == 0 || t.Protocol != flow.TCP {
+			return ""
+		}
+		k.to = t.Destination
+		ask = func() string { return unreadEvidence(t.Destination, t.Source) }
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if f, ok := v.known[k]; ok && time.Since(f.at) < evidenceFor {
-		return f.text
-	}
-	if v.known == nil || len(v.known) >= maxEvidence {
-		v.known = map[evidenceKey]evidenceFound{}
-	}
-	found := ""
-	if at, ok := path(k.netns); ok {
-		_ = inside(at, func() error { // a namespace that has gone tells nothing more
-			found = ask()
-			return nil
-		})
-	}
-	v.known[k] = evidenceFound{found, time.Now()}
-	return found
+	return v.once(k, path, ask)
 }
 
 // hookEvidence must be called inside the namespace.

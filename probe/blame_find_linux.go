@@ -146,3 +146,14 @@ func (p *Probe) podIn(inode uint64) (id uint32, uid string) {
 	}
 	return 0, ""
 }
+
+// homeOf is the network namespace of a watched pod's own.
+func (p *Probe) homeOf(id uint32) (inode uint64, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.endpoints[id]
+	if e == nil || e.ns == nil || e.host {
+		return 0, false
+	}
+	return e.ns.inode, true
+}

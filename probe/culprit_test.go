@@ -22,6 +22,7 @@ func TestFaults(t *testing.T) {
 		plant    func(t *testing.T, bed *testkit.Bed, pods [2]*netbed.Pod)
 		reason   string
 		evidence string // its beginning
+		within   uint32 // the endpoint in whose own namespace it is dropped; 0: the node's
 		send     func(t *testing.T, bed *testkit.Bed, pods [2]*netbed.Pod)
 	}
 	sysctl := func(t *testing.T, in *netbed.Namespace, name, value string) {
@@ -85,7 +86,25 @@ func TestFaults(t *testing.T) {
 			},
 			reason: "PKT_TOO_BIG",
 		},
-		"no socket": {plant: func(*testing.T, *testkit.Bed, [2]*netbed.Pod) {}, reason: "NO_SOCKET"},
+		"MTU of the pod": {
+			plant: func(t *testing.T, _ *testkit.Bed, pods [2]*netbed.Pod) {
+				run(t, pods[1].Namespace, "ip", "link", "set", "eth0", "mtu", "1000")
+			},
+			send: datagram(1200), reason: "NOT_SPECIFIED",
+		},
+		"hardware address": {
+			plant: func(t *testing.T, bed *testkit.Bed, pods [2]*netbed.Pod) {
+				run(t, bed.Node.Namespace, "ip", "neigh", "replace", pods[1].IPs[0].String(), "dev", pods[1].Device, "lladdr", "02:00:00:00:00:99", "nud", "permanent")
+			},
+			reason: "OTHERHOST", within: 2,
+		},
+		"no forwarding": {
+			plant: func(t *testing.T, bed *testkit.Bed, _ [2]*netbed.Pod) {
+				sysctl(t, bed.Node.Namespace, "net/ipv4/ip_forward", "0")
+			},
+			reason: "IP_INADDRERRORS",
+		},
+		"no socket": {plant: func(*testing.T, *testkit.Bed, [2]*netbed.Pod) {}, reason: "NO_SOCKET", within: 2},
 		"full socket": {
 			plant: func(t *testing.T, bed *testkit.Bed, pods [2]*netbed.Pod) {
 				c := bed.ListenPacket(pods[1], "udp", at(pods[1], 0, 8080))
@@ -99,7 +118,7 @@ func TestFaults(t *testing.T) {
 					_, _ = c.Write(make([]byte, 1000))
 				}
 			},
-			reason: "SOCKET_RCVBUFF",
+			reason: "SOCKET_RCVBUFF", within: 2,
 		},
 		"TTL": {
 			plant: func(t *testing.T, _ *testkit.Bed, pods [2]*netbed.Pod) {
@@ -124,7 +143,7 @@ func TestFaults(t *testing.T) {
 			send(t, bed, pods)
 			s.await(t, f.reason+" "+f.evidence, func() bool {
 				for _, d := range s.drops {
-					if from(d) == pods[0].IPs[0] && d.GetProtocol() == 17 && d.GetReasonName() == f.reason && strings.HasPrefix(d.GetEvidence(), f.evidence) {
+					if from(d) == pods[0].IPs[0] && d.GetProtocol() == 17 && d.GetReasonName() == f.reason && strings.HasPrefix(d.GetEvidence(), f.evidence) && d.GetWithin() == f.within {
 						return true
 					}
 				}

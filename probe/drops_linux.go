@@ -42,6 +42,8 @@ type drops struct {
 	found evidence
 	path  func(inode uint64) (string, bool) // of a namespace of this node
 	pod   func(inode uint64) (id uint32, uid string)
+	home  func(endpoint uint32) (inode uint64, ok bool)
+	quiet chan *wire.Flow // connections that may have been dropped without the kernel saying so
 }
 
 // openDrops loads and attaches the trace, switched off.
@@ -51,7 +53,7 @@ func openDrops(k *kernel.Kernel, o *Options) (*drops, error) {
 		return nil, err
 	}
 	files := system{o.Files}
-	d := &drops{spaces: make(map[uint32]bool), told: make(map[bpf.DropDropKey]uint64), symbols: symbols{system: files}}
+	d := &drops{spaces: make(map[uint32]bool), told: make(map[bpf.DropDropKey]uint64), symbols: symbols{system: files}, quiet: make(chan *wire.Flow, maxQuiet)}
 	d.reasons, d.bare, err = reasons(files)
 	if err != nil {
 		return nil, err
@@ -196,6 +198,11 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 			}
 			list = append(list, w)
 		}
+		for len(d.quiet) > 0 {
+			if w := d.unaccepted(<-d.quiet); w != nil {
+				list = append(list, w)
+			}
+		}
 		n := 0
 		for i, w := range waiting {
 			if d.blame.explain(w) || time.Since(since[i]) > ruleWithin {
@@ -213,7 +220,10 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 	}
 }
 
-const maxWaiting = 256
+const (
+	maxWaiting = 256
+	maxQuiet   = 64
+)
 
 const maxStack = 8
 

@@ -104,7 +104,7 @@ func Open(o Options) (*Probe, error) {
 		p.features = append(p.features, dropFeatures(p.drops, err)...)
 	}
 	if p.drops != nil {
-		p.drops.blame, p.drops.path, p.drops.pod = p.blame, p.pathOf, p.podIn
+		p.drops.blame, p.drops.path, p.drops.pod, p.drops.home = p.blame, p.pathOf, p.podIn, p.homeOf
 	}
 	if p.events, err = p.kernel.Events(); err != nil {
 		return nil, errors.Join(err, p.drops.close(), p.kernel.Close())
@@ -221,6 +221,7 @@ func (p *Probe) scan(all bool) {
 	err := p.kernel.Scan(all, func(r *kernel.Record) {
 		if f := p.flow(r); !p.only.keeps(f) {
 			flows = append(flows, f)
+			p.drops.suspect(f)
 		}
 		if len(flows) >= 512 {
 			p.sink.Flows(flows)

@@ -42,6 +42,11 @@ struct sock___who {
 	__u16 sk_protocol;
 };
 
+/* Keeps its port after it gave it back. */
+struct inet_sock___who {
+	__be16 inet_sport;
+};
+
 struct nsproxy {
 	struct net *net_ns;
 };

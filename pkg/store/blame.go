@@ -195,6 +195,8 @@ func (c *Cause) byPrograms(e *Explanation) {
 const (
 	evidenceConntrack = "conntrack-full"  // followed by how many of how many
 	evidenceLegacy    = "iptables-legacy" // followed by the tables
+	evidenceListen    = "listen-full"     // followed by how many of how many
+	evidenceUnread    = "unread"          // followed by how many bytes
 	evidenceRoute     = "route-"          // followed by blackhole, unreachable, prohibit or none
 )
 
@@ -204,6 +206,11 @@ func (c *Cause) byEvidence() (Explanation, bool) {
 	switch {
 	case what == evidenceConntrack:
 		return Explanation{Culprit: "connection tracking, table full", Sentence: fmt.Sprintf("The node's table of connections is full (%s), so new ones are dropped. Raise net.netfilter.nf_conntrack_max, or look who opens so many with conntrack -L.", detail)}, true
+	case what == evidenceListen:
+		wait, room, _ := strings.Cut(detail, " of ")
+		return Explanation{Culprit: "listen queue full", Sentence: fmt.Sprintf("The application doesn't accept fast enough: its listen queue is full (%s wait, its backlog is %s), so new connections stay outside. Look what it is busy with, raise its backlog (net.core.somaxconn), or add replicas.", wait, room)}, true
+	case what == evidenceUnread:
+		return Explanation{Culprit: "socket buffer full", Sentence: fmt.Sprintf("The application doesn't read: %s bytes wait in its socket, which takes no more. Look what it is busy with.", detail)}, true
 	case what == evidenceLegacy:
 		hook := c.hook()
 		if hook == "" {

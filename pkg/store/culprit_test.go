@@ -30,6 +30,9 @@ func TestCulprits(t *testing.T) {
 		{Cause{Reason: "TCP_OLD_SEQUENCE"}, "TCP housekeeping", true},
 		{Cause{Reason: "OTHERHOST"}, "not for this host", true},
 		{Cause{Location: "ipt_do_table+0x4"}, "netfilter (iptables)", false},
+		// What the sockets themselves told the probe.
+		{Cause{Reason: "TCP_LISTEN_OVERFLOW", Location: "tcp_conn_request", Evidence: "listen-full 129 of 128"}, "listen queue full", false},
+		{Cause{Reason: "TCP_OLD_SEQUENCE", Location: "tcp_validate_incoming+1", Evidence: "unread 2896"}, "socket buffer full", false},
 		// kube-proxy says by its names what it refuses.
 		{Cause{Reason: "NETFILTER_DROP", Asked: "shop/db", Rule: &flow.NftRule{Table: "kube-proxy", Chain: "service-endpoints-check", Handle: 45, Engine: "kube-proxy"}}, "service without local endpoints", false},
 		{Cause{Reason: "NETFILTER_DROP", Rule: &flow.NftRule{Table: "filter", Chain: "KUBE-EXTERNAL-SERVICES", Comment: "shop/db:http has no local endpoints", Engine: "kube-proxy"}}, "service without local endpoints", false},
