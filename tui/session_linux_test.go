@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,15 +17,16 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire" //nolint:depguard // the frames go into a store; the screen sees none
 	"github.com/ebpol/kubectl-ebpol/tui/internal/fake"
+	"github.com/ebpol/kubectl-ebpol/tui/terminal"
 )
 
 // BenchmarkSession is a whole busy session in real time: bytes of the wire are
 // decoded, 10,000 events a second go into a store of 100,000 flows, and the
 // program draws 200x60 cells for a terminal. It reports the processor time of
 // the process as a share of one core, all threads and the garbage collector
-// included. One iteration takes ten seconds: -benchtime 1x.
+// included; "nothing" is what is left without a screen. One iteration takes ten seconds: -benchtime 1x.
 func BenchmarkSession(b *testing.B) {
-	for _, name := range []string{"top", "flows", "connections", "drops", "policies", "nodes", "timeline", "matrix"} {
+	for _, name := range []string{"nothing", "top", "flows", "connections", "drops", "policies", "nodes", "timeline", "matrix"} {
 		b.Run(name, func(b *testing.B) {
 			const seconds = 10
 			defer roomy()()
@@ -42,22 +44,34 @@ func BenchmarkSession(b *testing.B) {
 					return nil
 				})
 			}
-			m, err := New(Options{StartPage: name, Snapshots: st, Actions: fake.New(), Light: new(bool)})
+			start := name
+			if name == "nothing" {
+				start = ""
+			}
+			m, err := New(Options{StartPage: start, Snapshots: st, Actions: fake.New(), Light: new(bool)})
 			if err != nil {
 				b.Fatal(err)
 			}
 			ctx, stop := context.WithCancel(context.Background())
 			defer stop()
-			p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithFPS(fps), tea.WithInput(nil), tea.WithOutput(io.Discard),
+			var sent counter
+			painter := terminal.NewPainter(&sent, time.Second/fps)
+			defer painter.Close()
+			p := tea.NewProgram(&screen{m, painter}, tea.WithContext(ctx), tea.WithFPS(fps), tea.WithInput(nil), tea.WithOutput(painter.Output()),
 				tea.WithWindowSize(200, 60), tea.WithColorProfile(colorprofile.ANSI), tea.WithEnvironment([]string{"TERM=xterm-256color"}))
 			ended := make(chan error, 1)
 			go func() {
+				if name == "nothing" {
+					ended <- nil
+					return
+				}
 				_, err := p.Run()
 				ended <- err
 			}()
 			time.Sleep(time.Second) // it has drawn its first frames
 			b.ResetTimer()
 			begin := processor(b)
+			sent.Store(0)
 			frames := m.renders
 			r := wire.NewReader(&stream)
 			pace := time.NewTicker(time.Second / 40)
@@ -71,14 +85,24 @@ func BenchmarkSession(b *testing.B) {
 					b.Fatal(err)
 				}
 				st.Apply(f)
+				wire.Release(f)
 				<-pace.C
 			}
 			used := processor(b) - begin
 			b.ReportMetric(100*used.Seconds()/seconds/float64(b.N), "%core")
 			b.ReportMetric(float64(m.renders-frames)/seconds/float64(b.N), "frames/s")
+			b.ReportMetric(float64(sent.Load())/seconds/float64(b.N)/1e3, "kB/s")
 			b.ReportMetric(0, "ns/op")
 			stop()
 			<-ended
 		})
 	}
+}
+
+// counter counts what is written to a terminal.
+type counter struct{ atomic.Int64 }
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.Add(int64(len(b)))
+	return len(b), nil
 }

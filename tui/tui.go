@@ -12,14 +12,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/colorprofile"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/tui/terminal"
 )
 
 // Options say what the screen shows and how. Snapshots and Actions must be
@@ -90,17 +91,17 @@ func Run(ctx context.Context, o Options) error {
 	trace, end := tracer()
 	defer end()
 	m.trace = trace
-	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(fps)}
+	if o.Output == nil {
+		o.Output = os.Stdout
+	}
+	m.env.Terminal, _ = o.Output.(*os.File)
+	painter := terminal.NewPainter(o.Output, time.Second/fps)
+	defer painter.Close()
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(fps), tea.WithOutput(painter.Output())}
 	if o.Input != nil {
 		options = append(options, tea.WithInput(o.Input))
 	}
-	if o.Output != nil {
-		options = append(options, tea.WithOutput(o.Output))
-	}
-	if o.NoColor {
-		options = append(options, tea.WithColorProfile(colorprofile.ASCII))
-	}
-	_, err = tea.NewProgram(m, options...).Run()
+	_, err = tea.NewProgram(&screen{m, painter}, options...).Run()
 	switch {
 	case err == nil, ctx.Err() != nil, errors.Is(err, tea.ErrInterrupted):
 		return nil

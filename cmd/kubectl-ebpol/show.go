@@ -14,6 +14,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
+	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 	"github.com/ebpol/kubectl-ebpol/tui"
 )
 
@@ -201,6 +202,7 @@ func (p *pump) run(ctx context.Context) {
 				isLive = true
 				close(p.live)
 			}
+			wire.Release(f) // the store has taken what it needs, and whoever records has written it
 			for i := range events {
 				if printing && p.fault == nil {
 					p.fault = p.v.lines.Event(&events[i])

@@ -162,7 +162,7 @@ func (a *applying) blame(e *flow.Event, t flow.Tuple, endpoint uint32, why Expla
 		}
 	}
 	for _, key := range [2]tupleKey{keyBetween(t.Protocol, t.Source, t.Destination), keyBetween(t.Protocol, t.Destination, t.Source)} {
-		r := a.s.joins.exact[key]
+		r := a.s.joins.exact.get(key)
 		if r == nil || r.done {
 			continue
 		}
@@ -205,7 +205,7 @@ func (a *applying) unseen(e *flow.Event, d *wire.Drop) {
 func (a *applying) flowOf(d *wire.Drop) FlowID {
 	if t, ok := d.Tuple(); ok {
 		for _, key := range [2]tupleKey{keyBetween(t.Protocol, t.Source, t.Destination), keyBetween(t.Protocol, t.Destination, t.Source)} {
-			if r := a.s.joins.exact[key]; r != nil && !r.done {
+			if r := a.s.joins.exact.get(key); r != nil && !r.done {
 				return r.id
 			}
 		}

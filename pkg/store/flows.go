@@ -27,9 +27,10 @@ type row struct {
 	packetsIn, packetsOut, bytesIn, bytesOut, enforcedPackets uint64
 	rate                                                      float64
 	account                                                   *account
+	localWho, peerWho                                         *who
+	sum                                                       summed
 	last                                                      time.Time
 	updated                                                   time.Time // of the frame that last changed the counters
-	sum                                                       summed
 
 	observed
 
@@ -39,7 +40,6 @@ type row struct {
 	first                time.Time
 	since                time.Time // first, by the clock that tells who had which address when
 	local, peer, backend netip.AddrPort
-	localWho, peerWho    *who
 	backendWho           *who
 
 	rule, candidateRule           *flow.Rule
@@ -79,6 +79,11 @@ func (a *applying) flows(list []*wire.Flow) {
 			s.touched += r.bytesIn + uint64(r.flagsIn)
 		}
 	}
+	for _, r := range found {
+		if r != nil && r.sum.pair != nil {
+			s.touched += r.sum.pair.Bytes
+		}
+	}
 	for i, m := range list {
 		r := found[i]
 		if r == nil || s.rows.slots[r.slot] != r { // it came with this frame, or went
@@ -107,12 +112,7 @@ func (a *applying) flow(r *row, m *wire.Flow) {
 	if !isNew && altered {
 		r.altered++
 	}
-	if len(m.GetBackendIp()) > 0 {
-		if ip, ok := wire.Addr(m.GetBackendIp()); ok && m.GetBackendPort() <= 0xffff {
-			r.backend = netip.AddrPortFrom(ip, uint16(m.GetBackendPort()))
-			r.backendWho = s.names.of(ip, r.since)
-		}
-	}
+	moved := len(m.GetBackendIp()) > 0 && a.backend(r, m)
 	switch {
 	case isNew:
 		a.emit(a.s.event(r, flow.FlowEvent, r.first), id)
@@ -120,7 +120,7 @@ func (a *applying) flow(r *row, m *wire.Flow) {
 		a.emit(a.s.event(r, flow.VerdictEvent, a.at), id)
 	}
 	ends := m.GetKind() == wire.Flow_CLOSE && !r.done
-	if altered || r.state() != was || ends {
+	if altered || moved || isNew && r.backend.IsValid() || r.state() != was || ends {
 		a.settle(r)
 	}
 	if ends {
@@ -128,6 +128,18 @@ func (a *applying) flow(r *row, m *wire.Flow) {
 		a.close(r)
 	}
 	s.sum(r)
+}
+
+// backend takes over who answers for a service, and says whether that is new.
+func (a *applying) backend(r *row, m *wire.Flow) bool {
+	ip, ok := wire.Addr(m.GetBackendIp())
+	if !ok || m.GetBackendPort() > 0xffff {
+		return false
+	}
+	at := netip.AddrPortFrom(ip, uint16(m.GetBackendPort()))
+	moved := at != r.backend
+	r.backend, r.backendWho = at, a.s.names.of(ip, r.since)
+	return moved
 }
 
 func (a *applying) newRow(id FlowID, m *wire.Flow) *row {

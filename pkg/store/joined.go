@@ -33,8 +33,8 @@ func (r *row) sourceKey() sourceKey {
 // store has them, closed ones too: one node may tell of the end of a
 // connection before the other tells of its beginning.
 type joins struct {
-	exact  map[tupleKey]*row
-	source map[sourceKey]*row
+	exact  rowIndex[tupleKey]
+	source rowIndex[sourceKey]
 	// masked is when a node last opened a connection to an endpoint: it may
 	// have been for a pod of its own whose address it hid.
 	masked map[maskedKey]time.Time
@@ -48,7 +48,9 @@ type maskedKey struct {
 const maxMasked = 20_000
 
 func (j *joins) init() {
-	j.exact, j.source, j.masked = map[tupleKey]*row{}, map[sourceKey]*row{}, map[maskedKey]time.Time{}
+	j.exact.init((*row).key)
+	j.source.init((*row).sourceKey)
+	j.masked = map[maskedKey]time.Time{}
 }
 
 // apart is how far apart the two ends of a connection may begin, clocks of
@@ -64,13 +66,13 @@ func (s *Store) join(r *row) {
 		}
 		j.masked[maskedKey{r.peerWho.name, r.local}] = s.now
 	}
-	j.exact[r.key()] = r
-	j.source[r.sourceKey()] = r
-	far := j.exact[keyBetween(r.protocol, r.peer, r.local)]
+	j.exact.put(r)
+	j.source.put(r)
+	far := j.exact.get(keyBetween(r.protocol, r.peer, r.local))
 	if far == nil || far.direction == r.direction {
 		k := r.sourceKey()
 		k.direction = flow.Ingress + flow.Egress - k.direction
-		far = j.source[k]
+		far = j.source.get(k)
 		if far == nil || !s.behind(r, far) && !s.behind(far, r) {
 			return
 		}
@@ -135,12 +137,8 @@ func (s *Store) backends(r *row) []netip.AddrPort {
 // unjoin takes out a row that the store lets go.
 func (s *Store) unjoin(r *row) {
 	j := &s.joins
-	if j.exact[r.key()] == r {
-		delete(j.exact, r.key())
-	}
-	if j.source[r.sourceKey()] == r {
-		delete(j.source, r.sourceKey())
-	}
+	j.exact.drop(r)
+	j.source.drop(r)
 	if r.far != nil && r.far.far == r {
 		r.far.far = nil
 	}
@@ -166,13 +164,13 @@ func (s *Store) rowsOf(t flow.Tuple) []*row {
 		}
 	}
 	j := &s.joins
-	add(j.exact[keyBetween(t.Protocol, t.Source, t.Destination)])
-	add(j.exact[keyBetween(t.Protocol, t.Destination, t.Source)])
+	add(j.exact.get(keyBetween(t.Protocol, t.Source, t.Destination)))
+	add(j.exact.get(keyBetween(t.Protocol, t.Destination, t.Source)))
 	if len(out) > 0 {
 		return out
 	}
 	for _, way := range [2]flow.Tuple{t, t.Reverse()} {
-		r := j.source[keyFrom(t.Protocol, flow.Egress, way.Source)]
+		r := j.source.get(keyFrom(t.Protocol, flow.Egress, way.Source))
 		if r == nil || !r.viaService() {
 			continue
 		}

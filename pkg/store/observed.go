@@ -89,7 +89,6 @@ type rowState struct {
 	again             bool // more than one packet opened it
 	enforced          bool
 	icmp              *icmpError
-	backend           netip.AddrPort
 }
 
 func (r *row) state() rowState {
@@ -99,7 +98,7 @@ func (r *row) state() rowState {
 	there, _ := r.opened()
 	back, _ := r.replied()
 	return rowState{
-		r.flagsIn, r.flagsOut, there > 0, back > 0, there > 1 || r.retransmits > 0, r.enforced && r.enforcedPackets > 0, r.icmp, r.backend,
+		r.flagsIn, r.flagsOut, there > 0, back > 0, there > 1 || r.retransmits > 0, r.enforced && r.enforcedPackets > 0, r.icmp,
 	}
 }
 

@@ -106,6 +106,9 @@ func readUvarint(r io.ByteReader) (uint64, int, error) {
 
 // Decode reads one frame without a length before it.
 func Decode(b []byte) (*Frame, error) {
+	if f := decodeFlows(b); f != nil {
+		return f, nil
+	}
 	// A small frame is harmless whatever is in it.
 	if len(b) > 2*MaxItems/8 {
 		n, err := countMessages(b, (&Frame{}).ProtoReflect().Descriptor(), 0)

@@ -60,9 +60,10 @@ type editMsg struct {
 }
 
 // open gives the terminal to the editor until it is closed.
-func (m editMsg) open() Effect {
+func (m editMsg) open(terminal *os.File) Effect {
 	file := m.command[len(m.command)-1]
 	command := exec.Command(m.command[0], m.command[1:]...) //nolint:gosec // the user's own editor
+	command.Stdout = cmp.Or(terminal, os.Stdout)            // the terminal itself: what the screen writes to is none
 	return Effect{Cmd: tea.ExecProcess(command, func(err error) tea.Msg { return editedMsg{file, m.before, err} })}
 }
 

@@ -8,6 +8,7 @@ package page
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"charm.land/bubbles/v2/key"
@@ -33,6 +34,7 @@ type Env struct {
 
 	EnforceFor time.Duration // proposed total of a lease
 	ExportDir  string        // where exports go
+	Terminal   *os.File      // what an editor writes to; nil: standard output
 }
 
 // Page is one page. Methods are called by one goroutine, except the function

@@ -121,7 +121,7 @@ func (p *Policy) decides() func(*flow.Event) bool {
 func (p *Policy) Take(msg tea.Msg) Effect {
 	switch m := msg.(type) {
 	case editMsg:
-		return m.open()
+		return m.open(p.env.Terminal)
 	case editedMsg:
 		return p.edited(m)
 	}
