@@ -10,7 +10,7 @@ import (
 
 // pageSize is how many entries a new page holds; one that grew to twice of it
 // is cut.
-const pageSize = 128
+const pageSize = 32
 
 // List is an ordered table that doesn't change. Edit makes another one that
 // shares every page in which nothing was edited, so that a change of one entry
@@ -113,39 +113,47 @@ func (l List[T]) Edit(edits []Edit[T], compare func(a, b T) int) List[T] {
 		return l
 	}
 	edits = inOrder(edits, compare)
-	out := List[T]{pages: make([][]T, 0, len(l.pages)+1), count: l.count}
-	for i := 0; len(edits) > 0; i++ {
-		var page []T
-		n := len(edits) // how many edits are this page's: up to the next one's first key
-		if i < len(l.pages) {
-			page = l.pages[i]
+	out := List[T]{pages: make([][]T, 0, len(l.pages)+1+len(edits)/pageSize), count: l.count}
+	for done := 0; ; { // pages that are in out, edited or not
+		if len(edits) == 0 || len(l.pages) == 0 {
+			out.pages = append(out.pages, l.pages[done:]...)
+			if len(edits) > 0 {
+				added := edit(nil, edits, compare)
+				out.count += len(added)
+				out.pages = appendPages(out.pages, added)
+			}
+			return out
 		}
-		if i+1 < len(l.pages) {
-			n, _ = slices.BinarySearchFunc(edits, l.pages[i+1][0], func(e Edit[T], v T) int {
+		// The first edit's page is the last one that begins at or below it.
+		at, begins := slices.BinarySearchFunc(l.pages[done:], edits[0].Value, func(page []T, v T) int { return compare(page[0], v) })
+		if at += done; !begins && at > done {
+			at--
+		}
+		out.pages = append(out.pages, l.pages[done:at]...)
+		n := len(edits) // how many edits are this page's: up to the next one's first key
+		if at+1 < len(l.pages) {
+			n, _ = slices.BinarySearchFunc(edits, l.pages[at+1][0], func(e Edit[T], v T) int {
 				if compare(e.Value, v) < 0 {
 					return -1
 				}
 				return 1
 			})
 		}
-		edited := edit(page, edits[:n], compare)
+		edited := edit(l.pages[at], edits[:n], compare)
 		edits = edits[n:]
-		out.count += len(edited) - len(page)
+		out.count += len(edited) - len(l.pages[at])
 		out.pages = appendPages(out.pages, edited)
-		if i+1 >= len(l.pages) {
-			return out
-		}
-		if len(edits) == 0 {
-			out.pages = append(out.pages, l.pages[i+1:]...)
-		}
+		done = at + 1
 	}
-	return out
 }
 
 // inOrder sorts by key; edits of one key stay in their order. It sorts places,
 // as edits are long: a stable sort of the edits themselves takes many times as
 // long.
 func inOrder[T comparable](edits []Edit[T], compare func(a, b T) int) []Edit[T] {
+	if slices.IsSortedFunc(edits, func(a, b Edit[T]) int { return compare(a.Value, b.Value) }) {
+		return edits
+	}
 	places := make([]int, len(edits))
 	for i := range places {
 		places[i] = i

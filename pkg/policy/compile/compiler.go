@@ -43,6 +43,7 @@ type Compiler struct {
 	strangers   strangers
 	mostBits    int // of a set; fewer than there are in tests
 	manyMatches int // about as many as the largest node has
+	scratch     []ruleset.Match
 
 	world
 }

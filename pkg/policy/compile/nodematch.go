@@ -27,7 +27,8 @@ func (n *nodeState) writeMatches(all bool) {
 			edits = append(edits, ruleset.Edit[ruleset.Match]{Value: *m, Delete: true})
 		}
 	}
-	var list []ruleset.Match
+	list := n.c.scratch
+	defer func() { n.c.scratch = list[:0] }()
 	add := func(gone bool) {
 		for _, m := range list {
 			edits = append(edits, ruleset.Edit[ruleset.Match]{Value: m, Delete: gone})

@@ -84,15 +84,14 @@ func (n *nodeState) markServices(r netip.Prefix) {
 	if len(n.egress) == 0 {
 		return
 	}
-	for ip, entries := range n.c.atIP {
-		if r.Contains(ip) {
-			n.markEntries(entries)
+	served := n.c.served()
+	i, _ := slices.BinarySearchFunc(served, r.Addr(), netip.Addr.Compare)
+	for _, ip := range served[i:] {
+		if !r.Contains(ip) {
+			break
 		}
-	}
-	for ip, services := range n.c.backends {
-		if r.Contains(ip) {
-			n.markStates(services)
-		}
+		n.markEntries(n.c.atIP[ip])
+		n.markStates(n.c.backends[ip])
 	}
 }
 
@@ -174,7 +173,9 @@ func (n *nodeState) findEgress(mark bool) {
 		}
 		n.egress[s] = struct{}{}
 		s.services, s.searched = map[ruleset.ClassID]struct{}{}, map[*serviceRow]struct{}{}
-		clear(n.usual)
+		for at, list := range n.usual {
+			n.usual[at] = s.appendUsual(list, at)
+		}
 		if s.quick == nil {
 			n.slow[s] = struct{}{}
 		}
@@ -194,7 +195,9 @@ func (n *nodeState) findEgress(mark bool) {
 		}
 		delete(n.egress, s)
 		delete(n.slow, s)
-		clear(n.usual)
+		for at, list := range n.usual {
+			n.usual[at] = slices.DeleteFunc(list, func(m ruleset.Match) bool { return m.Set == s.ID })
+		}
 		for id := range s.services {
 			for row := range n.kinds[id].rows {
 				n.dirty[row.at] = struct{}{}

@@ -53,14 +53,20 @@ func (n *nodeState) usualMatches(at portAt) []ruleset.Match {
 		return list
 	}
 	for s := range n.egress {
-		m := s.base[s.portClassOf(at.protocol, at.port)]
-		if !sameBits(m, s.base[0]) {
-			m.Set, m.Peer, m.Ports = s.ID, 0, ruleset.ServicePorts
-			list = append(list, m)
-		}
+		list = s.appendUsual(list, at)
 	}
 	n.usual[at] = list
 	return list
+}
+
+// appendUsual adds what one set says; nothing if that is what it says of no port.
+func (s *set) appendUsual(list []ruleset.Match, at portAt) []ruleset.Match {
+	m := s.base[s.portClassOf(at.protocol, at.port)]
+	if sameBits(m, s.base[0]) {
+		return list
+	}
+	m.Set, m.Peer, m.Ports = s.ID, 0, ruleset.ServicePorts
+	return append(list, m)
 }
 
 // special lists the sets that may say something unusual about the service.

@@ -4,6 +4,7 @@ package compile
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -16,12 +17,13 @@ import (
 
 // servicesIndex knows the services by what can be asked about them.
 type servicesIndex struct {
-	services map[string]*serviceState // by key
-	entries  map[policy.ServiceAddress]*serviceEntry
-	atIP     map[netip.Addr]map[*serviceEntry]struct{}
-	backends map[netip.Addr]map[*serviceState]struct{} // by address of a backend
-	backing  map[string]map[*serviceEntry]struct{}     // by backedKey
-	byPort   map[portAt]map[*serviceEntry]struct{}     // by ports of backends
+	services   map[string]*serviceState // by key
+	entries    map[policy.ServiceAddress]*serviceEntry
+	atIP       map[netip.Addr]map[*serviceEntry]struct{}
+	backends   map[netip.Addr]map[*serviceState]struct{} // by address of a backend
+	backing    map[string]map[*serviceEntry]struct{}     // by backedKey
+	byPort     map[portAt]map[*serviceEntry]struct{}     // by ports of backends
+	servedList []netip.Addr                              // of atIP and backends; nil: to be put in order again
 }
 
 func newServicesIndex() servicesIndex {
@@ -60,6 +62,17 @@ func (e *serviceEntry) serviceAt() policy.ServiceAt {
 	return policy.ServiceAt{Service: e.claims[0].service, Port: e.claims[0].port, Cluster: e.claims[0].cluster}
 }
 
+// served are the addresses of services and of backends, in order.
+func (c *Compiler) served() []netip.Addr {
+	if c.servedList == nil {
+		list := slices.AppendSeq(make([]netip.Addr, 0, len(c.atIP)+len(c.backends)), maps.Keys(c.atIP))
+		list = slices.AppendSeq(list, maps.Keys(c.backends))
+		slices.SortFunc(list, netip.Addr.Compare)
+		c.servedList = slices.Compact(list)
+	}
+	return c.servedList
+}
+
 // diffServices finds the services that came, went or changed.
 func (c *Compiler) diffServices(now map[string]*identity.Service, ch *changes) {
 	old := c.last.Services
@@ -90,6 +103,7 @@ func (c *Compiler) diffServices(now map[string]*identity.Service, ch *changes) {
 }
 
 func (c *Compiler) addService(key string, s *identity.Service, ch *changes) {
+	c.servedList = nil
 	st := &serviceState{key: key, service: s, backers: map[*podState]struct{}{}}
 	c.services[key] = st
 	ch.backing[st] = struct{}{}
@@ -179,6 +193,7 @@ func (c *Compiler) file(e *serviceEntry, ch *changes) {
 }
 
 func (c *Compiler) removeService(st *serviceState, ch *changes) {
+	c.servedList = nil
 	delete(c.services, st.key)
 	for i := range st.service.Ports {
 		for _, b := range st.service.Ports[i].Backends {
