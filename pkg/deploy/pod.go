@@ -87,9 +87,11 @@ func (d *Deployer) container(node string) corev1.Container {
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		Args:            append([]string{"run"}, d.o.Args...),
 		Env:             []corev1.EnvVar{{Name: "NODE_NAME", Value: node}, {Name: "EBPOL_SESSION", Value: d.o.Session}},
-		// BPF maps count as the container's memory
+		// BPF maps count as the container's memory. What is asked for is also the
+		// weight under which it waits its turn on a busy node: rules must not
+		// wait long, though it hardly computes.
 		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: *quantity("10m"), corev1.ResourceMemory: *quantity("32Mi")},
+			Requests: corev1.ResourceList{corev1.ResourceCPU: *quantity("50m"), corev1.ResourceMemory: *quantity("32Mi")},
 			Limits:   corev1.ResourceList{corev1.ResourceCPU: *quantity("1"), corev1.ResourceMemory: *quantity("256Mi")},
 		},
 		VolumeMounts: []corev1.VolumeMount{{Name: "run", MountPath: SocketDir}},

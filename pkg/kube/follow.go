@@ -9,8 +9,9 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 )
 
-// gather is how long changes are collected before they are told: a rollout
-// comes as hundreds of them, and each telling compiles policies.
+// gather is how long changes are collected before they are told, counted from
+// the last telling: a rollout comes as hundreds of them, and each telling
+// compiles policies. A change that comes alone doesn't wait.
 const gather = 10 * time.Millisecond
 
 var _ session.Cluster = (*Watcher)(nil)
@@ -21,6 +22,7 @@ func (w *Watcher) Watch(ctx context.Context, fn func(session.State)) error {
 	for {
 		changed := w.Changed() // before State: another reader may take the change
 		s := w.State()
+		told := time.Now()
 		if s != last {
 			last = s
 			fn(s.forSession())
@@ -33,7 +35,7 @@ func (w *Watcher) Watch(ctx context.Context, fn func(session.State)) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(gather):
+		case <-time.After(time.Until(told.Add(gather))):
 		}
 	}
 }

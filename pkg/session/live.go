@@ -21,7 +21,8 @@ import (
 )
 
 // A burst of changes is compiled once: after no more came for settle, but not
-// later than patience after the first. A toggle doesn't wait.
+// later than patience after the first. A toggle doesn't wait, nor does a change
+// that comes alone: the first one for as long as patience.
 const (
 	settle   = 15 * time.Millisecond
 	patience = 100 * time.Millisecond
@@ -200,6 +201,7 @@ func (l *Live) changed() {
 
 // follow compiles after changes of the cluster.
 func (l *Live) follow() {
+	var last time.Time
 	for {
 		select {
 		case <-l.ctx.Done():
@@ -207,8 +209,9 @@ func (l *Live) follow() {
 		case <-l.kick:
 		}
 		late := time.After(patience)
+		alone := time.Since(last) >= patience
 	burst:
-		for {
+		for !alone {
 			select {
 			case <-l.ctx.Done():
 				return
@@ -220,6 +223,7 @@ func (l *Live) follow() {
 			}
 		}
 		l.calm()
+		last = time.Now()
 		_, _ = l.compile() // has been told
 	}
 }
