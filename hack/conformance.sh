@@ -68,7 +68,7 @@ say "without enforcement: done"
 bin/kubectl-ebpol enforce --cluster-policies --for 6h --yes --force --no-drops -o json \
 	--probe-image "$image/ebpol-probe:conformance" >"$reports/enforce.jsonl" 2>"$reports/enforce.log" &
 engine=$!
-for _ in $(seq 120); do
+for _ in $(seq 240); do
 	! grep -q '^enforcing' "$reports/enforce.log" || break
 	kill -0 $engine || die "enforcement ended: see $reports/enforce.log"
 	sleep 0.5

@@ -4,6 +4,9 @@ package explain
 
 import (
 	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -71,20 +74,57 @@ func (b *Batch) askKernel(packets []policy.Packet) error {
 		}
 	}
 	for _, node := range nodes {
-		list := byNode[node]
-		asked := make([]ruleset.Packet, len(list))
-		for i, q := range list {
-			asked[i] = q.Packet
-		}
-		answers, err := b.kernel.judger.Judge(b.out.Node(node), asked)
-		if err != nil {
-			return fmt.Errorf("ask the kernel: %w", err)
-		}
-		for i, q := range list {
-			b.kernel.known[q] = answers[i]
+		for list := range chunks(byNode[node]) {
+			asked := make([]ruleset.Packet, len(list))
+			for i, q := range list {
+				asked[i] = q.Packet
+			}
+			answers, err := b.kernel.judger.Judge(judging(b.out.Node(node), list), asked)
+			if err != nil {
+				return fmt.Errorf("ask the kernel: %w", err)
+			}
+			for i, q := range list {
+				b.kernel.known[q] = answers[i]
+			}
 		}
 	}
 	return nil
+}
+
+// mostJudged is how many addresses are judged by one load of the tables; a
+// kernel holds some more. Files may show more pods on a node than any has.
+const mostJudged = 2000
+
+// chunks cuts questions where they are about more addresses than that.
+func chunks(list []question) iter.Seq[[]question] {
+	return func(yield func([]question) bool) {
+		locals, from := map[netip.Addr]bool{}, 0
+		for i, q := range list {
+			if !locals[q.Local] && len(locals) == mostJudged {
+				if !yield(list[from:i]) {
+					return
+				}
+				from = i
+				clear(locals)
+			}
+			locals[q.Local] = true
+		}
+		yield(list[from:])
+	}
+}
+
+// judging is the rules with no more pods than are asked about, if that matters.
+func judging(r *ruleset.Ruleset, list []question) *ruleset.Ruleset {
+	if len(r.Endpoints) <= mostJudged {
+		return r
+	}
+	locals := map[netip.Addr]bool{}
+	for _, q := range list {
+		locals[q.Local] = true
+	}
+	some := *r
+	some.Endpoints = slices.DeleteFunc(slices.Clone(r.Endpoints), func(e ruleset.Endpoint) bool { return !locals[e.IP] })
+	return &some
 }
 
 // compare holds the tables' and the kernel's verdicts of each end against the

@@ -5,6 +5,8 @@ package explain_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -81,5 +83,36 @@ func TestKernelThatFails(t *testing.T) {
 	b.UseKernel(&judger{fails: errors.New("it is gone")})
 	if err := b.Run(strings.NewReader(cartToDB), &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "it is gone") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// small is a judger that holds as many pod addresses as a kernel does.
+type small struct{ judger }
+
+func (j *small) Judge(rules *ruleset.Ruleset, packets []ruleset.Packet) ([]ruleset.Result, error) {
+	if n := len(rules.Endpoints); n > 2048 {
+		return nil, fmt.Errorf("%d pod addresses", n)
+	}
+	return j.judger.Judge(rules, packets)
+}
+
+// A node of a file may have more pods than a kernel holds at once.
+func TestKernelWithMorePodsThanItHolds(t *testing.T) {
+	w, policies := shopWorld(t)
+	var questions strings.Builder
+	db := w.Pods["shop/db"]
+	for i := range 4500 {
+		p := *db
+		p.Name, p.IPs = fmt.Sprint("db", i), []netip.Addr{netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)})} //nolint:gosec // two halves
+		w.Pods[p.Key()] = &p
+		fmt.Fprintf(&questions, `{"from":"shop/cart","to":"shop/%s","port":%d}`+"\n", p.Name, 5432+i%2)
+	}
+	b := batch(t, w, policies, explain.All)
+	b.UseKernel(&small{})
+	var out bytes.Buffer
+	err := b.Run(strings.NewReader(questions.String()), &out)
+	answers, denied := strings.Count(out.String(), "\n"), strings.Count(out.String(), `"isolatedBy"`)
+	if err != nil || answers != 4500 || denied != 2250 {
+		t.Errorf("%v, %d answers, %d denied: %.300s", err, answers, denied, out.String())
 	}
 }
