@@ -70,7 +70,7 @@ func (s *Store) delivered(r *row) bool {
 	case flow.Refused:
 		return r.direction == flow.Ingress || r.far != nil
 	case flow.Dropped:
-		return r.direction == flow.Ingress || r.far != nil
+		return (r.direction == flow.Ingress || r.far != nil) && (r.fault == nil || !r.fault.inside)
 	}
 	return false
 }

@@ -36,12 +36,14 @@ type Explanation struct {
 	Benign   bool
 
 	policy bool // a rule or program that may stand for a network policy
+	inside bool // it had come to the pod that it was for
 }
 
 // Explain says who dropped a packet and why. What it doesn't know it calls by
 // the kernel's own name and blames nobody.
 func (c Cause) Explain() Explanation {
 	e := c.explain()
+	e.inside = c.Within != "" && c.Own
 	if e.Benign {
 		return e
 	}

@@ -53,6 +53,7 @@ type fault struct {
 	culprit   string
 	answer    bool         // of a packet of the destination's
 	delivered bool         // in the far pod: nothing between the pods dropped it
+	inside    bool         // in the far pod, before it came to a socket: by what stands there
 	verdict   flow.Verdict // of the rules at the end that it was for; not judged: not known
 	deniedBy  []flow.Rule  // if that is deny
 }
@@ -222,6 +223,7 @@ func (a *applying) droppedRow(r *row, e *flow.Event, why Explanation) {
 	for _, prefix := range inPod {
 		f.delivered = f.delivered || strings.HasPrefix(e.Location, prefix)
 	}
+	f.inside = why.inside && !f.answer && !f.delivered
 	if !f.answer && e.Direction == flow.Ingress && e.Verdict != flow.NotJudged {
 		f.verdict = e.Verdict
 		if e.Verdict == flow.Deny {

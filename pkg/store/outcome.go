@@ -105,7 +105,7 @@ func (s *Store) refused(r *row) finding {
 func (s *Store) unanswered(r *row, there uint64) finding {
 	delivered := r.direction == flow.Ingress || r.far != nil
 	if r.icmp != nil && !r.icmp.tooBig() {
-		if r.icmp.noPort() && (delivered || r.icmp.from == r.peer.Addr() && !s.farWatched(r)) {
+		if r.icmp.noPort() && (r.fault == nil || !r.fault.inside) && (delivered || r.icmp.from == r.peer.Addr() && !s.farWatched(r)) {
 			return finding{outcome: flow.Refused, because: r.icmp.words()}
 		}
 		f := finding{outcome: flow.Rejected, because: r.icmp.words()}
@@ -118,7 +118,7 @@ func (s *Store) unanswered(r *row, there uint64) finding {
 		if f.delivered && f.reason == "NO_SOCKET" {
 			return finding{flow.Refused, "nobody listens", ""}
 		}
-		if !delivered || f.delivered {
+		if !delivered || f.delivered || f.inside {
 			return finding{flow.Dropped, f.reason, f.culprit}
 		}
 	}

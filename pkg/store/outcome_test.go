@@ -90,6 +90,12 @@ func drop(reason, location string, verdict uint32) *wire.Drop {
 	}
 }
 
+// within is the same drop in the network namespace of the database's pod.
+func within(d *wire.Drop) *wire.Drop {
+	d.Within = 2
+	return d
+}
+
 func TestOutcomes(t *testing.T) {
 	in := func(packets uint64, flags uint32) func(*wire.Flow) {
 		return func(f *wire.Flow) { f.PacketsIn, f.TcpFlagsIn = packets, flags }
@@ -119,6 +125,10 @@ func TestOutcomes(t *testing.T) {
 			d.Dport = 5433
 			return d
 		}(), outcome: flow.Dropped, agrees: flow.Agrees},
+		{name: "dropped in the far pod, before its socket", db: arrived, drop: within(drop("NETFILTER_DROP", "nft_do_chain+0x1", 0)), outcome: flow.Dropped, agrees: flow.AllowedButDropped, because: "NETFILTER_DROP"},
+		{name: "reset in the far pod, by a rule", web: in(1, tcpRst|ack), db: arrived, drop: within(drop("NETFILTER_DROP", "nft_do_chain+0x1", 0)), outcome: flow.Rejected, agrees: flow.AllowedButDropped, because: "a packet that was dropped"},
+		{name: "rejected in the far pod, by a rule", web: func(f *wire.Flow) { f.IcmpError = &wire.IcmpError{Type: 3, Code: 3, From: ip4("10.0.0.2")} }, db: arrived, drop: within(drop("NETFILTER_DROP", "nft_do_chain+0x1", 0)), outcome: flow.Rejected, agrees: flow.AllowedButDropped, because: "port unreachable"},
+		{name: "nobody listens", db: arrived, drop: within(drop("NO_SOCKET", "tcp_v4_rcv+0x1", 0)), outcome: flow.Refused, agrees: flow.Agrees},
 		{name: "rejected", web: func(f *wire.Flow) { f.IcmpError = &wire.IcmpError{Type: 3, Code: 13, From: ip4("192.0.2.1")} }, outcome: flow.Rejected, because: "administratively prohibited from 192.0.2.1"},
 		{name: "the answer is lost", db: func(f *wire.Flow) { f.TcpFlagsIn, f.TcpFlagsOut, f.PacketsOut = syn, synAck, 2 }, outcome: flow.HalfOpen, agrees: flow.AllowedButDropped, because: "never came back"},
 		{name: "denied, dropped", web: func(f *wire.Flow) { f.Verdict = 2 }, drop: drop("NETFILTER_DROP", "nft_do_chain+0x1", 0), outcome: flow.Dropped, agrees: flow.Agrees},
