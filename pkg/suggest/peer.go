@@ -128,12 +128,15 @@ func (m *maker) peerOf(s *traffic.Seen, end *flow.Peer, namespace string) *Peer 
 		p.Names = []string{name}
 		return p
 	}
-	switch {
-	case end.Name != "":
+	if end.Name != "" {
 		p.Names = []string{end.Name}
-	case m.in.Log.Name(ip) != "":
-		p.Names = []string{m.in.Log.Name(ip)}
-	case ip.String() == "169.254.169.254":
+	}
+	for _, n := range m.in.Log.Names(ip) { // one address may serve many names
+		if n != end.Name {
+			p.Names = append(p.Names, n)
+		}
+	}
+	if len(p.Names) == 0 && ip.String() == "169.254.169.254" {
 		p.Names = []string{"the cloud's metadata"}
 	}
 	p.CIDR = block(ip, m.in.Join)

@@ -200,7 +200,11 @@ func TestOutsideIsListedOneByOneAndJoinedWhenAsked(t *testing.T) {
 		})
 	}
 	in := w.input()
+	for _, name := range []string{"api.example.com.", "cdn.example.com."} {
+		in.Log.Event(&flow.Event{Type: flow.DNSEvent, Answer: &flow.Answer{Question: name, IPs: ips("198.51.100.1")}})
+	}
 	text := yaml(t, in)
+	holds(t, text, "# api.example.com, cdn.example.com: 1 flow")
 	holds(t, text, `"203.0.113.7/32"`, `"203.0.113.9/32"`, `"198.51.100.1/32"`, `"2001:db8::7/128"`, "# api.example.com: 1 flow")
 	if n := strings.Count(text, "port: 443"); n != 1 {
 		t.Errorf("%d rules for one port:\n%s", n, text)

@@ -82,7 +82,7 @@ type Log struct {
 	seen  map[key]*Seen
 	pods  map[string]*identity.Pod // by key: as last seen with an address
 	world *identity.World          // last looked at
-	names map[netip.Addr]string    // by DNS answers
+	names map[netip.Addr][]string  // by DNS answers, else by requests
 	tries map[[2]netip.AddrPort]bool
 	more  uint64 // flows that found no room
 }
@@ -90,7 +90,7 @@ type Log struct {
 // New returns an empty log.
 func New() *Log {
 	return &Log{
-		seen: map[key]*Seen{}, pods: map[string]*identity.Pod{}, names: map[netip.Addr]string{}, tries: map[[2]netip.AddrPort]bool{},
+		seen: map[key]*Seen{}, pods: map[string]*identity.Pod{}, names: map[netip.Addr][]string{}, tries: map[[2]netip.AddrPort]bool{},
 	}
 }
 
@@ -117,7 +117,7 @@ func (l *Log) Event(e *flow.Event) bool {
 	case flow.DNSEvent:
 		if a := e.Answer; a != nil && len(l.names) < maxNames {
 			for _, ip := range a.IPs {
-				l.names[ip] = strings.TrimSuffix(a.Question, ".")
+				l.name(ip, strings.TrimSuffix(a.Question, "."))
 			}
 		}
 	case flow.DropEvent:
@@ -210,8 +210,18 @@ func (l *Log) add(e *flow.Event, live, guessed int) {
 	if e.Time.After(s.Last) {
 		s.Last = e.Time
 	}
-	if r := e.Request; r != nil && r.Host != "" && l.names[e.Destination.IP] == "" && len(l.names) < maxNames {
-		l.names[e.Destination.IP] = r.Host
+	if r := e.Request; r != nil && r.Host != "" && len(l.names) < maxNames {
+		l.name(e.Destination.IP, r.Host)
+	}
+}
+
+// maxAliases bounds the names of one address: those of a large front serve
+// thousands of sites.
+const maxAliases = 8
+
+func (l *Log) name(ip netip.Addr, name string) {
+	if known := l.names[ip]; len(known) < maxAliases && !slices.Contains(known, name) {
+		l.names[ip] = append(known, name)
 	}
 }
 
@@ -258,8 +268,9 @@ func boolean(b bool) int {
 	return 0
 }
 
-// Name is what an address was called in a DNS answer or a request; empty: not known.
-func (l *Log) Name(ip netip.Addr) string { return l.names[ip] }
+// Names are what an address was called in DNS answers and requests, in the
+// order in which they came; none: not known.
+func (l *Log) Names(ip netip.Addr) []string { return l.names[ip] }
 
 // Pod is a pod as it was when it last had an address; nil: never seen.
 func (l *Log) Pod(key string) *identity.Pod { return l.pods[key] }

@@ -3,7 +3,9 @@
 package traffic_test
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -56,9 +58,17 @@ func TestConnectionsAreSummedUp(t *testing.T) {
 func TestNamesOfAddresses(t *testing.T) {
 	l := traffic.New()
 	ip := netip.MustParseAddr("203.0.113.9")
-	l.Event(&flow.Event{Type: flow.DNSEvent, Answer: &flow.Answer{Question: "api.example.com.", IPs: []netip.Addr{ip}}})
-	if got := l.Name(ip); got != "api.example.com" {
+	for _, name := range []string{"api.example.com.", "www.example.com.", "api.example.com."} {
+		l.Event(&flow.Event{Type: flow.DNSEvent, Answer: &flow.Answer{Question: name, IPs: []netip.Addr{ip}}})
+	}
+	if got := l.Names(ip); !slices.Equal(got, []string{"api.example.com", "www.example.com"}) {
 		t.Errorf("got %q", got)
+	}
+	for i := range 100 {
+		l.Event(&flow.Event{Type: flow.DNSEvent, Answer: &flow.Answer{Question: fmt.Sprint("site-", i), IPs: []netip.Addr{ip}}})
+	}
+	if got := l.Names(ip); len(got) > 8 {
+		t.Errorf("%d names of one address are kept", len(got))
 	}
 }
 
