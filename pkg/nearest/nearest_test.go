@@ -28,8 +28,19 @@ func TestSlip(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{"web", "wbe", true}, {"web", "wep", true}, {"front-end", "frontend", true}, {"web", "web-server", true}, {"monitoring", "montioring", true}, {"db", "dbs", true},
-		{"web", "db", false}, {"red", "dev", false}, {"a", "b", false}, {"ui", "bi", false}, {"prod", "test", false}, {"web", "web", false}, {"", "a", false},
+		{"web", "wbe", true},
+		{"web", "wep", true},
+		{"front-end", "frontend", true},
+		{"web", "web-server", true},
+		{"monitoring", "montioring", true},
+		{"db", "dbs", true},
+		{"web", "db", false},
+		{"red", "dev", false},
+		{"a", "b", false},
+		{"ui", "bi", false},
+		{"prod", "test", false},
+		{"web", "web", false},
+		{"", "a", false},
 	} {
 		if Slip(c.a, c.b) != c.want || Slip(c.b, c.a) != c.want {
 			t.Errorf("%q for %q: want %v", c.a, c.b, c.want)
