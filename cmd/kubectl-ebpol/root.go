@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -34,9 +35,14 @@ func newRoot(argv0 string, streams genericiooptions.IOStreams) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: displayName(argv0)},
-		Args:          cobra.NoArgs,
+		Args:          known,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
+	})
 	root.CompletionOptions.DisableDefaultCmd = true // ours also writes kubectl's
 	g.config.AddFlags(root.PersistentFlags())
 	root.AddGroup(
@@ -46,10 +52,40 @@ func newRoot(argv0 string, streams genericiooptions.IOStreams) *cobra.Command {
 	)
 	root.SetHelpCommandGroupID("other")
 	for _, c := range subcommands {
-		root.AddCommand(c(g))
+		cmd := c(g)
+		cmd.Args = counted(cmd.Args)
+		root.AddCommand(cmd)
 	}
 	g.completeNames(root)
 	return root
+}
+
+// known refuses what is no command, and names the ones that it may have meant.
+func known(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q for %q: did you mean %s?", args[0], cmd.CommandPath(), strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q for %q: see %[2]s --help", args[0], cmd.CommandPath())
+}
+
+// counted says of a wrong number of arguments how the command is used.
+func counted(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check == nil {
+			return nil
+		}
+		err := check(cmd, args)
+		switch {
+		case err == nil:
+			return nil
+		case check(cmd, nil) == nil: // there are too many
+			return fmt.Errorf("unexpected argument %q: use it as %s", args[len(args)-1], cmd.UseLine())
+		}
+		return fmt.Errorf("%w: use it as %s", err, cmd.UseLine())
+	}
 }
 
 // subcommands is the list that newRoot adds, in the order of the help text.
