@@ -244,12 +244,15 @@ var hooks = []struct{ symbol, name string }{
 	{"ip6_xmit", "output"},
 	{"ip_output", "postrouting"},
 	{"ip6_output", "postrouting"},
+	{"__netif_receive_skb_core", "ingress"},
+	{"__dev_queue_xmit", "egress"},
 }
 
 // hook is where netfilter was called, by the stack; empty: not known.
 func (c *Cause) hook() string {
 	for _, f := range c.Stack {
 		symbol, _, _ := strings.Cut(f, "+")
+		symbol, _, _ = strings.Cut(symbol, ".") // what the compiler made of it
 		for _, h := range hooks {
 			if symbol == h.symbol {
 				return h.name

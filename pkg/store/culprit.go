@@ -151,6 +151,9 @@ func (c *Cause) byTable() Explanation {
 			return c.placeHidden(reason)
 		}
 		e := k.Explanation
+		if h := c.hook(); h != "" {
+			e.Sentence = strings.Replace(e.Sentence, "dropped or rejected it:", "dropped or rejected it at the "+h+" hook:", 1)
+		}
 		if c.Device != "" {
 			e.Culprit = strings.ReplaceAll(e.Culprit, "DEVICE", c.Device)
 			e.Sentence = strings.ReplaceAll(e.Sentence, "DEVICE", c.Device)

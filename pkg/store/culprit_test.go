@@ -121,3 +121,18 @@ func TestWhereToLook(t *testing.T) {
 		}
 	}
 }
+
+// TestHookOfAnUnknownRule: where the rule isn't known, at least its hook is.
+func TestHookOfAnUnknownRule(t *testing.T) {
+	for _, c := range []struct{ hook, stack string }{
+		{"ingress", "nft_do_chain_netdev+1 nf_hook_slow+1 __netif_receive_skb_core.constprop.0+1 __netif_receive_skb_one_core+1"},
+		{"egress", "nft_do_chain_netdev+1 nf_hook_slow+1 __dev_queue_xmit+1 ip_finish_output2+1 ip_output+1"},
+		{"prerouting", "nft_do_chain_ipv4+1 nf_hook_slow+1 ip_rcv+1 __netif_receive_skb_one_core+1"},
+		{"input", "nft_do_chain_inet+1 nf_hook_slow+1 ip_local_deliver+1 __netif_receive_skb_one_core+1"},
+	} {
+		e := (Cause{Reason: "NETFILTER_DROP", Location: "nft_do_chain+0x3e8", Stack: strings.Fields(c.stack)}).Explain()
+		if !strings.Contains(e.Sentence, "at the "+c.hook+" hook") {
+			t.Errorf("%s: %s", c.hook, e.Sentence)
+		}
+	}
+}
