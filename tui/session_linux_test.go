@@ -57,7 +57,7 @@ func BenchmarkSession(b *testing.B) {
 			var sent counter
 			painter := terminal.NewPainter(&sent, time.Second/fps)
 			defer painter.Close()
-			p := tea.NewProgram(&screen{m, painter}, tea.WithContext(ctx), tea.WithFPS(fps), tea.WithInput(nil), tea.WithOutput(painter.Output()),
+			p := tea.NewProgram(&screen{m, painter}, tea.WithContext(ctx), tea.WithFPS(modes), tea.WithInput(nil), tea.WithOutput(painter.Output()),
 				tea.WithWindowSize(200, 60), tea.WithColorProfile(colorprofile.ANSI), tea.WithEnvironment([]string{"TERM=xterm-256color"}))
 			ended := make(chan error, 1)
 			go func() {

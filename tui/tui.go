@@ -67,9 +67,12 @@ func (o *Options) complete() error {
 	return errors.Join(errs...)
 }
 
-// fps is how often the terminal is written to at most, and how often the
-// writer wakes up to find that there is nothing to write.
-const fps = 15
+// fps is how often the terminal is written to at most; modes is how often
+// Bubble Tea wakes up to find that there is no mode of the terminal to set.
+const (
+	fps   = 15
+	modes = 5
+)
 
 // roomy lets the heap grow to three times what is in use between two garbage
 // collections, until the function that it returns is called. The rows of a
@@ -97,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 	m.env.Terminal, _ = o.Output.(*os.File)
 	painter := terminal.NewPainter(o.Output, time.Second/fps)
 	defer painter.Close()
-	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(fps), tea.WithOutput(painter.Output())}
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(modes), tea.WithOutput(painter.Output())}
 	if o.Input != nil {
 		options = append(options, tea.WithInput(o.Input))
 	}

@@ -181,9 +181,13 @@ func (p *pump) run(ctx context.Context) {
 	if every <= 0 {
 		every = time.Second
 	}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
 	printing := p.v.lines != nil && !p.v.screen
+	var ticks <-chan time.Time // nobody wakes up for a screen, which has a pace of its own
+	if printing {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		ticks = ticker.C
+	}
 	progress := newProgress(p.g.ErrOut)
 	isLive := false
 	for {
@@ -208,8 +212,8 @@ func (p *pump) run(ctx context.Context) {
 					p.fault = p.v.lines.Event(&events[i])
 				}
 			}
-		case <-ticker.C:
-			if printing && p.fault == nil {
+		case <-ticks:
+			if p.fault == nil {
 				p.fault = p.v.lines.Tick(p.st)
 			}
 		case <-ctx.Done():

@@ -44,22 +44,30 @@ func (s *Store) fill(r *row, e *flow.Event, src, dst *flow.Peer) {
 	if r.done {
 		e.Type = flow.CloseEvent
 	}
-	local, peer := src, dst
-	if r.direction == flow.Ingress {
-		local, peer = dst, src
-	}
-	r.localWho.fill(local, r.local)
-	r.peerWho.fill(peer, r.peer)
+	s.fillEnds(r, e)
 	if s.rules.hasCandidate {
-		e.Candidate, e.CandidateRule, e.CandidateIsolatedBy = r.candidate, r.candidateRule, r.candidateIsolated
-		if r.candidate == flow.NotJudged && r.judged {
-			e.Candidate = r.verdict
-		}
+		e.CandidateRule, e.CandidateIsolatedBy = r.candidateRule, r.candidateIsolated
 	}
 	if r.verdict == flow.Contested {
 		e.Reason = contestedCase(r)
 	}
 	r.say(e)
+}
+
+// fillEnds writes who they are, and what the candidate says.
+func (s *Store) fillEnds(r *row, e *flow.Event) {
+	local, peer := e.Source, e.Destination
+	if r.direction == flow.Ingress {
+		local, peer = peer, local
+	}
+	r.localWho.fill(local, r.local)
+	r.peerWho.fill(peer, r.peer)
+	if s.rules.hasCandidate {
+		e.Candidate = r.candidate
+		if r.candidate == flow.NotJudged && r.judged {
+			e.Candidate = r.verdict
+		}
+	}
 }
 
 // contestedCase says in words on what the verdict turns.

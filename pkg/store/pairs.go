@@ -4,7 +4,9 @@ package store
 
 import (
 	"cmp"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -42,6 +44,47 @@ type pair struct {
 	key           pairKey
 	first, newest *row // by arrival
 	tickBytes     uint64
+	named         atomic.Pointer[namedRow] // of a snapshot before
+}
+
+// namedRow is what of a pair's newest row stays the same while it is that.
+type namedRow struct {
+	FlowRow
+	of        *row
+	backend   netip.AddrPort
+	candidate bool // there was one
+}
+
+// nameRow is the pair's newest row with names and verdicts only. Thousands of
+// pairs are asked for at once, and hardly one of them has another than before.
+func (s *Store) nameRow(p *pair) *FlowRow {
+	r := p.newest
+	backend := netip.AddrPort{}
+	if p.key.direction == flow.Egress {
+		backend = r.backend
+	}
+	if n := p.named.Load(); n != nil && n.of == r && n.backend == backend && n.candidate == s.rules.hasCandidate {
+		return &n.FlowRow
+	}
+	n := &namedRow{of: r, backend: backend, candidate: s.rules.hasCandidate}
+	n.ID = r.id
+	n.Event = flow.Event{
+		Type: flow.FlowEvent, Direction: r.direction, Subject: r.direction.Subject(), Protocol: r.protocol,
+		Verdict: r.verdict, Enforced: r.enforced, Source: new(flow.Peer), Destination: new(flow.Peer),
+	}
+	s.fillEnds(r, &n.Event)
+	if backend.IsValid() {
+		n.Backend = r.backendWho.peer(backend)
+		n.Event.Backend = n.Backend
+	}
+	p.named.Store(n)
+	return &n.FlowRow
+}
+
+// gravityOfPair is known without a look at the rows, which are far apart in
+// memory: they all have the pair's verdicts.
+func (s *Store) gravityOfPair(p *pair) int {
+	return s.gravityOf(p.key.verdict, p.key.candidate, p.key.enforced, p.Faults > 0)
 }
 
 // pairKey is a PairID that is cheap to compare.
@@ -105,7 +148,11 @@ func (s *Store) queryPairs(q *Query, out *Snapshot) {
 	out.PairTotal = len(list)
 	for _, p := range window(list, q, s.pairOrder(q.Order.By)) {
 		c := p.PairRow
-		c.Sample = s.flowRow(p.newest)
+		if q.Names {
+			c.Sample = s.nameRow(p)
+		} else {
+			c.Sample = s.flowRow(p.newest)
+		}
 		out.Pairs = append(out.Pairs, &c)
 	}
 }
@@ -203,7 +250,7 @@ func (s *Store) pairOrder(by string) func(a, b *pair) int {
 	case "observed":
 		c = func(a, b *pair) int { return cmp.Compare(fate(a.newest), fate(b.newest)) }
 	default: // verdict
-		c = func(a, b *pair) int { return cmp.Compare(s.gravity(b.newest), s.gravity(a.newest)) }
+		c = func(a, b *pair) int { return cmp.Compare(s.gravityOfPair(b), s.gravityOfPair(a)) }
 	}
 	return func(a, b *pair) int {
 		return cmp.Or(c(a, b), strings.Compare(a.ID.Source, b.ID.Source), strings.Compare(a.ID.Destination, b.ID.Destination),

@@ -200,18 +200,22 @@ func placeIn[T comparable](list []T, v T) int {
 
 // gravity orders verdicts by how much they ask to be looked at.
 func (s *Store) gravity(r *row) int {
+	return s.gravityOf(r.verdict, r.candidate, r.enforced, r.faults > 0)
+}
+
+func (s *Store) gravityOf(verdict, candidate flow.Verdict, enforced, faults bool) int {
 	switch {
-	case r.enforced:
+	case enforced:
 		return 6
-	case r.verdict == flow.Deny:
+	case verdict == flow.Deny:
 		return 5
-	case s.rules.hasCandidate && r.candidate == flow.Deny:
+	case s.rules.hasCandidate && candidate == flow.Deny:
 		return 4
-	case r.verdict == flow.Contested:
+	case verdict == flow.Contested:
 		return 3
-	case r.faults > 0:
+	case faults:
 		return 2
-	case r.verdict == flow.Allow:
+	case verdict == flow.Allow:
 		return 1
 	}
 	return 0

@@ -67,7 +67,7 @@ type grid struct {
 
 // Ask implements [Page].
 func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
-	q := store.Query{Pairs: true, Limit: matrixPairs, Match: p.match, Trouble: p.env.Trouble}
+	q := store.Query{Pairs: true, Names: true, Limit: matrixPairs, Match: p.match, Trouble: p.env.Trouble}
 	return q, func(s *store.Snapshot) any {
 		g := grid{cells: map[pair]*meeting{}, pairs: len(s.Pairs), total: s.PairTotal}
 		seen := map[string]bool{}
