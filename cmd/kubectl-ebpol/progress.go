@@ -58,3 +58,9 @@ func (p *progress) tell(node string, st *wire.ProbeState) {
 	}
 	fmt.Fprintf(p.w, "node %s: %s\n", node, oneLine(errors.New(what)))
 }
+
+// warn tells what is said of the whole session; what is said of a node stands
+// in its row.
+func (p *progress) warn(text string) {
+	fmt.Fprintf(p.w, "warning: %s\n", oneLine(errors.New(text)))
+}

@@ -202,6 +202,9 @@ func (p *pump) run(ctx context.Context) {
 			if st := f.GetProbeState(); st != nil && p.speak.Load() {
 				progress.tell(f.GetNode(), st)
 			}
+			if n := f.GetNotice(); n.GetLevel() == wire.Notice_WARN && f.GetNode() == "" && p.speak.Load() {
+				progress.warn(n.GetText())
+			}
 			if !isLive && (f.GetProbeState().GetPhase() == "live" || f.GetFlows() != nil) {
 				isLive = true
 				close(p.live)

@@ -97,6 +97,21 @@ func testGlobals() (*globals, *bytes.Buffer, *bytes.Buffer) {
 	return &globals{IOStreams: streams}, out, errOut
 }
 
+// What is said of the whole session is told where nobody looks at a screen.
+func TestWarningsOfASession(t *testing.T) {
+	g, out, errOut := testGlobals()
+	notice := func(l wire.Notice_Level, text string) *wire.Frame {
+		return &wire.Frame{TimeNs: 1, Body: &wire.Frame_Notice{Notice: &wire.Notice{Level: l, Text: text}}}
+	}
+	src := newScripted(true, nil, append(shopFrames(), notice(wire.Notice_WARN, "pod \"shop/db\" has more\nrules than fit"), notice(wire.Notice_INFO, "all is well"))...)
+	if err := g.runSession(t.Context(), src, view{lines: eachEvent{Printer: lines.New(out, lines.Short)}, progress: true}); err != nil {
+		t.Fatal(err)
+	}
+	if p := errOut.String(); strings.Count(p, "warning: pod \"shop/db\" has more rules than fit\n") != 1 || strings.Contains(p, "all is well") {
+		t.Errorf("progress %q", p)
+	}
+}
+
 func TestLinesOfASession(t *testing.T) {
 	g, out, errOut := testGlobals()
 	src := newScripted(true, nil, shopFrames()...)
