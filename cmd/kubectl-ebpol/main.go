@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -51,7 +52,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		return int(code)
 	}
 	failed := coded{code: 1}
-	errors.As(err, &failed)
+	if !errors.As(err, &failed) && slices.Contains(args, "--exit-code") {
+		failed.code = 2 // the flags could not be read: 1 would say that something changes
+	}
 	var rights *deploy.RightsError
 	if errors.As(err, &rights) {
 		fmt.Fprintf(errOut, "error: %s\n", printable(err.Error())) // with the role that grants it
