@@ -32,7 +32,7 @@ func TestSlip(t *testing.T) {
 		{"web", "wep", true},
 		{"front-end", "frontend", true},
 		{"web", "web-server", true},
-		{"monitoring", "montioring", true},
+		{"payments", "paymnets", true},
 		{"db", "dbs", true},
 		{"web", "db", false},
 		{"red", "dev", false},
