@@ -167,13 +167,15 @@ func (d *drops) watch(inodes []uint64) error {
 // follow tells samples until the trace is closed. Those whose rule may still
 // become known wait for it a moment, which no sample that comes later does.
 func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
-	const pause = 50 * time.Millisecond
+	const pause, quietPause = 50 * time.Millisecond, 100 * time.Millisecond
+	wait := quietPause
 	var rec ringbuf.Record
 	var waiting []*wire.Drop
 	var since []time.Time
 	for {
 		var list []*wire.Drop
-		ring.SetDeadline(time.Now().Add(pause))
+		ring.SetDeadline(time.Now().Add(wait))
+		wait = quietPause
 		skew := kernel.Skew()
 		for {
 			err := ring.ReadInto(&rec)
@@ -183,6 +185,7 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 			if err != nil {
 				return // closed
 			}
+			wait = pause
 			if len(rec.RawSample) < int(unsafe.Sizeof(bpf.DropDropEvent{})) {
 				continue
 			}
@@ -211,6 +214,9 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 			}
 			waiting[n], since[n] = w, since[i]
 			n++
+		}
+		if n > 0 {
+			wait = pause
 		}
 		clear(waiting[n:])
 		waiting, since = waiting[:n], since[:n]

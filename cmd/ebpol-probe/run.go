@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -46,6 +47,11 @@ func (p *program) run(ctx context.Context, args []string) error {
 	// Frames are short-lived garbage beside a small heap: collecting more often
 	// keeps the pod small, and costs little.
 	debug.SetGCPercent(25)
+	// One processor is what a guest on a node may take, and waking up costs half
+	// as much where nobody else is woken to look for work.
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
 	// A plugin that is gone is an error of the next write, not the end of the
 	// process before it has cleaned up.
 	signal.Ignore(syscall.SIGPIPE)

@@ -158,6 +158,9 @@ func (b *bed) pods() error {
 		fmt.Printf("| %s, %s | %.4g | %.4g | %.4g | %.3f | %.3f | %.3f to %.3f | %s |\n",
 			l.name, l.unit, median(without), median(empty), median(with), hook, mid, low, high, target)
 	}
+	if err := b.tellQuiet(pods); err != nil {
+		return err
+	}
 	return b.probe.tellMemory(pods, func() error { return open(b.client, b.addr, b.opened) })
 }
 

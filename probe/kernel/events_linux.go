@@ -68,7 +68,14 @@ func (e *Events) Heads(visit func(*Head)) { e.heads = visit }
 func (e *Events) Follow(visit func(*Record), idle func()) error {
 	var raw ringbuf.Record
 	var r Record
+	quiet := false
 	for {
+		// Where nothing happens, a timer costs less than to wait for the ring.
+		for quiet && !e.waits() {
+			time.Sleep(pause)
+			idle()
+		}
+		quiet = true
 		e.ring.SetDeadline(time.Now().Add(pause))
 		skew := Boottime() - monotonic()
 		for {
@@ -82,6 +89,7 @@ func (e *Events) Follow(visit func(*Record), idle func()) error {
 			if err != nil {
 				return fmt.Errorf("read an event: %w", err)
 			}
+			quiet = false
 			switch kindOf(raw.RawSample) {
 			case bpf.FlowEventKindEVENT_NEW:
 				if decodeOpening(raw.RawSample, &r, skew) {
@@ -109,6 +117,13 @@ func (e *Events) Close() error {
 	defer e.mu.Unlock()
 	e.closed = true
 	return e.ring.Close()
+}
+
+// waits says whether there is something to read, be it the end.
+func (e *Events) waits() bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.closed || e.ring.AvailableBytes() > 0
 }
 
 // fill is how much waits to be read, in thousandths of the ring.
