@@ -37,6 +37,10 @@ type backend struct {
 	tries   int
 }
 
+// untranslated stands for all connections that are settled so; it is never
+// written to.
+var untranslated = &backend{settled: true}
+
 // tuple is a connection as the pod opened it.
 type tuple struct {
 	protocol uint8
@@ -90,9 +94,9 @@ func (b *backends) fill(f *wire.Flow) {
 			to:       addrPort(f.GetPeerIp(), f.GetPeerPort()),
 		}
 		if at, ok := b.ask(t); ok {
-			k.settled = true
-			if at != t.to {
-				k.at = at
+			if k.settled, k.at = true, at; at == t.to {
+				k = untranslated
+				b.known[f.GetId()] = k
 			}
 		}
 	}

@@ -138,8 +138,8 @@ func (o *owners) existingTCP(netns uint32, s *netlink.Socket, p *process) {
 		}
 		return
 	}
-	k := connKey{netns, local, netip.AddrPortFrom(address(s.ID.Destination), s.ID.DestinationPort)}
-	if o.opened[k] == nil {
+	k := connOf(netns, local, netip.AddrPortFrom(address(s.ID.Destination), s.ID.DestinationPort))
+	if _, ok := o.opened[k]; !ok {
 		o.put(k, p, 0)
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func (o *owners) forget(netns uint32) {
-	maps.DeleteFunc(o.opened, func(k connKey, _ *opened) bool { return k.netns == netns })
+	maps.DeleteFunc(o.opened, func(k connKey, _ opened) bool { return k.netns == netns })
 	maps.DeleteFunc(o.ports, func(k portKey, _ *portOwner) bool { return k.netns == netns })
 	maps.DeleteFunc(o.pending, func(k connKey, _ []*opening) bool { return k.netns == netns })
 }
@@ -48,7 +48,7 @@ func (o *owners) key(f *wire.Flow) (k connKey, ok bool) {
 	netns, ok := o.endpoints[f.GetEndpoint()]
 	local, _ := wire.Addr(f.GetLocalIp())
 	peer, _ := wire.Addr(f.GetPeerIp())
-	return connKey{netns, netip.AddrPortFrom(local, uint16(f.GetLocalPort())), netip.AddrPortFrom(peer, uint16(f.GetPeerPort()))}, ok
+	return connOf(netns, netip.AddrPortFrom(local, uint16(f.GetLocalPort())), netip.AddrPortFrom(peer, uint16(f.GetPeerPort()))), ok
 }
 
 func (o *owners) of(f *wire.Flow) (*wire.Owner, uint32) {
@@ -58,11 +58,11 @@ func (o *owners) of(f *wire.Flow) (*wire.Owner, uint32) {
 	}
 	protocol := flow.Protocol(f.GetProtocol())
 	known := o.opened[k]
-	if protocol == flow.TCP && known != nil && known.process != nil {
+	if protocol == flow.TCP && known.process != nil {
 		return known.process.owner(), known.retransmits
 	}
 	var again uint32
-	if known != nil && protocol == flow.TCP {
+	if protocol == flow.TCP {
 		again = known.retransmits
 	}
 	if protocol == flow.TCP && flow.Direction(f.GetDirection()) == flow.Egress {
@@ -71,7 +71,7 @@ func (o *owners) of(f *wire.Flow) (*wire.Owner, uint32) {
 		}
 		return nil, again
 	}
-	if p := o.ports[portKey{k.netns, protocol, k.local.Port()}]; p != nil && p.process != nil && p.accepts(k.local.Addr()) && (protocol == flow.UDP || p.listens) {
+	if p := o.ports[portKey{k.netns, protocol, k.localPort}]; p != nil && p.process != nil && p.accepts(k.localAddr()) && (protocol == flow.UDP || p.listens) {
 		return p.process.owner(), again
 	}
 	return nil, again
@@ -85,7 +85,7 @@ func (p *portOwner) accepts(ip netip.Addr) bool {
 // peer from k's namespace; nil if there are several, or none: then a port will
 // tell.
 func (o *owners) onlyPending(k connKey) *process {
-	list := o.pending[connKey{netns: k.netns, peer: k.peer}]
+	list := o.pending[k.waiting()]
 	var p *process
 	for _, one := range list {
 		if time.Since(one.at) > pendingFor {
@@ -115,7 +115,7 @@ func (o *owners) poll() {
 
 // drain reads all events that are there, without waiting.
 func (o *owners) drain() {
-	if o.closed {
+	if o.closed || o.ring.AvailableBytes() == 0 {
 		return
 	}
 	o.ring.SetDeadline(time.Unix(1, 0))
@@ -132,19 +132,19 @@ func (o *owners) drain() {
 func (o *owners) take(e *bpf.WhoWhoEvent) {
 	local := netip.AddrPortFrom(kernel.Address(e.Local.Word), e.LocalPort)
 	peer := netip.AddrPortFrom(kernel.Address(e.Peer.Word), e.PeerPort)
-	k := connKey{e.Netns, local, peer}
+	k := connOf(e.Netns, local, peer)
 	var p *process
 	if e.Process.Pid != 0 {
 		p = o.processes.get(&e.Process)
 	}
 	switch bpf.WhoWhoKind(e.Kind) {
 	case bpf.WhoWhoKindWHO_OPENS:
-		at := connKey{netns: e.Netns, peer: peer}
+		at := k.waiting()
 		if len(o.pending) < maxPending && len(o.pending[at]) < 64 {
 			o.pending[at] = append(o.pending[at], &opening{e.Socket, time.Now(), p})
 		}
 	case bpf.WhoWhoKindWHO_OPENED, bpf.WhoWhoKindWHO_RETRANSMITS:
-		o.settle(e.Socket, connKey{netns: e.Netns, peer: peer})
+		o.settle(e.Socket, k.waiting())
 		o.put(k, p, e.Count)
 	case bpf.WhoWhoKindWHO_LISTENS:
 		o.port(portKey{e.Netns, flow.TCP, e.LocalPort}, &portOwner{p, local.Addr(), true})
@@ -174,24 +174,23 @@ func (o *owners) settle(socket uint64, at connKey) {
 }
 
 func (o *owners) put(k connKey, p *process, retransmits uint32) {
-	if k.local.Port() == 0 || !k.local.Addr().IsValid() || k.local.Addr().IsLoopback() {
+	if k.localPort == 0 || k.localAddr().IsLoopback() {
 		return // what stays in the pod is no flow, and nobody would say that it ended
 	}
-	have := o.opened[k]
-	if have == nil {
+	have, ok := o.opened[k]
+	if !ok {
 		for any := range o.opened { // most of those that ended are gone already
 			if len(o.opened) < maxOpened {
 				break
 			}
 			delete(o.opened, any)
 		}
-		have = &opened{}
-		o.opened[k] = have
 	}
 	if p != nil && p != have.process {
-		*have = opened{process: p} // the same ports again
+		have = opened{process: p} // the same ports again
 	}
 	have.retransmits = max(have.retransmits, retransmits)
+	o.opened[k] = have
 }
 
 func (o *owners) port(k portKey, owner *portOwner) {

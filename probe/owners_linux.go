@@ -37,7 +37,7 @@ type owners struct {
 	spaces    map[uint32]bool
 	endpoints map[uint32]uint32 // endpoint -> network namespace
 	processes processes
-	opened    map[connKey]*opened
+	opened    map[connKey]opened
 	ports     map[portKey]*portOwner
 	pending   map[connKey][]*opening // by namespace and peer alone: own port not known yet
 	lastSweep time.Time
@@ -45,10 +45,23 @@ type owners struct {
 
 // connKey is a TCP connection as the end that opened it sees it. Namespaces
 // may have the same addresses.
+// There are tens of thousands after a burst, so it is small and has no pointers.
 type connKey struct {
-	netns       uint32
-	local, peer netip.AddrPort
+	local, peer         [16]byte
+	netns               uint32
+	localPort, peerPort uint16
 }
+
+func connOf(netns uint32, local, peer netip.AddrPort) connKey {
+	return connKey{local.Addr().As16(), peer.Addr().As16(), netns, local.Port(), peer.Port()}
+}
+
+// waiting is the key of pending: what is known of it before it has a port.
+func (k connKey) waiting() connKey {
+	return connKey{netns: k.netns, peer: k.peer, peerPort: k.peerPort}
+}
+
+func (k connKey) localAddr() netip.Addr { return netip.AddrFrom16(k.local).Unmap() }
 
 type portKey struct {
 	netns    uint32
@@ -92,7 +105,7 @@ func openOwners(files system) (*owners, error) {
 		return nil, err
 	}
 	o := &owners{
-		spaces: map[uint32]bool{}, endpoints: map[uint32]uint32{}, opened: map[connKey]*opened{},
+		spaces: map[uint32]bool{}, endpoints: map[uint32]uint32{}, opened: map[connKey]opened{},
 		ports: map[portKey]*portOwner{}, pending: map[connKey][]*opening{},
 	}
 	o.processes.init("/proc")

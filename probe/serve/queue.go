@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxCounters   = 1 << 14 // 8 MB; what is over it is told when it changes again or ends, so totals are still exact
+	maxCounters   = 12_000 // 6 MB, and what a second's budget carries; what is over it is told when it changes again or ends, so totals are still exact
 	maxDropCounts = 20_000
 )
 
