@@ -5,8 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -28,9 +26,6 @@ type actions struct {
 	lens   *lens     // nil: there is no screen
 	advice adviser
 	narrow narrower
-
-	mu     sync.Mutex
-	drafts []*policy.Policy // candidates: those that the session began with, and edits
 }
 
 var (
@@ -43,8 +38,7 @@ var (
 // with the same names and are dry-run.
 func (a *actions) Draft(ctx context.Context, yaml []byte) error {
 	c, ok := a.source.(interface {
-		SetCandidates(ctx context.Context, list []*policy.Policy) error
-		SetMode(ctx context.Context, modes map[session.PolicyKey]session.Mode) error
+		Draft(ctx context.Context, list []*policy.Policy) error
 	})
 	if !ok {
 		return errors.New(a.Can("mode"))
@@ -56,21 +50,7 @@ func (a *actions) Draft(ctx context.Context, yaml []byte) error {
 	if len(o.Policies) == 0 {
 		return errors.New("the text holds no policy that is evaluated")
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	modes := map[session.PolicyKey]session.Mode{}
-	list := slices.Clone(a.drafts)
-	for _, p := range o.Policies {
-		key := session.KeyOf(p)
-		modes[key] = session.DryRun
-		list = slices.DeleteFunc(list, func(old *policy.Policy) bool { return session.KeyOf(old) == key })
-		list = append(list, p)
-	}
-	if err := c.SetCandidates(ctx, list); err != nil {
-		return err
-	}
-	a.drafts = list
-	return c.SetMode(ctx, modes)
+	return c.Draft(ctx, o.Policies)
 }
 
 // previewer is a session that can say beforehand what enforcement would cut.

@@ -53,7 +53,7 @@ func (a *actions) Advise(ctx context.Context) map[tui.PolicyID]tui.Advice {
 	rows := a.looked().Snapshot(store.Query{Policies: true}).Policies
 	key := make([]adviceKey, 0, len(rows))
 	for _, r := range rows {
-		key = append(key, adviceKey{tui.PolicyID{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Origin: r.Origin}, r.YAML, r.Current, r.Candidate})
+		key = append(key, adviceKey{tui.PolicyID{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}, r.YAML, r.Current, r.Candidate})
 	}
 	d := &a.advice
 	d.mu.Lock()
@@ -108,7 +108,7 @@ func advice(world *identity.World, rows []*store.PolicyRow) map[tui.PolicyID]tui
 			continue // was good when it was compiled; a text cut short isn't
 		}
 		for _, p := range o.Policies {
-			ids[p] = tui.PolicyID{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Origin: r.Origin}
+			ids[p] = tui.PolicyID{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
 			if r.Current {
 				current = append(current, p)
 			}

@@ -141,7 +141,7 @@ func (c *dryRunCommand) run(ctx context.Context) error {
 	}
 	v := view{
 		page: "changes", title: "dry-run", screen: c.screen, lines: out, limit: c.flags.limit, every: 250 * time.Millisecond,
-		progress: true, readOnly: c.flags.readOnly, candidates: c.list, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
+		progress: true, readOnly: c.flags.readOnly, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
 	}
 	if !c.screen {
 		v.ready = out.start

@@ -119,7 +119,7 @@ func (c *enforceCommand) run(ctx context.Context) error {
 	}
 	return c.runRecorded(ctx, s, &c.flags, view{
 		page: "flows", title: "enforce", screen: c.screen, lines: enforced{lines.New(c.Out, c.format)},
-		progress: true, force: c.force, propose: c.total, candidates: c.list, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
+		progress: true, force: c.force, propose: c.total, header: store.Options{Source: c.sourceName(), Requests: s.client.Requests},
 		ready: func(ctx context.Context, st *store.Store) error { return c.start(ctx, s, st) },
 		limit: c.total + watched + time.Hour, // the lease ends it; this only bounds a forgotten question
 	})

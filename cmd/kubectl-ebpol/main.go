@@ -64,11 +64,14 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	return failed.code
 }
 
+// errInterrupted is why the context of a program ended that was told to end.
+var errInterrupted = errors.New("interrupted")
+
 // interruptible gives a context that the first Ctrl-C ends, so that everything
 // is cleaned up, and dies at the second, so that nobody is held hostage: the
 // probe pod's deadline and the lease then do the cleaning up.
 func interruptible() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	// A pipe that nobody reads any more shall be an error, not a sudden death
 	// that leaves probes behind.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -77,12 +80,12 @@ func interruptible() (context.Context, context.CancelFunc) {
 	go func() {
 		select {
 		case <-signals:
-			cancel()
+			cancel(errInterrupted)
 		case <-ctx.Done():
 			return
 		}
 		<-signals
 		os.Exit(130)
 	}()
-	return ctx, func() { signal.Stop(signals); cancel() }
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
 }

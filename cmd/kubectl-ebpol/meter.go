@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -97,6 +98,9 @@ func clip(text string, most int) string {
 // and hold nothing that must be freed. The function that it gives undoes it.
 func endAtOnce(ctx context.Context, m *meter) func() bool {
 	return context.AfterFunc(ctx, func() {
+		if !errors.Is(context.Cause(ctx), errInterrupted) {
+			return // it has come to its end by itself
+		}
 		m.done()
 		os.Exit(130)
 	})

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
-	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -36,16 +35,15 @@ type view struct {
 	screen bool // else lines
 	header store.Options
 
-	limit      time.Duration // end when it has been live for so long; 0: when the user ends it
-	every      time.Duration // between ticks; 0: a second
-	progress   bool          // tell on stderr how it goes with the probes
-	readOnly   bool
-	force      bool
-	propose    time.Duration    // how long the screen proposes to enforce
-	control    session.Source   // what the screen's actions go to, if it isn't the source itself
-	rec        *recorder        // records what comes; nil: it can't
-	played     *history         // the recording that is shown
-	candidates []*policy.Policy // what the session began with, for edits
+	limit    time.Duration // end when it has been live for so long; 0: when the user ends it
+	every    time.Duration // between ticks; 0: a second
+	progress bool          // tell on stderr how it goes with the probes
+	readOnly bool
+	force    bool
+	propose  time.Duration  // how long the screen proposes to enforce
+	control  session.Source // what the screen's actions go to, if it isn't the source itself
+	rec      *recorder      // records what comes; nil: it can't
+	played   *history       // the recording that is shown
 	// ready, if set, runs once the first probe is live, before the screen
 	// opens and beside the lines. Its error ends the session.
 	ready func(ctx context.Context, st *store.Store) error
@@ -125,7 +123,7 @@ func (g *globals) screen(ctx context.Context, stop context.CancelFunc, p *pump) 
 		}
 	}()
 	a := &actions{
-		source: p.v.control, store: p.st, readOnly: p.v.readOnly, force: p.v.force, drafts: p.v.candidates, rec: p.v.rec, played: p.v.played,
+		source: p.v.control, store: p.st, readOnly: p.v.readOnly, force: p.v.force, rec: p.v.rec, played: p.v.played,
 		lens: p.lens,
 	}
 	a.lens.extra = a.adviceVersion

@@ -47,7 +47,7 @@ func policyRows(s *store.Store) ([]string, []row) {
 	}
 	out := make([]row, 0, len(rows))
 	for _, r := range rows {
-		a := known[tui.PolicyID{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Origin: r.Origin}]
+		a := known[tui.PolicyID{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}]
 		marks := make([]string, 0, len(a.Findings)+len(r.Warnings))
 		for _, f := range a.Findings {
 			marks = append(marks, f.Severity+" "+f.ID)

@@ -70,12 +70,29 @@ func (l *Live) SetMode(ctx context.Context, modes map[PolicyKey]Mode) error {
 	return l.apply(ctx)
 }
 
-// SetCandidates replaces the policies of the dry-run, as after an edit.
-func (l *Live) SetCandidates(ctx context.Context, list []*policy.Policy) error {
+// Draft adds candidates, in place of those with the same keys, and dry-runs
+// them: what is enforced under such a key is so no longer. If they can't be
+// compiled all is as it was.
+func (l *Live) Draft(ctx context.Context, list []*policy.Policy) error {
 	l.mu.Lock()
-	l.candidates = slices.Clone(list)
+	candidates, modes := l.candidates, maps.Clone(l.modes)
+	all := slices.Clone(candidates)
+	for _, p := range list {
+		key := KeyOf(p)
+		all = slices.DeleteFunc(all, func(old *policy.Policy) bool { return KeyOf(old) == key })
+		all = append(all, p)
+		l.modes[key] = DryRun
+	}
+	l.candidates = all
 	l.mu.Unlock()
-	return l.apply(ctx)
+	g, err := l.compile()
+	if err != nil {
+		l.mu.Lock()
+		l.candidates, l.modes = candidates, modes
+		l.mu.Unlock()
+		return err
+	}
+	return l.reach(ctx, g)
 }
 
 // apply compiles at once and waits until it is in effect.
@@ -84,6 +101,11 @@ func (l *Live) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return l.reach(ctx, g)
+}
+
+// reach waits until a generation, which changes modes, is in effect.
+func (l *Live) reach(ctx context.Context, g uint64) error {
 	l.mu.Lock()
 	l.enforceAt = g
 	l.mu.Unlock()

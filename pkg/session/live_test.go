@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -460,6 +461,45 @@ func TestSilentStreamIsCut(t *testing.T) {
 	})
 }
 
+func TestDraft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, Config{Candidates: []*policy.Policy{toyPolicy("deny"), toyPolicy("other")}}, "n1")
+		b.phase("n1", "live", 1)
+		b.cluster.states <- State{World: worldOf(pod("shop", "web", "n1", "10.0.0.1"))}
+		b.probes["n1"].fake.AwaitGeneration(1)
+		if err := b.live.SetMode(t.Context(), map[PolicyKey]Mode{keyOf("deny"): Enforced}); err != nil {
+			t.Fatal(err)
+		}
+		told := func(want ...string) {
+			t.Helper()
+			var got []string
+			b.await(func(f *wire.Frame) bool {
+				if f.GetPolicyStates() == nil {
+					return false
+				}
+				got = nil
+				for _, p := range f.GetPolicyStates().GetPolicies() {
+					got = append(got, fmt.Sprintf("%s %t", p.GetName(), p.GetEnforced()))
+				}
+				return slices.Equal(got, want)
+			})
+		}
+		told("deny true", "other false")
+		if err := b.live.Draft(t.Context(), []*policy.Policy{toyPolicy("broken")}); err == nil {
+			t.Error("a draft that can't be compiled was taken")
+		}
+		if err := b.live.Draft(t.Context(), []*policy.Policy{toyPolicy("deny")}); err != nil {
+			t.Error(err)
+		}
+		told("deny false", "other false")
+		if err := b.live.Draft(t.Context(), []*policy.Policy{toyPolicy("more")}); err != nil {
+			t.Error(err)
+		}
+		told("deny false", "more false", "other false")
+		b.close()
+	})
+}
+
 func TestRulesThatCantBeApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, Config{Candidates: []*policy.Policy{toyPolicy("deny")}}, "n1")
@@ -469,7 +509,7 @@ func TestRulesThatCantBeApplied(t *testing.T) {
 		b.cluster.states <- State{World: worldOf(pod("shop", "web", "n1", "10.0.0.1"))}
 		fake.AwaitGeneration(1) // the second try is whole, and works
 		b.await(func(f *wire.Frame) bool { return f.GetApplied().GetError() == "map is full" })
-		if err := b.live.SetCandidates(t.Context(), []*policy.Policy{toyPolicy("broken")}); err == nil || !strings.Contains(err.Error(), "compiled") {
+		if err := b.live.Draft(t.Context(), []*policy.Policy{toyPolicy("broken")}); err == nil || !strings.Contains(err.Error(), "compiled") {
 			t.Errorf("got %v", err)
 		}
 		if n := len(fake.Rules().Sets); n != 1 {

@@ -120,7 +120,7 @@ func (r *PolicyRow) Mode() string {
 
 // Replaces says whether a file's text stands beside the cluster's, of the same
 // name: in its place while that is tried.
-func (r *PolicyRow) Replaces() bool { return r.Current && r.Origin != "cluster" }
+func (r *PolicyRow) Replaces() bool { return r.Current && r.Origin != fromCluster }
 
 // RuleAt names a rule within its policy.
 type RuleAt struct {

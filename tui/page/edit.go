@@ -105,6 +105,6 @@ func (p *Policy) edited(msg editedMsg) Effect {
 		if err := d.Draft(ctx, text); err != nil {
 			return DoneMsg{Err: err}
 		}
-		return DoneMsg{Good: part.Clean(slash(p.id.Namespace, p.id.Name)) + " as edited is in dry-run; the cluster still has the old one."}
+		return DoneMsg{Good: part.Clean(slash(p.id.Namespace, p.id.Name)) + " as edited is in dry-run; the cluster is as it was."}
 	}}
 }

@@ -44,7 +44,7 @@ func TestWhatIsSavedInTheEditorBecomesACandidate(t *testing.T) {
 		drafted     bool
 		says        string
 	}{
-		{name: "changed", saved: "new", drafted: true, says: "is in dry-run; the cluster still has the old one"},
+		{name: "changed", saved: "new", drafted: true, says: "is in dry-run; the cluster is as it was"},
 		{name: "unchanged", saved: "old", says: "Nothing was changed"},
 		{name: "refused", saved: "new", refuse: errors.New("line 3: not a policy"), drafted: true, says: "line 3: not a policy"},
 		{name: "editor failed", saved: "new", editor: errors.New("exit status 1"), says: "The editor failed"},

@@ -23,14 +23,14 @@ type Policies struct {
 	advice map[PolicyID]Advice
 }
 
-// PolicyID names a policy's version: the cluster's and a file's are two rows.
+// PolicyID names a policy: the cluster's and a file's of one name are one row.
 type PolicyID struct {
-	Kind                    flow.RuleKind
-	Namespace, Name, Origin string
+	Kind            flow.RuleKind
+	Namespace, Name string
 }
 
 // IDOf is the row's id.
-func IDOf(r *store.PolicyRow) PolicyID { return PolicyID{r.Kind, r.Namespace, r.Name, r.Origin} }
+func IDOf(r *store.PolicyRow) PolicyID { return PolicyID{r.Kind, r.Namespace, r.Name} }
 
 var _ Page = (*Policies)(nil)
 
