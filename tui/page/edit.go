@@ -40,6 +40,10 @@ func (p *Policy) edit() Effect {
 		return Effect{Toast: "No editor: set $EDITOR.", Bad: true}
 	}
 	text := p.row.YAML
+	if again, ok := p.env.refused.Load(p.id); ok {
+		text, _ = again.(string)
+	}
+	before := p.row.YAML
 	return Effect{Cmd: func() tea.Msg {
 		f, err := os.CreateTemp("", "ebpol-*.yaml")
 		if err != nil {
@@ -49,7 +53,7 @@ func (p *Policy) edit() Effect {
 		if err = cmp.Or(err, f.Close()); err != nil {
 			return DoneMsg{Err: fmt.Errorf("edit: %w", err)}
 		}
-		return editMsg{append(name, f.Name()), text}
+		return editMsg{append(name, f.Name()), before}
 	}}
 }
 
@@ -98,13 +102,16 @@ func (p *Policy) edited(msg editedMsg) Effect {
 		case err != nil:
 			return DoneMsg{Err: fmt.Errorf("edit: %w", err)}
 		case bytes.Equal(text, []byte(msg.before)):
+			p.env.refused.Delete(p.id)
 			return DoneMsg{Good: "Nothing was changed."}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := d.Draft(ctx, text); err != nil {
-			return DoneMsg{Err: err}
+			p.env.refused.Store(p.id, string(text))
+			return DoneMsg{Err: fmt.Errorf("%w; %s opens your text again", err, p.env.Keys.Edit.Help().Key)}
 		}
+		p.env.refused.Delete(p.id)
 		return DoneMsg{Good: part.Clean(slash(p.id.Namespace, p.id.Name)) + " as edited is in dry-run; the cluster is as it was."}
 	}}
 }

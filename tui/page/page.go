@@ -9,6 +9,7 @@ package page
 import (
 	"context"
 	"os"
+	"sync"
 	"time"
 
 	"charm.land/bubbles/v2/key"
@@ -35,6 +36,8 @@ type Env struct {
 	EnforceFor time.Duration // proposed total of a lease
 	ExportDir  string        // where exports go
 	Terminal   *os.File      // what an editor writes to; nil: standard output
+
+	refused sync.Map // PolicyID to the text that was edited and could not be tried
 }
 
 // Page is one page. Methods are called by one goroutine, except the function

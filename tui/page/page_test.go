@@ -46,7 +46,7 @@ func TestWhatIsSavedInTheEditorBecomesACandidate(t *testing.T) {
 	}{
 		{name: "changed", saved: "new", drafted: true, says: "is in dry-run; the cluster is as it was"},
 		{name: "unchanged", saved: "old", says: "Nothing was changed"},
-		{name: "refused", saved: "new", refuse: errors.New("line 3: not a policy"), drafted: true, says: "line 3: not a policy"},
+		{name: "refused", saved: "new", refuse: errors.New("line 3: not a policy"), drafted: true, says: "line 3: not a policy; E opens your text again"},
 		{name: "editor failed", saved: "new", editor: errors.New("exit status 1"), says: "The editor failed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,6 +70,9 @@ func TestWhatIsSavedInTheEditorBecomesACandidate(t *testing.T) {
 			}
 			if (d.got == "new") != c.drafted || !strings.Contains(says, c.says) {
 				t.Errorf("drafted %q, says %q", d.got, says)
+			}
+			if text, again := p.env.refused.Load(p.id); again != (c.refuse != nil) || again && text != c.saved {
+				t.Errorf("the next edit begins with %q, %t", text, again)
 			}
 			if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 				t.Error("the temporary file was left behind")
