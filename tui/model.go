@@ -46,6 +46,7 @@ type Model struct {
 	fresh    bool // the page shows the answer to its question
 	inflight bool
 	shown    uint64 // id of the snapshot on the screen
+	noticed  int    // how many of the session's notices were said
 	version  uint64
 	took     time.Duration
 	hurry    int

@@ -383,6 +383,17 @@ func TestTheTimelineLeavesOutWhatIsOrdinary(t *testing.T) {
 	d.shows("timeline (all)", "closed", "first packet")
 }
 
+func TestWhatTheSessionSaysOfItselfIsShownOnAnyPage(t *testing.T) {
+	w := fake.New()
+	d := drive(t, w, 120, 40, nil)
+	w.SetHealth(func(h *store.Health) { h.Notice, h.Notices = "the policies can't be compiled", 1 })
+	d.tick()
+	d.shows("the policies can't be compiled")
+	d.keys("5")
+	d.tick()
+	d.shows("The session, last: the policies can't be compiled")
+}
+
 func TestLeavingWhileEnforcingAsksOnce(t *testing.T) {
 	w := fake.New()
 	d := drive(t, w, 120, 40, nil)

@@ -111,15 +111,20 @@ func (m *Model) take(msg snapMsg) tea.Cmd {
 	}
 	m.quiet = 0
 	m.shown = msg.snap.ID
+	var news tea.Cmd
+	if h := msg.snap.Health; h.Notices > m.noticed {
+		m.noticed = h.Notices
+		news = m.say(h.Notice, true)
+	}
 	m.env.Health = msg.snap.Health
 	m.dirty = true
 	if msg.header {
-		return nil
+		return news
 	}
 	m.fresh = true
 	m.env.Now = msg.snap.Time
 	msg.page.Set(msg.digest)
-	return m.renew()
+	return tea.Batch(news, m.renew())
 }
 
 // renew asks at once if the page's question has changed.

@@ -189,9 +189,11 @@ func (a *applying) stats(m *wire.Stats) {
 }
 
 func (a *applying) notice(m *wire.Notice) {
-	if a.node != "" {
-		a.nodeState().row.Message = clean(m.GetText())
+	if a.node == "" {
+		a.s.notice, a.s.notices = clean(m.GetText()), a.s.notices+1
+		return
 	}
+	a.nodeState().row.Message = clean(m.GetText())
 }
 
 func (a *applying) gap(m *wire.Gap) {

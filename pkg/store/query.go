@@ -343,6 +343,7 @@ func (s *Store) health() Health {
 	h := Health{
 		NodesTotal: len(s.nodes), Gaps: s.gaps, LetGo: s.letGo, HasCandidate: s.rules.hasCandidate,
 		Source: s.opt.Source, Replay: s.opt.Replay, NotEvaluated: s.rules.notEvaluated,
+		Notice: s.notice, Notices: s.notices,
 	}
 	if w := s.names.ledger.World(); w != nil {
 		h.Scope = w.Scope

@@ -58,7 +58,10 @@ type Store struct {
 	nodes  map[string]*nodeState
 	events timeline
 	gaps   int
-	letGo  uint64
+
+	notice  string // the session's last word about itself
+	notices int
+	letGo   uint64
 
 	joins     joins
 	dns       dnsNames

@@ -236,6 +236,8 @@ type Health struct {
 	Replay                bool
 	Scope                 []string // namespaces seen, if not all
 	NotEvaluated          int      // policies of kinds that aren't judged
+	Notice                string   // the session's last word about itself, such as that policies can't be compiled; "": none
+	Notices               int      // how many there were
 	Requests              uint64   // sent to the API server so far
 	Compared, Agreed      uint64   // verdicts of the kernels that were held against the reference evaluator; those that are what it says
 }

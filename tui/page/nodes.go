@@ -219,6 +219,9 @@ func (p *Nodes) cell(r *store.NodeRow, column string) part.Cell {
 
 func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 	var s []string
+	if n := p.env.Health.Notice; n != "" {
+		s = append(s, "The session, last: "+part.Clean(n))
+	}
 	if r.Error != "" {
 		s = append(s, "Error: "+part.Clean(r.Error))
 	}
