@@ -308,11 +308,11 @@ func TestGapLeaseAndProbeState(t *testing.T) {
 	if len(e) != 1 || e[0].Type != flow.GapEvent || e[0].Reason != "stream cut" {
 		t.Errorf("gap %+v", e)
 	}
+	s.frame("n2", &wire.Frame_ProbeState{ProbeState: &wire.ProbeState{Phase: "creating"}})
 	s.frame("n2", &wire.Frame_Notice{Notice: &wire.Notice{Text: "of the node"}})
-	s.frame("", &wire.Frame_Notice{Notice: &wire.Notice{Level: wire.Notice_WARN, Text: "of the session\x1b[2J"}})
 	s.frame("n1", &wire.Frame_ProbeState{ProbeState: &wire.ProbeState{Phase: "live"}})
 	s.frame("n1", &wire.Frame_LeaseState{LeaseState: &wire.LeaseState{Active: true, LeftNs: int64(10 * time.Second), TotalLeftNs: int64(time.Minute)}})
-	s.frame("n2", &wire.Frame_ProbeState{ProbeState: &wire.ProbeState{Phase: "creating"}})
+	s.frame("", &wire.Frame_Notice{Notice: &wire.Notice{Level: wire.Notice_WARN, Text: "of the session\x1b[2J"}})
 	snap := s.Snapshot(Query{Nodes: true})
 	h := snap.Health
 	if h.Notice != "of the session[2J" || h.Notices != 1 || snap.Nodes[1].Message != "of the node" {
