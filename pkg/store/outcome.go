@@ -24,6 +24,9 @@ const (
 const (
 	// patience is how long a packet may take to the other end, and an answer back.
 	patience = time.Second
+	// missing is after how long one that hasn't come is taken for lost: an
+	// engine that judges in user space may hold it for long on a busy node.
+	missing = 3 * time.Second
 	// waiting is how long a row is looked at again without news of its own.
 	maxWaiting = 12 * time.Second
 	// maxOutcomes are told of one connection: one that goes back and forth is
@@ -143,7 +146,7 @@ func (s *Store) unanswered(r *row, there uint64) finding {
 			f.culprit = r.fault.culprit
 		}
 		return f
-	case s.farWatched(r) && s.farSpoke(r) && !s.masked(r):
+	case s.age(r) >= missing && s.farWatched(r) && s.farSpoke(r) && !s.masked(r):
 		return finding{outcome: flow.NotArrived, because: "left " + nameOf(r.localWho, r.local.Addr().String) + " and never came to " + s.farName(r)}
 	case r.protocol == flow.TCP && (r.retransmits > 0 || there > 1):
 		return finding{outcome: flow.Retransmitting}

