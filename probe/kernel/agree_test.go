@@ -6,8 +6,8 @@ package kernel_test
 
 import (
 	"os"
-	"strconv"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
