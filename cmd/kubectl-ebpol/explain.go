@@ -208,7 +208,7 @@ func (c *explainCommand) batch(b *explain.Batch) error {
 	if c.queries != "-" {
 		f, err := os.Open(c.queries)
 		if err != nil {
-			return err
+			return unread("--queries", c.queries, err)
 		}
 		defer f.Close()
 		in = f
@@ -283,6 +283,11 @@ func cutTarget(s string) (to, protocol string, port explain.Port, err error) {
 		return to, protocol, port, nil
 	}
 	to = strings.Trim(s[:i], "[]")
+	if _, name, behind := strings.Cut(s[i+1:], "/"); behind {
+		if _, err := flow.ParseProtocol(name); err != nil {
+			return to, protocol, port, err
+		}
+	}
 	port, err = explain.ParsePort(s[i+1:], true)
 	return to, protocol, port, err
 }

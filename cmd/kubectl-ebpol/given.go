@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -158,3 +159,11 @@ func (g *globals) tell(notes []string) {
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// unread says why the file that a flag names can't be read.
+func unread(flag, file string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: file %q doesn't exist", flag, file)
+	}
+	return fmt.Errorf("%s: %w", flag, err)
+}

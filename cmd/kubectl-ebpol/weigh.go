@@ -111,7 +111,7 @@ func (c *weighCommand) readLimits() ([]weight.Limit, string, error) {
 	}
 	f, err := os.Open(c.limits)
 	if err != nil {
-		return nil, "", err
+		return nil, "", unread("--limits", c.limits, err)
 	}
 	defer f.Close()
 	limits, err := weight.ReadLimits(f)

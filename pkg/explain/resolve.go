@@ -67,6 +67,9 @@ func (r *Resolver) Resolve(text string) (Place, error) {
 		}
 		return out, nil
 	}
+	if strings.Count(text, ".") > 1 && strings.Trim(text, "0123456789./") == "" {
+		return Place{}, fmt.Errorf("%q is no IP address, nor a block of them: use four numbers up to 255, and a length up to 32", text)
+	}
 	name, namespace, _ := strings.Cut(text, "@")
 	if namespace == "" {
 		namespace = r.Namespace

@@ -59,7 +59,7 @@ func TestCatch(t *testing.T) {
 		t.Errorf("stderr %q", errs)
 	}
 
-	out, errs, code = caught(t, w, "pod/web", to, "-o", "json")
+	out, errs, code = caught(t, w, web, to, "-o", "json") // the gates are for IPv4
 	for _, want := range []string{`"type":"flow"`, `"type":"hop"`, `"comment":"gate of ` + near + `"`, `"comment":"gate of ` + far + `"`, `"direction":"egress"`, `"direction":"ingress"`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %s in code %d\n%s%s", want, code, out, errs)
