@@ -148,6 +148,7 @@ func compiledCostOf(g *given) (compiledCost, error) {
 		for i := range r.Sets {
 			cost.Bits = max(cost.Bits, len(out.Names(r.Sets[i].ID).Bits))
 		}
+		out.Forget(n) // the rulesets of all nodes at once may be gigabytes
 	}
 	return cost, nil
 }

@@ -123,6 +123,7 @@ func changesLeadTo(t *rapid.T, compiler func() *compile.Compiler) {
 			}
 			sameJudgements(t, g, name, r, fresh.Node(name), out, fresh)
 		}
+		out.Forget(rapid.SampledFrom(append(names(), "none")).Draw(t, "forgotten"))
 		if rapid.Bool().Draw(t, "settles") {
 			for range 2 {
 				out = next()

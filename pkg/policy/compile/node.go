@@ -109,6 +109,19 @@ func (o *Output) Pages(name string) *ruleset.Pages {
 	return &p
 }
 
+// Forget frees what a node's ruleset takes, for whoever looks at one node after
+// the other. In the next generation it is made anew.
+func (o *Output) Forget(name string) {
+	if n := o.nodes[name]; n != nil {
+		for _, s := range n.sets {
+			o.release(s.set)
+		}
+	}
+	delete(o.nodes, name)
+	delete(o.pages, name)
+	delete(o.flat, name)
+}
+
 // rebuild makes a node's state from nothing but the sets that the last one had.
 func (o *Output) rebuild(name string, old *nodeState) *nodeState {
 	n := newNodeState(o.Compiler, name)
