@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+)
+
+// flowOrder compares rows by a column; ties by arrival, newest first.
+func (s *Store) flowOrder(by string) func(a, b *row) int {
+	var c func(a, b *row) int
+	switch by {
+	case "rate":
+		c = func(a, b *row) int { return cmp.Compare(s.rateOf(b), s.rateOf(a)) }
+	case "bytes":
+		c = func(a, b *row) int { return cmp.Compare(b.bytesIn+b.bytesOut, a.bytesIn+a.bytesOut) }
+	case "packets":
+		c = func(a, b *row) int { return cmp.Compare(b.packetsIn+b.packetsOut, a.packetsIn+a.packetsOut) }
+	case "drops":
+		c = func(a, b *row) int { return cmp.Compare(b.drops+b.enforcedPackets, a.drops+a.enforcedPackets) }
+	case "verdict":
+		c = func(a, b *row) int { return cmp.Compare(s.gravity(b), s.gravity(a)) }
+	case "name", "source", "from":
+		c = func(a, b *row) int { return strings.Compare(a.sourceName(), b.sourceName()) }
+	case "destination", "to":
+		c = func(a, b *row) int { return strings.Compare(a.destinationName(), b.destinationName()) }
+	case "port":
+		c = func(a, b *row) int { return cmp.Compare(a.port(), b.port()) }
+	case "protocol":
+		c = func(a, b *row) int { return cmp.Compare(a.protocol, b.protocol) }
+	case "node":
+		c = func(a, b *row) int { return strings.Compare(a.id.Node, b.id.Node) }
+	case "last":
+		c = func(a, b *row) int { return b.last.Compare(a.last) }
+	case "direction":
+		c = func(a, b *row) int { return cmp.Compare(a.direction, b.direction) }
+	case "rule":
+		c = func(a, b *row) int { return strings.Compare(a.ruleName(), b.ruleName()) }
+	case "agreement":
+		c = func(a, b *row) int { return cmp.Compare(doubt(a), doubt(b)) }
+	case "observed":
+		c = func(a, b *row) int { return cmp.Compare(fate(a), fate(b)) }
+	default: // arrival
+		return func(a, b *row) int { return cmp.Compare(b.seq, a.seq) }
+	}
+	return func(a, b *row) int {
+		if n := c(a, b); n != 0 {
+			return n
+		}
+		return cmp.Compare(b.seq, a.seq)
+	}
+}
+
+// doubts are agreements in the order in which they ask to be looked at; what
+// isn't known yet comes last.
+var doubts = []flow.Agreement{flow.AllowedButDropped, flow.DeniedButDelivered, flow.ContestedButSettled, flow.Agrees}
+
+func doubt(r *row) int { return placeIn(doubts, r.agreement) }
+
+// fates are outcomes, from what never arrived to what was answered; what isn't
+// known yet comes last.
+var fates = []flow.Outcome{
+	flow.Dropped, flow.NotArrived, flow.Rejected, flow.Refused, flow.Unanswered, flow.Retransmitting, flow.HalfOpen, flow.Reset, flow.Answered,
+}
+
+func fate(r *row) int { return placeIn(fates, r.outcome) }
+
+func placeIn[T comparable](list []T, v T) int {
+	if i := slices.Index(list, v); i >= 0 {
+		return i
+	}
+	return len(list)
+}
+
+// gravity orders verdicts by how much they ask to be looked at.
+func (s *Store) gravity(r *row) int {
+	return s.gravityOf(r.verdict, r.candidate, r.enforced, r.faults > 0)
+}
+
+func (s *Store) gravityOf(verdict, candidate flow.Verdict, enforced, faults bool) int {
+	switch {
+	case enforced:
+		return 6
+	case verdict == flow.Deny:
+		return 5
+	case s.rules.hasCandidate && candidate == flow.Deny:
+		return 4
+	case verdict == flow.Contested:
+		return 3
+	case faults:
+		return 2
+	case verdict == flow.Allow:
+		return 1
+	}
+	return 0
+}
+
+func (r *row) sourceName() string {
+	if r.direction == flow.Ingress {
+		return nameOf(r.peerWho, r.peer.Addr().String)
+	}
+	return nameOf(r.localWho, r.local.Addr().String)
+}
+
+func (r *row) destinationName() string {
+	if r.direction == flow.Ingress {
+		return nameOf(r.localWho, r.local.Addr().String)
+	}
+	return nameOf(r.peerWho, r.peer.Addr().String)
+}
+
+func (r *row) port() uint16 {
+	if r.direction == flow.Ingress {
+		return r.local.Port()
+	}
+	return r.peer.Port()
+}
+
+func (r *row) ruleName() string {
+	switch {
+	case r.rule != nil:
+		return r.rule.String()
+	case len(r.isolatedBy) > 0:
+		return r.isolatedBy[0].String()
+	}
+	return ""
+}
+
+func nameOf(w *who, address func() string) string {
+	switch {
+	case w.pod != "":
+		return w.namespace + "/" + w.pod
+	case w.service != "":
+		return w.service
+	case w.name != "":
+		return w.name
+	}
+	return address()
+}
