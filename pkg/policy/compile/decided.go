@@ -3,8 +3,6 @@
 package compile
 
 import (
-	"slices"
-
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
@@ -218,23 +216,12 @@ func (s *set) decideUnder(mask int, r reading, d *deciding) {
 	}
 }
 
-// firstUnder is [set.first] without bits.
+// firstUnder is [set.first] without bits. Where no priority is equal to another
+// one rule decides.
 func (s *set) firstUnder(mask int, rules []int, tier policy.Tier) []*setRule {
-	var out []*setRule
-	for _, i := range rules {
-		r := &s.rules[i]
-		if r.tier != tier || !r.inMask(mask) {
-			continue
-		}
-		if len(out) > 0 && (!s.parts.tied || out[0].owner.policy.Priority != r.owner.policy.Priority) {
-			break
-		}
-		if !slices.ContainsFunc(out, func(o *setRule) bool { return o.owner == r.owner }) {
-			out = append(out, r)
-		}
+	first := s.firstOf(rules, tier, func(r *setRule) bool { return r.inMask(mask) })
+	if !s.parts.tied {
+		return first[:1]
 	}
-	if out == nil {
-		return []*setRule{nil}
-	}
-	return out
+	return first
 }

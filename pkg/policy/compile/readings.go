@@ -53,13 +53,17 @@ func (s *set) onlyNetwork(rules []int) []int {
 // first lists the rules that may decide in a tier, one for each policy of the
 // highest priority at which any matches; nil stands for none.
 func (s *set) first(rules []int, tier policy.Tier, mask ruleset.Bitmap) []*setRule {
+	return s.firstOf(rules, tier, func(r *setRule) bool { return mask.Has(r.bit) })
+}
+
+func (s *set) firstOf(rules []int, tier policy.Tier, in func(*setRule) bool) []*setRule {
 	var out []*setRule
 	for _, i := range rules {
 		r := &s.rules[i]
-		if r.tier != tier || !mask.Has(r.bit) {
+		if r.tier != tier || !in(r) {
 			continue
 		}
-		if len(out) > 0 && (out[0].owner.policy.Priority != r.owner.policy.Priority) {
+		if len(out) > 0 && out[0].owner.policy.Priority != r.owner.policy.Priority {
 			break
 		}
 		if !slices.ContainsFunc(out, func(o *setRule) bool { return o.owner == r.owner }) {
