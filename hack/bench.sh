@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What observing costs, as tables. Ratios are measured alternating within one
-# run; absolute numbers are this machine's. With a cluster (E2E_KUBECONFIG, or
-# one that `make cluster-up` booted) also the time to the first verdict.
+# run; absolute numbers are this machine's. What only a cluster shows is
+# measured on the project's own, which is booted for it and ended afterwards
+# unless it was running already; with E2E_KUBECONFIG the first verdict on that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo 'bench needs root: run "sudo make bench"' >&2; exit 1; }
@@ -37,6 +38,12 @@ echo "## Image"
 echo
 go run ./hack/image -o dist/image 2>&1 >/dev/null | sed 's/^image: /- /'
 echo
+# shellcheck source=test/e2e/cluster/lib.sh
+. test/e2e/cluster/lib.sh
+if [ -z "${E2E_KUBECONFIG:-}" ] && ! is_up; then
+	trap 'test/e2e/cluster/down.sh' EXIT
+	test/e2e/cluster/up.sh >/dev/null
+fi
 echo "## First verdict"
 echo
 test/e2e/first-verdict.sh

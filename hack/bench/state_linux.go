@@ -28,7 +28,13 @@ func (p *probe) enter(state int, pods []*netbed.Pod) (leave func() error, err er
 	case hooks:
 		return attachEmpty(pods)
 	case probing:
-		return func() error { return p.watch(nil, false) }, p.watch(pods, true)
+		// Attaching and reading what was open before aren't observing: the
+		// second statistics come when that is done.
+		err := p.watch(pods, true)
+		if err == nil {
+			err = p.nextStats(2)
+		}
+		return func() error { return p.watch(nil, false) }, err
 	}
 	return func() error { return nil }, nil
 }
