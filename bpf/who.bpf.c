@@ -135,11 +135,13 @@ static __always_inline __u32 number(struct task_struct *task)
 static __always_inline void current_process(struct who_process *p)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 
 	p->pid = number(task);
 	p->parent = number(BPF_CORE_READ(task, real_parent));
-	p->start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
-	bpf_get_current_comm(p->command, sizeof(p->command));
+	p->start_ns = BPF_CORE_READ(leader, start_boottime);
+	/* the process's name, not that of the thread that happens to speak */
+	bpf_core_read(p->command, sizeof(p->command), &leader->comm);
 }
 
 static __always_inline struct who_event *reserve(__u32 kind, __u32 netns)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -29,7 +30,10 @@ func TestMain(m *testing.M) {
 		blame(session)
 	}
 	if what := os.Getenv("EBPOL_TEST_ACTOR"); what != "" {
-		actor(what)
+		done := make(chan struct{})
+		runtime.LockOSThread() // the main thread waits: the actor has another
+		go func() { actor(what); close(done) }()
+		<-done
 		return
 	}
 	testkit.Main(m)

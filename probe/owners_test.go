@@ -12,11 +12,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -30,6 +33,13 @@ import (
 func actor(what string) {
 	kind, at, _ := strings.Cut(what, " ")
 	in := bufio.NewScanner(os.Stdin)
+	// Threads have names of their own; who asks for the owner means the process.
+	runtime.LockOSThread()
+	name := [16]byte{'w', 'o', 'r', 'k', 'e', 'r'}
+	if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name)), 0, 0, 0); err != nil || unix.Gettid() == os.Getpid() {
+		fmt.Println("no thread with a name of its own:", err)
+		return
+	}
 	fmt.Println("ready")
 	for in.Scan() {
 		switch kind {
@@ -63,8 +73,9 @@ func actor(what string) {
 
 type running struct {
 	*exec.Cmd
-	in  io.Writer
-	out *bufio.Scanner
+	in   io.Writer
+	out  *bufio.Scanner
+	name string // as /proc tells it
 }
 
 // spawn starts an actor in a pod; it ends with the test.
@@ -90,6 +101,11 @@ func spawn(t *testing.T, pod *netbed.Pod, what string) *running {
 		_ = r.Wait()
 	})
 	r.says(t, "ready")
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", r.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.name = strings.TrimSpace(string(name))
 	return r
 }
 
@@ -111,7 +127,7 @@ func (r *running) do(t *testing.T, want string) {
 }
 
 func owned(f *wire.Flow, by *running) bool {
-	return f != nil && f.GetOwner().GetPid() == uint32(by.Process.Pid) && f.GetOwner().GetCommand() != "" && //nolint:gosec // a pid
+	return f != nil && f.GetOwner().GetPid() == uint32(by.Process.Pid) && f.GetOwner().GetCommand() == by.name && //nolint:gosec // a pid
 		strings.HasPrefix(f.GetOwner().GetExecutable(), "/")
 }
 
