@@ -213,14 +213,13 @@ int ebpol_egress(struct __sk_buff *skb)
  * natural type, but those may not use tries.) */
 static long again(struct tuple *t, struct conn *conn)
 {
-	struct endpoint *local;
 	__u32 now_epoch = epoch;
+	struct home h = {};
 
 	if (conn->epoch == now_epoch || conn->flags & CONN_NOT_JUDGED)
 		return 0;
-	local = bpf_map_lookup_elem(&endpoints, &t->local);
-	if (local)
-		judge_again(t, local, conn, now_epoch);
+	if (settle(t, &h, 0)) /* 0: what is remembered is for packets, which may interrupt this */
+		judge_again(t, &h, conn, now_epoch);
 	return 0;
 }
 

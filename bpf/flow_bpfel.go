@@ -291,12 +291,15 @@ const (
 	FlowMapEndpoints        = "endpoints"
 	FlowMapEvents           = "events"
 	FlowMapFragments        = "fragments"
+	FlowMapFresh            = "fresh"
+	FlowMapHomes            = "homes"
 	FlowMapIcmpErrors       = "icmp_errors"
 	FlowMapMatches          = "matches"
 	FlowMapPeers            = "peers"
 	FlowMapPorts            = "ports"
 	FlowMapRanges           = "ranges"
 	FlowMapRecent           = "recent"
+	FlowMapRecentMatches    = "recent_matches"
 	FlowMapRecentPorts      = "recent_ports"
 	FlowMapServices         = "services"
 	FlowProgEbpolClock      = "ebpol_clock"
@@ -368,22 +371,25 @@ type FlowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowMapSpecs struct {
-	Cidrs4      *ebpf.MapSpec `ebpf:"cidrs4"`
-	Cidrs6      *ebpf.MapSpec `ebpf:"cidrs6"`
-	Conns4      *ebpf.MapSpec `ebpf:"conns4"`
-	Conns6      *ebpf.MapSpec `ebpf:"conns6"`
-	Counters    *ebpf.MapSpec `ebpf:"counters"`
-	Endpoints   *ebpf.MapSpec `ebpf:"endpoints"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	Fragments   *ebpf.MapSpec `ebpf:"fragments"`
-	IcmpErrors  *ebpf.MapSpec `ebpf:"icmp_errors"`
-	Matches     *ebpf.MapSpec `ebpf:"matches"`
-	Peers       *ebpf.MapSpec `ebpf:"peers"`
-	Ports       *ebpf.MapSpec `ebpf:"ports"`
-	Ranges      *ebpf.MapSpec `ebpf:"ranges"`
-	Recent      *ebpf.MapSpec `ebpf:"recent"`
-	RecentPorts *ebpf.MapSpec `ebpf:"recent_ports"`
-	Services    *ebpf.MapSpec `ebpf:"services"`
+	Cidrs4        *ebpf.MapSpec `ebpf:"cidrs4"`
+	Cidrs6        *ebpf.MapSpec `ebpf:"cidrs6"`
+	Conns4        *ebpf.MapSpec `ebpf:"conns4"`
+	Conns6        *ebpf.MapSpec `ebpf:"conns6"`
+	Counters      *ebpf.MapSpec `ebpf:"counters"`
+	Endpoints     *ebpf.MapSpec `ebpf:"endpoints"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
+	Fresh         *ebpf.MapSpec `ebpf:"fresh"`
+	Homes         *ebpf.MapSpec `ebpf:"homes"`
+	IcmpErrors    *ebpf.MapSpec `ebpf:"icmp_errors"`
+	Matches       *ebpf.MapSpec `ebpf:"matches"`
+	Peers         *ebpf.MapSpec `ebpf:"peers"`
+	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Ranges        *ebpf.MapSpec `ebpf:"ranges"`
+	Recent        *ebpf.MapSpec `ebpf:"recent"`
+	RecentMatches *ebpf.MapSpec `ebpf:"recent_matches"`
+	RecentPorts   *ebpf.MapSpec `ebpf:"recent_ports"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 }
 
 // FlowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -423,22 +429,25 @@ func (o *FlowObjects) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowMaps struct {
-	Cidrs4      *ebpf.Map `ebpf:"cidrs4"`
-	Cidrs6      *ebpf.Map `ebpf:"cidrs6"`
-	Conns4      *ebpf.Map `ebpf:"conns4"`
-	Conns6      *ebpf.Map `ebpf:"conns6"`
-	Counters    *ebpf.Map `ebpf:"counters"`
-	Endpoints   *ebpf.Map `ebpf:"endpoints"`
-	Events      *ebpf.Map `ebpf:"events"`
-	Fragments   *ebpf.Map `ebpf:"fragments"`
-	IcmpErrors  *ebpf.Map `ebpf:"icmp_errors"`
-	Matches     *ebpf.Map `ebpf:"matches"`
-	Peers       *ebpf.Map `ebpf:"peers"`
-	Ports       *ebpf.Map `ebpf:"ports"`
-	Ranges      *ebpf.Map `ebpf:"ranges"`
-	Recent      *ebpf.Map `ebpf:"recent"`
-	RecentPorts *ebpf.Map `ebpf:"recent_ports"`
-	Services    *ebpf.Map `ebpf:"services"`
+	Cidrs4        *ebpf.Map `ebpf:"cidrs4"`
+	Cidrs6        *ebpf.Map `ebpf:"cidrs6"`
+	Conns4        *ebpf.Map `ebpf:"conns4"`
+	Conns6        *ebpf.Map `ebpf:"conns6"`
+	Counters      *ebpf.Map `ebpf:"counters"`
+	Endpoints     *ebpf.Map `ebpf:"endpoints"`
+	Events        *ebpf.Map `ebpf:"events"`
+	Fragments     *ebpf.Map `ebpf:"fragments"`
+	Fresh         *ebpf.Map `ebpf:"fresh"`
+	Homes         *ebpf.Map `ebpf:"homes"`
+	IcmpErrors    *ebpf.Map `ebpf:"icmp_errors"`
+	Matches       *ebpf.Map `ebpf:"matches"`
+	Peers         *ebpf.Map `ebpf:"peers"`
+	Ports         *ebpf.Map `ebpf:"ports"`
+	Ranges        *ebpf.Map `ebpf:"ranges"`
+	Recent        *ebpf.Map `ebpf:"recent"`
+	RecentMatches *ebpf.Map `ebpf:"recent_matches"`
+	RecentPorts   *ebpf.Map `ebpf:"recent_ports"`
+	Services      *ebpf.Map `ebpf:"services"`
 }
 
 func (m *FlowMaps) Close() error {
@@ -451,12 +460,15 @@ func (m *FlowMaps) Close() error {
 		m.Endpoints,
 		m.Events,
 		m.Fragments,
+		m.Fresh,
+		m.Homes,
 		m.IcmpErrors,
 		m.Matches,
 		m.Peers,
 		m.Ports,
 		m.Ranges,
 		m.Recent,
+		m.RecentMatches,
 		m.RecentPorts,
 		m.Services,
 	)

@@ -24,6 +24,8 @@ const (
 	HostMapEndpoints      = "endpoints"
 	HostMapEvents         = "events"
 	HostMapFragments      = "fragments"
+	HostMapFresh          = "fresh"
+	HostMapHomes          = "homes"
 	HostMapHosts          = "hosts"
 	HostMapIcmpErrors     = "icmp_errors"
 	HostMapMatches        = "matches"
@@ -31,6 +33,7 @@ const (
 	HostMapPorts          = "ports"
 	HostMapRanges         = "ranges"
 	HostMapRecent         = "recent"
+	HostMapRecentMatches  = "recent_matches"
 	HostMapRecentPorts    = "recent_ports"
 	HostMapServices       = "services"
 	HostProgEbpolHostIn   = "ebpol_host_in"
@@ -96,23 +99,26 @@ type HostProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HostMapSpecs struct {
-	Cidrs4      *ebpf.MapSpec `ebpf:"cidrs4"`
-	Cidrs6      *ebpf.MapSpec `ebpf:"cidrs6"`
-	Conns4      *ebpf.MapSpec `ebpf:"conns4"`
-	Conns6      *ebpf.MapSpec `ebpf:"conns6"`
-	Counters    *ebpf.MapSpec `ebpf:"counters"`
-	Endpoints   *ebpf.MapSpec `ebpf:"endpoints"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	Fragments   *ebpf.MapSpec `ebpf:"fragments"`
-	Hosts       *ebpf.MapSpec `ebpf:"hosts"`
-	IcmpErrors  *ebpf.MapSpec `ebpf:"icmp_errors"`
-	Matches     *ebpf.MapSpec `ebpf:"matches"`
-	Peers       *ebpf.MapSpec `ebpf:"peers"`
-	Ports       *ebpf.MapSpec `ebpf:"ports"`
-	Ranges      *ebpf.MapSpec `ebpf:"ranges"`
-	Recent      *ebpf.MapSpec `ebpf:"recent"`
-	RecentPorts *ebpf.MapSpec `ebpf:"recent_ports"`
-	Services    *ebpf.MapSpec `ebpf:"services"`
+	Cidrs4        *ebpf.MapSpec `ebpf:"cidrs4"`
+	Cidrs6        *ebpf.MapSpec `ebpf:"cidrs6"`
+	Conns4        *ebpf.MapSpec `ebpf:"conns4"`
+	Conns6        *ebpf.MapSpec `ebpf:"conns6"`
+	Counters      *ebpf.MapSpec `ebpf:"counters"`
+	Endpoints     *ebpf.MapSpec `ebpf:"endpoints"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
+	Fresh         *ebpf.MapSpec `ebpf:"fresh"`
+	Homes         *ebpf.MapSpec `ebpf:"homes"`
+	Hosts         *ebpf.MapSpec `ebpf:"hosts"`
+	IcmpErrors    *ebpf.MapSpec `ebpf:"icmp_errors"`
+	Matches       *ebpf.MapSpec `ebpf:"matches"`
+	Peers         *ebpf.MapSpec `ebpf:"peers"`
+	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Ranges        *ebpf.MapSpec `ebpf:"ranges"`
+	Recent        *ebpf.MapSpec `ebpf:"recent"`
+	RecentMatches *ebpf.MapSpec `ebpf:"recent_matches"`
+	RecentPorts   *ebpf.MapSpec `ebpf:"recent_ports"`
+	Services      *ebpf.MapSpec `ebpf:"services"`
 }
 
 // HostVariableSpecs contains global variables before they are loaded into the kernel.
@@ -150,23 +156,26 @@ func (o *HostObjects) Close() error {
 //
 // It can be passed to LoadHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HostMaps struct {
-	Cidrs4      *ebpf.Map `ebpf:"cidrs4"`
-	Cidrs6      *ebpf.Map `ebpf:"cidrs6"`
-	Conns4      *ebpf.Map `ebpf:"conns4"`
-	Conns6      *ebpf.Map `ebpf:"conns6"`
-	Counters    *ebpf.Map `ebpf:"counters"`
-	Endpoints   *ebpf.Map `ebpf:"endpoints"`
-	Events      *ebpf.Map `ebpf:"events"`
-	Fragments   *ebpf.Map `ebpf:"fragments"`
-	Hosts       *ebpf.Map `ebpf:"hosts"`
-	IcmpErrors  *ebpf.Map `ebpf:"icmp_errors"`
-	Matches     *ebpf.Map `ebpf:"matches"`
-	Peers       *ebpf.Map `ebpf:"peers"`
-	Ports       *ebpf.Map `ebpf:"ports"`
-	Ranges      *ebpf.Map `ebpf:"ranges"`
-	Recent      *ebpf.Map `ebpf:"recent"`
-	RecentPorts *ebpf.Map `ebpf:"recent_ports"`
-	Services    *ebpf.Map `ebpf:"services"`
+	Cidrs4        *ebpf.Map `ebpf:"cidrs4"`
+	Cidrs6        *ebpf.Map `ebpf:"cidrs6"`
+	Conns4        *ebpf.Map `ebpf:"conns4"`
+	Conns6        *ebpf.Map `ebpf:"conns6"`
+	Counters      *ebpf.Map `ebpf:"counters"`
+	Endpoints     *ebpf.Map `ebpf:"endpoints"`
+	Events        *ebpf.Map `ebpf:"events"`
+	Fragments     *ebpf.Map `ebpf:"fragments"`
+	Fresh         *ebpf.Map `ebpf:"fresh"`
+	Homes         *ebpf.Map `ebpf:"homes"`
+	Hosts         *ebpf.Map `ebpf:"hosts"`
+	IcmpErrors    *ebpf.Map `ebpf:"icmp_errors"`
+	Matches       *ebpf.Map `ebpf:"matches"`
+	Peers         *ebpf.Map `ebpf:"peers"`
+	Ports         *ebpf.Map `ebpf:"ports"`
+	Ranges        *ebpf.Map `ebpf:"ranges"`
+	Recent        *ebpf.Map `ebpf:"recent"`
+	RecentMatches *ebpf.Map `ebpf:"recent_matches"`
+	RecentPorts   *ebpf.Map `ebpf:"recent_ports"`
+	Services      *ebpf.Map `ebpf:"services"`
 }
 
 func (m *HostMaps) Close() error {
@@ -179,6 +188,8 @@ func (m *HostMaps) Close() error {
 		m.Endpoints,
 		m.Events,
 		m.Fragments,
+		m.Fresh,
+		m.Homes,
 		m.Hosts,
 		m.IcmpErrors,
 		m.Matches,
@@ -186,6 +197,7 @@ func (m *HostMaps) Close() error {
 		m.Ports,
 		m.Ranges,
 		m.Recent,
+		m.RecentMatches,
 		m.RecentPorts,
 		m.Services,
 	)

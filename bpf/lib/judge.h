@@ -12,125 +12,62 @@
  * without that the verifier gives up. The price is the checks for NULL.
  */
 
+#include "decide.h"
 #include "recent.h"
 
-static struct match no_match; /* never written; a writable map's pointer is what a global function takes */
-
-/* decision: bit + 1 in the low 16 bits, then whether it denies. */
-#define DECISION_DENY 0x10000
-#define DECISION_BIT 0xffff
-
-/* lowest: index of the only bit of one, by a de Bruijn sequence: the bits that
- * the product has on top differ for each. BPF has no instruction for it. */
-static const __u8 lowest_of[64] = {
-	0,  1,  2,  53, 3,  7,  54, 27, 4,  38, 41, 8,  34, 55, 48, 28,
-	62, 5,  39, 46, 44, 42, 22, 9,  24, 35, 59, 56, 49, 18, 29, 11,
-	63, 52, 6,  26, 37, 40, 33, 47, 61, 45, 43, 21, 23, 58, 17, 10,
-	51, 25, 36, 32, 60, 20, 57, 16, 50, 31, 19, 15, 30, 14, 13, 12,
-};
-
-static __always_inline __u32 lowest(__u64 one)
+static __always_inline struct endpoint *endpoint_of(const struct tuple *t)
 {
-	return lowest_of[(one * 0x022fdd63cc95386dULL) >> 58];
+	union {
+		__u64 word[2];
+		struct addr addr;
+	} key = { .word = { t->word[0], t->word[1] } };
+
+	return bpf_map_lookup_elem(&endpoints, &key.addr);
 }
 
-/* below: the bits of word i that are lower than the given one. */
-static __always_inline __u64 below(__u32 bit, __u32 i)
+/* settle: whose the address is now; false if it is nobody's. */
+__noinline int settle(const struct tuple *t, struct home *h, __u32 now_epoch)
 {
-	if (bit >= 64 * (i + 1))
-		return ~0ULL;
-	if (bit <= 64 * i)
-		return 0;
-	return (1ULL << (bit & 63)) - 1;
+	const struct endpoint *local;
+
+	if (!t || !h)
+		return false;
+	local = endpoint_of(t);
+	if (!local)
+		return false;
+	h->local[0] = t->word[0];
+	h->local[1] = t->word[1];
+	h->epoch = now_epoch;
+	h->endpoint = local->id;
+	h->ingress = local->ingress.id;
+	h->egress = local->egress.id;
+	return true;
 }
 
-static __always_inline __u32 verdict_of(const struct set *set, __u64 word, __u32 i)
+/* home_of: NULL if the address is nobody's. now_epoch was read before, so that
+ * a change meanwhile makes void what is found. */
+static __always_inline struct home *home_of(const struct tuple *t, __u32 now_epoch)
 {
-	__u64 bit = word & -word;
-	__u32 n = 64 * i + lowest(bit) + 1;
+	__u32 at = place(t->word[0] ^ t->word[1]);
+	struct home *h = bpf_map_lookup_elem(&homes, &at);
 
-	return set->deny.word[i] & bit ? n | DECISION_DENY : n;
+	if (!h)
+		return NULL;
+	if (h->epoch == now_epoch && h->local[1] == t->word[1] && h->local[0] == t->word[0])
+		return h;
+	return settle(t, h, now_epoch) ? h : NULL;
 }
 
-/* decide: action of the first bit of (matches | always) & mode. */
-__noinline __u32 decide(const struct set *set, const struct bitmap *matches, const struct bitmap *mode)
+/* set_of: NULL if another one judges the address by now. */
+static __always_inline const struct set *set_of(const struct tuple *t, __u32 id, bool egress)
 {
-	__u64 word, bit;
-	__u32 admin;
-	int i;
-
-	if (!set || !matches || !mode)
-		return 0;
-#pragma unroll
-	for (i = 0; i < WORDS; i++) {
-		word = (matches->word[i] | set->always.word[i]) & mode->word[i];
-		if (!word)
-			continue;
-		bit = word & -word;
-		if (set->pass.word[i] & bit & below(set->admin_end, i))
-			goto passed;
-		return verdict_of(set, word, i);
-	}
-	return 0;
-passed:
-	admin = set->admin_end;
-#pragma unroll
-	for (i = 0; i < WORDS; i++) {
-		word = (matches->word[i] | set->always.word[i]) & mode->word[i] & ~below(admin, i);
-		if (word)
-			return verdict_of(set, word, i);
-	}
-	return 0;
-}
-
-struct question {
+	const struct endpoint *local = endpoint_of(t);
 	const struct set *set;
-	const struct match *match;
-	bool has_ports; /* policies define the protocol */
-};
 
-static __always_inline bool open_case(const struct question *q, __u32 decision)
-{
-	__u32 bit = decision & DECISION_BIT;
-
-	return !q->has_ports && (decision & DECISION_DENY) &&
-	       bit > q->set->isolate_start && bit <= q->set->baseline_start;
-}
-
-static __always_inline __u8 word_of(__u32 decision)
-{
-	return decision & DECISION_DENY ? VERDICT_DENY : VERDICT_ALLOW;
-}
-
-static __always_inline void mode_verdict(const struct question *q, const struct bitmap *mode, bool open, __u8 *verdict,
-					 __u8 *alt, __u16 *bit)
-{
-	__u32 first = decide(q->set, &q->match->bits, mode), second;
-
-	*bit = first & DECISION_BIT;
-	*verdict = word_of(first);
-	*alt = 0;
-	if (open_case(q, first)) {
-		*verdict = VERDICT_CONTESTED;
-		*alt = VERDICT_DENY;
-	} else if (open) {
-		*verdict = VERDICT_CONTESTED;
-		*alt = first & DECISION_DENY ? VERDICT_ALLOW : VERDICT_DENY;
-	} else if (q->match->differ) {
-		second = decide(q->set, &q->match->alt, mode);
-		if (word_of(second) != *verdict) {
-			*verdict = VERDICT_CONTESTED;
-			*alt = word_of(second);
-		}
-	}
-}
-
-static __always_inline void allow(struct judgement *j, __u32 set)
-{
-	__builtin_memset(j, 0, sizeof(*j));
-	j->set = set;
-	j->verdict = VERDICT_ALLOW;
-	j->candidate = VERDICT_ALLOW;
+	if (!local)
+		return NULL;
+	set = egress ? &local->egress : &local->ingress;
+	return set->id == id ? set : NULL;
 }
 
 /* look_up_port: the port itself, the longest run that it is in, the protocol's
@@ -170,21 +107,34 @@ static __always_inline __u32 look_up_port(const struct set *set, __u32 id, __u8 
 	return set->other[OTHER_ALL];
 }
 
-static __always_inline __u32 port_class(const struct set *set, __u32 id, __u8 protocol, __be16 port)
-{
-	__u64 word = (__u64)protocol << 48 | (__u64)bpf_ntohs(port) << 32 | id;
-	__u32 at = place(word), now_epoch = epoch;
-	struct recent_port *r = bpf_map_lookup_elem(&recent_ports, &at);
-	__u32 class;
+#define CHANGED 0xffffffffU /* no class of ports */
 
-	if (!r)
-		return look_up_port(set, id, protocol, port, word);
-	if (r->key == word && r->epoch == now_epoch)
+/* find_port: the class of what look_up_port's word says. */
+__noinline __u32 find_port(const struct tuple *t, __u64 word, __u32 egress)
+{
+	const struct set *set;
+	__u32 id = word;
+
+	if (!t)
+		return CHANGED;
+	set = set_of(t, id, egress);
+	return set ? look_up_port(set, id, t->protocol, bpf_htons(word >> 32), word) : CHANGED;
+}
+
+static __always_inline __u32 port_class(const struct tuple *t, const struct home *h, __u32 id, __be16 port, bool egress)
+{
+	__u64 word = (__u64)t->protocol << 48 | (__u64)bpf_ntohs(port) << 32 | id;
+	__u32 at = place(word), class;
+	struct recent_port *r = bpf_map_lookup_elem(&recent_ports, &at);
+
+	if (r && r->key == word && r->epoch == h->epoch)
 		return r->class;
-	r->key = word; /* before the look-up, so that the frame has less to keep */
-	r->epoch = now_epoch;
-	class = look_up_port(set, id, protocol, port, word);
-	r->class = class;
+	class = find_port(t, word, egress);
+	if (r && h->epoch && class != CHANGED) {
+		r->key = word;
+		r->epoch = h->epoch;
+		r->class = class;
+	}
 	return class;
 }
 
@@ -216,52 +166,20 @@ static __always_inline bool maybe_service(const struct addr *a)
 	return service_filter[bit / 64 & (SERVICE_FILTER_WORDS - 1)] & (1ULL << (bit & 63));
 }
 
-/* judge: direction is who opened the connection, not where the packet goes. */
-__noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 direction, struct judgement *j)
+/* weigh: by the rules that match; 0 if another set judges the address by now. */
+__noinline int weigh(const struct tuple *t, const struct match_key *what, __u32 egress, struct judgement *j)
 {
-	bool egress = direction == DIRECTION_EGRESS;
-	struct match_key key = {};
 	struct question q = {};
-	const struct peer *peer;
 	const struct match *match;
+	struct match_key key;
 	const struct set *set;
-	struct service *service;
-	__be16 port;
-	__u32 id;
 
-	if (!t || !local || !j)
+	if (!t || !what || !j)
 		return 0;
-	set = egress ? &local->egress : &local->ingress;
-	id = set->id;
-	allow(j, id);
-	if (!id)
+	key = *what;
+	set = set_of(t, key.set, egress);
+	if (!set)
 		return 0;
-	if (addr_equal(&t->local, &t->peer))
-		return 0;
-
-	q.has_ports = has_ports(t->protocol);
-	port = q.has_ports ? (egress ? t->peer_port : t->local_port) : 0;
-	key.set = id;
-	service = NULL;
-	if (egress && maybe_service(&t->peer)) {
-		struct service_key sk = { .addr = t->peer, .port = bpf_ntohs(port), .protocol = t->protocol };
-
-		service = bpf_map_lookup_elem(&services, &sk);
-	}
-	if (service) {
-		key.peer = service->class;
-		key.ports = SERVICE_PORTS;
-		j->service = 1;
-	} else {
-		peer = peer_of(t);
-		if (peer) {
-			if (!egress && peer->flags & PEER_LOCAL_NODE)
-				return 0;
-			key.peer = peer->class;
-		}
-		key.ports = port_class(set, id, t->protocol, port);
-	}
-
 	match = bpf_map_lookup_elem(&matches, &key);
 	if (!match && key.peer) {
 		key.peer = 0;
@@ -269,6 +187,7 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 	}
 	q.set = set;
 	q.match = match ? match : &no_match;
+	q.has_ports = has_ports(t->protocol);
 
 	mode_verdict(&q, &set->current, q.match->open & OPEN_CURRENT, &j->verdict, &j->alt, &j->bit);
 	if (set->flags & SET_SAME) {
@@ -284,21 +203,88 @@ __noinline int judge(const struct tuple *t, const struct endpoint *local, __u32 
 
 		j->drop = first & DECISION_DENY && !open_case(&q, first);
 	}
-	return 0;
+	return 1;
+}
+
+/* judge: direction is who opened the connection, not where the packet goes. 0
+ * if what the home says isn't so by now: it wants to be settled anew. */
+__noinline int judge(const struct tuple *t, const struct home *h, __u32 direction, struct judgement *j)
+{
+	bool egress = direction == DIRECTION_EGRESS, with_ports;
+	struct service *service = NULL;
+	struct match_key key = {};
+	struct recent_match *r;
+	const struct peer *peer;
+	__u32 at, ports;
+	__be16 port;
+
+	if (!t || !h || !j)
+		return 1;
+	key.set = egress ? h->egress : h->ingress;
+	allow(j, key.set);
+	if (!key.set || addr_equal(&t->local, &t->peer))
+		return 1;
+
+	with_ports = has_ports(t->protocol);
+	port = with_ports ? (egress ? t->peer_port : t->local_port) : 0;
+	if (egress && maybe_service(&t->peer)) {
+		struct service_key sk = { .addr = t->peer, .port = bpf_ntohs(port), .protocol = t->protocol };
+
+		service = bpf_map_lookup_elem(&services, &sk);
+	}
+	if (service) {
+		key.peer = service->class;
+		key.ports = SERVICE_PORTS;
+		j->service = 1;
+	} else {
+		peer = peer_of(t);
+		if (peer) {
+			if (!egress && peer->flags & PEER_LOCAL_NODE)
+				return 1;
+			key.peer = peer->class;
+		}
+		key.ports = port_class(t, h, key.set, port, egress);
+		if (key.ports == CHANGED)
+			return 0;
+	}
+
+	ports = key.ports | (__u32)with_ports << 16;
+	at = place_of_match(key.set, key.peer, ports);
+	r = bpf_map_lookup_elem(&recent_matches, &at);
+	if (r && r->set == key.set && r->peer == key.peer && r->ports == ports && r->epoch == h->epoch) {
+		*j = r->judgement;
+		return 1;
+	}
+	if (!weigh(t, &key, egress, j))
+		return 0;
+	if (r && h->epoch) {
+		r->set = key.set;
+		r->peer = key.peer;
+		r->ports = ports;
+		r->epoch = h->epoch;
+		r->judgement = *j;
+	}
+	return 1;
+}
+
+static __always_inline void judge_settled(const struct tuple *t, struct home *h, __u32 direction, struct judgement *j)
+{
+	if (!judge(t, h, direction, j) && settle(t, h, h->epoch))
+		judge(t, h, direction, j);
 }
 
 /* judge_both: for a packet in mid-stream, whose connection may have been
  * opened by either end. It is denied only if it would be either way. */
-__noinline int judge_both(const struct tuple *t, const struct endpoint *local, __u32 guess, struct judgement *j)
+__noinline int judge_both(const struct tuple *t, struct home *h, __u32 guess, struct judgement *j)
 {
 	struct judgement other = {};
 
-	if (!t || !local || !j)
+	if (!t || !h || !j)
 		return 0;
-	judge(t, local, guess, j);
+	judge_settled(t, h, guess, j);
 	if (j->verdict == VERDICT_ALLOW && j->candidate == VERDICT_ALLOW && !j->drop)
 		return 0;
-	judge(t, local, guess == DIRECTION_EGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS, &other);
+	judge_settled(t, h, guess == DIRECTION_EGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS, &other);
 	if (other.verdict == VERDICT_ALLOW) {
 		j->verdict = VERDICT_ALLOW;
 		j->alt = 0;

@@ -5,7 +5,8 @@
  * What this processor found of late. Whoever opens a connection mostly opens
  * the next one to the same port of the same peer: one comparison in place
  * stands for four look-ups in tables, each of which takes half the time of
- * all that an established packet needs.
+ * all that an established packet needs. If the peer is another one, all but
+ * its class is mostly known: see homes, recent_ports and recent_matches.
  *
  * Entries bear the epoch in which they were found, so whatever changes a table
  * makes them void. They are written and read with soft interrupts off, by their
@@ -52,10 +53,56 @@ struct {
 	__type(value, struct recent_port);
 } recent_ports SEC(".maps");
 
+/* Whose an address is: of the endpoint, which is seven cache lines, what every
+ * new flow needs. */
+struct home {
+	__u64 local[2];
+	__u32 epoch;
+	__u32 endpoint;
+	__u32 ingress; /* id of the set, 0: nothing judges */
+	__u32 egress;
+};
+_Static_assert(sizeof(struct home) == 32, "half a cache line");
+
+/* Key: a hash of the address. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, RECENT);
+	__type(key, __u32);
+	__type(value, struct home);
+} homes SEC(".maps");
+
+#define RECENT_MATCHES 1024
+
+/* What peers of a class are answered, so that the rules' bits are seldom weighed
+ * twice. The tables depend on no more than the key of a match, and on whether
+ * policies define the protocol. */
+struct recent_match {
+	__u32 set;
+	__u32 peer;
+	__u32 ports; /* 0x10000 on top: has_ports */
+	__u32 epoch;
+	struct judgement judgement;
+};
+_Static_assert(sizeof(struct recent_match) == 32, "half a cache line");
+
+/* Key: a hash of the match's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, RECENT_MATCHES);
+	__type(key, __u32);
+	__type(value, struct recent_match);
+} recent_matches SEC(".maps");
+
 /* place: the upper bits of a product depend on all of what was multiplied. */
 static __always_inline __u32 place(__u64 word)
 {
 	return word * 0x9e3779b97f4a7c15ULL >> 56;
+}
+
+static __always_inline __u32 place_of_match(__u32 set, __u32 peer, __u32 ports)
+{
+	return (peer ^ (__u64)ports << 20 ^ (__u64)set << 36) * 0x9e3779b97f4a7c15ULL >> 54;
 }
 
 static __always_inline bool has_ports(__u8 protocol)

@@ -72,29 +72,29 @@ static __always_inline void account(struct __sk_buff *skb, struct conn *conn, __
 		conn->tcp_flags[egress] |= tcp_flags;
 }
 
-static __always_inline void judge_as(const struct tuple *t, const struct endpoint *local, const struct conn *conn, struct judgement *j)
+static __always_inline void judge_as(const struct tuple *t, struct home *h, const struct conn *conn, struct judgement *j)
 {
 	if (conn->flags & CONN_OPENER_UNKNOWN)
-		judge_both(t, local, conn->direction, j);
+		judge_both(t, h, conn->direction, j);
 	else
-		judge(t, local, conn->direction, j);
+		judge_settled(t, h, conn->direction, j);
 }
 
 /* judge_again: 1 if a verdict changed. Two processors may do it at once:
  * they write the same. */
-__noinline int judge_again(const struct tuple *t, const struct endpoint *local, struct conn *conn, __u32 now_epoch)
+__noinline int judge_again(const struct tuple *t, struct home *h, struct conn *conn, __u32 now_epoch)
 {
 	struct judgement j = {};
 	bool first, same;
 
-	if (!t || !local || !conn)
+	if (!t || !h || !conn)
 		return 0;
-	judge_as(t, local, conn, &j);
+	judge_as(t, h, conn, &j);
 	first = !conn->epoch;
 	same = !first && conn->judgement.verdict == j.verdict && conn->judgement.candidate == j.candidate && conn->drop == j.drop;
 	conn->judgement = j;
 	conn->drop = j.drop;
-	conn->endpoint = local->id;
+	conn->endpoint = h->endpoint;
 	conn->epoch = now_epoch;
 	if (read_heads && t->protocol == IPPROTO_UDP && dns(t)) {
 		conn->await[0] |= AWAIT_DNS;
@@ -113,16 +113,6 @@ static __always_inline __u64 number(void)
 	struct counts *c = count();
 
 	return c ? (__sync_fetch_and_add(&c->ids, 1) + 1) << 12 | (bpf_get_smp_processor_id() & 0xfff) : 0;
-}
-
-static __always_inline struct endpoint *endpoint_of(const struct tuple *t)
-{
-	union {
-		__u64 word[2];
-		struct addr addr;
-	} key = { .word = { t->word[0], t->word[1] } };
-
-	return bpf_map_lookup_elem(&endpoints, &key.addr);
 }
 
 /* late_answer: whether it may answer a question that nobody saw, since it was
@@ -208,17 +198,17 @@ static __always_inline bool ask(struct conn *conn, const struct tuple *t)
 {
 	__u64 what = asked(t, conn->direction);
 	struct recent *r = conn->flags & CONN_OPENER_UNKNOWN ? NULL : recent_of(t, what);
-	struct endpoint *local;
+	struct home *h;
 
 	if (r && is_recent(r, t, what, conn->epoch)) {
 		conn->endpoint = r->endpoint;
 		conn->judgement = r->judgement;
 	} else {
-		local = endpoint_of(t);
-		if (!local)
+		h = home_of(t, conn->epoch);
+		if (!h)
 			return false;
-		conn->endpoint = local->id;
-		judge_as(t, local, conn, &conn->judgement);
+		judge_as(t, h, conn, &conn->judgement);
+		conn->endpoint = h->endpoint;
 		if (r)
 			remember(r, t, what, conn);
 	}
@@ -229,41 +219,55 @@ static __always_inline bool ask(struct conn *conn, const struct tuple *t)
 /* KNOWN: what opened returns of a connection that is there already. */
 #define KNOWN 1
 
-/* opened: its frame is part of the deepest stack, so it keeps nothing twice.
+/* The connection that is being opened: nothing interrupts that, and on the
+ * stack there is no room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct conn);
+} fresh SEC(".maps");
+
+/* opened:
  * It inserts without having looked: most often nothing is there, and looking
  * costs half as much as inserting. */
 static __always_inline int opened(struct __sk_buff *skb, const struct tuple *t)
 {
-	struct conn conn = {}, *there;
+	struct conn *conn, *there;
+	__u32 zero = 0;
 	int err;
 
-	begin(&conn, t);
-	if (!ask(&conn, t)) {
+	conn = bpf_map_lookup_elem(&fresh, &zero);
+	if (!conn)
+		return NEXT;
+	*conn = (struct conn){};
+	begin(conn, t);
+	if (!ask(conn, t)) {
 		COUNT(unwatched, 1);
 		return NEXT;
 	}
-	first(&conn, skb, t);
-	conn.flags |= CONN_ANNOUNCED;
-	err = insert(t, &conn);
+	first(conn, skb, t);
+	conn->flags |= CONN_ANNOUNCED;
+	err = insert(t, conn);
 	if (err == -EEXIST)
 		return KNOWN;
 	if (err) {
 		COUNT(table_full, 1);
-		COUNT(untracked_packets, conn.packets[0] + conn.packets[1]);
-		COUNT(untracked_bytes, conn.bytes[0] + conn.bytes[1]);
-	} else if (!announce(t, &conn)) {
+		COUNT(untracked_packets, conn->packets[0] + conn->packets[1]);
+		COUNT(untracked_bytes, conn->bytes[0] + conn->bytes[1]);
+	} else if (!announce(t, conn)) {
 		there = find(t);
 		if (there)
 			there->flags &= ~CONN_ANNOUNCED;
-	} else if (t->payload && looked_at(&conn, t)) {
+	} else if (t->payload && looked_at(conn, t)) {
 		there = find(t);
 		if (there)
 			look(skb, there, t);
 	}
-	if (!conn.drop)
+	if (!conn->drop)
 		return NEXT;
 	there = find(t); /* what is dropped is counted where it is read */
-	return enforce(skb, there ? there : &conn, t);
+	return enforce(skb, there ? there : conn, t);
 }
 
 /* track: everything but the established packet of the fast path. missed: that
@@ -271,7 +275,7 @@ static __always_inline int opened(struct __sk_buff *skb, const struct tuple *t)
 __noinline int track(struct __sk_buff *skb, const struct tuple *t, __u32 missed)
 {
 	struct conn *conn = NULL;
-	struct endpoint *local;
+	struct home *h;
 	__u32 now_epoch;
 	bool syn, anew;
 	int action;
@@ -298,14 +302,14 @@ __noinline int track(struct __sk_buff *skb, const struct tuple *t, __u32 missed)
 		if (!conn)
 			return NEXT; /* it went meanwhile */
 	}
-	local = endpoint_of(t);
-	if (!local) {
+	now_epoch = epoch;
+	h = home_of(t, now_epoch);
+	if (!h) {
 		COUNT(unwatched, 1);
 		return NEXT;
 	}
 	anew = syn && closed(conn) && reopened(conn, t);
-	now_epoch = epoch;
-	if (conn->epoch != now_epoch && judge_again(t, local, conn, now_epoch))
+	if (conn->epoch != now_epoch && judge_again(t, h, conn, now_epoch))
 		emit(t, conn, EVENT_VERDICT, conn->judged_ns, 0);
 	if (anew && announce(t, conn))
 		conn->flags |= CONN_ANNOUNCED;

@@ -93,7 +93,8 @@ func (g *global) shared() map[string]*ebpf.Map {
 		bpf.FlowMapConns4: g.Conns4, bpf.FlowMapConns6: g.Conns6, bpf.FlowMapFragments: g.Fragments, bpf.FlowMapEndpoints: g.Endpoints,
 		bpf.FlowMapPeers: g.Peers, bpf.FlowMapCidrs4: g.Cidrs4, bpf.FlowMapCidrs6: g.Cidrs6, bpf.FlowMapServices: g.Services,
 		bpf.FlowMapPorts: g.Ports, bpf.FlowMapRanges: g.Ranges, bpf.FlowMapMatches: g.Matches,
-		bpf.FlowMapEvents: g.Events, bpf.FlowMapIcmpErrors: g.IcmpErrors, bpf.FlowMapCounters: g.Counters, bpf.FlowMapRecent: g.Recent, bpf.FlowMapRecentPorts: g.RecentPorts, ".data": g.Data, ".bss": g.Bss,
+		bpf.FlowMapEvents: g.Events, bpf.FlowMapIcmpErrors: g.IcmpErrors, bpf.FlowMapCounters: g.Counters, bpf.FlowMapRecent: g.Recent, bpf.FlowMapRecentPorts: g.RecentPorts, bpf.FlowMapRecentMatches: g.RecentMatches,
+		bpf.FlowMapHomes: g.Homes, bpf.FlowMapFresh: g.Fresh, ".data": g.Data, ".bss": g.Bss,
 	}
 }
 
