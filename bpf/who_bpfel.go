@@ -30,6 +30,9 @@ type WhoWhoEvent struct {
 	LocalPort uint16
 	PeerPort  uint16
 	Count     uint32
+	Error     int32
+	Protocol  uint8
+	Pad       [3]uint8
 	Path      [128]int8
 }
 
@@ -43,6 +46,7 @@ const (
 	WhoWhoKindWHO_RUNS        WhoWhoKind = 5
 	WhoWhoKindWHO_RETRANSMITS WhoWhoKind = 6
 	WhoWhoKindWHO_STOPPED     WhoWhoKind = 7
+	WhoWhoKindWHO_UNSENT      WhoWhoKind = 8
 )
 
 type WhoWhoProcess struct {
@@ -57,19 +61,23 @@ type WhoWhoProcess struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	WhoMapWhoEvents      = "who_events"
-	WhoMapWhoSockets     = "who_sockets"
-	WhoMapWhoSpaces      = "who_spaces"
-	WhoMapWhoSpeakers    = "who_speakers"
-	WhoProgEbpolWhoAgain = "ebpol_who_again"
-	WhoProgEbpolWhoGone  = "ebpol_who_gone"
-	WhoProgEbpolWhoRuns  = "ebpol_who_runs"
-	WhoProgEbpolWhoSends = "ebpol_who_sends"
-	WhoProgEbpolWhoState = "ebpol_who_state"
-	WhoVarForGo          = "for_go"
-	WhoVarWhoEnabled     = "who_enabled"
-	WhoVarWhoLost        = "who_lost"
-	WhoVarWhoPidns       = "who_pidns"
+	WhoMapWhoEvents       = "who_events"
+	WhoMapWhoFailed       = "who_failed"
+	WhoMapWhoSockets      = "who_sockets"
+	WhoMapWhoSpaces       = "who_spaces"
+	WhoMapWhoSpeakers     = "who_speakers"
+	WhoMapWhoWants        = "who_wants"
+	WhoProgEbpolWhoAgain  = "ebpol_who_again"
+	WhoProgEbpolWhoGone   = "ebpol_who_gone"
+	WhoProgEbpolWhoRuns   = "ebpol_who_runs"
+	WhoProgEbpolWhoSends  = "ebpol_who_sends"
+	WhoProgEbpolWhoState  = "ebpol_who_state"
+	WhoProgEbpolWhoWants4 = "ebpol_who_wants4"
+	WhoProgEbpolWhoWants6 = "ebpol_who_wants6"
+	WhoVarForGo           = "for_go"
+	WhoVarWhoEnabled      = "who_enabled"
+	WhoVarWhoLost         = "who_lost"
+	WhoVarWhoPidns        = "who_pidns"
 )
 
 // LoadWho returns the embedded CollectionSpec for Who.
@@ -114,11 +122,13 @@ type WhoSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WhoProgramSpecs struct {
-	EbpolWhoAgain *ebpf.ProgramSpec `ebpf:"ebpol_who_again"`
-	EbpolWhoGone  *ebpf.ProgramSpec `ebpf:"ebpol_who_gone"`
-	EbpolWhoRuns  *ebpf.ProgramSpec `ebpf:"ebpol_who_runs"`
-	EbpolWhoSends *ebpf.ProgramSpec `ebpf:"ebpol_who_sends"`
-	EbpolWhoState *ebpf.ProgramSpec `ebpf:"ebpol_who_state"`
+	EbpolWhoAgain  *ebpf.ProgramSpec `ebpf:"ebpol_who_again"`
+	EbpolWhoGone   *ebpf.ProgramSpec `ebpf:"ebpol_who_gone"`
+	EbpolWhoRuns   *ebpf.ProgramSpec `ebpf:"ebpol_who_runs"`
+	EbpolWhoSends  *ebpf.ProgramSpec `ebpf:"ebpol_who_sends"`
+	EbpolWhoState  *ebpf.ProgramSpec `ebpf:"ebpol_who_state"`
+	EbpolWhoWants4 *ebpf.ProgramSpec `ebpf:"ebpol_who_wants4"`
+	EbpolWhoWants6 *ebpf.ProgramSpec `ebpf:"ebpol_who_wants6"`
 }
 
 // WhoMapSpecs contains maps before they are loaded into the kernel.
@@ -126,9 +136,11 @@ type WhoProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type WhoMapSpecs struct {
 	WhoEvents   *ebpf.MapSpec `ebpf:"who_events"`
+	WhoFailed   *ebpf.MapSpec `ebpf:"who_failed"`
 	WhoSockets  *ebpf.MapSpec `ebpf:"who_sockets"`
 	WhoSpaces   *ebpf.MapSpec `ebpf:"who_spaces"`
 	WhoSpeakers *ebpf.MapSpec `ebpf:"who_speakers"`
+	WhoWants    *ebpf.MapSpec `ebpf:"who_wants"`
 }
 
 // WhoVariableSpecs contains global variables before they are loaded into the kernel.
@@ -162,17 +174,21 @@ func (o *WhoObjects) Close() error {
 // It can be passed to LoadWhoObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WhoMaps struct {
 	WhoEvents   *ebpf.Map `ebpf:"who_events"`
+	WhoFailed   *ebpf.Map `ebpf:"who_failed"`
 	WhoSockets  *ebpf.Map `ebpf:"who_sockets"`
 	WhoSpaces   *ebpf.Map `ebpf:"who_spaces"`
 	WhoSpeakers *ebpf.Map `ebpf:"who_speakers"`
+	WhoWants    *ebpf.Map `ebpf:"who_wants"`
 }
 
 func (m *WhoMaps) Close() error {
 	return _WhoClose(
 		m.WhoEvents,
+		m.WhoFailed,
 		m.WhoSockets,
 		m.WhoSpaces,
 		m.WhoSpeakers,
+		m.WhoWants,
 	)
 }
 
@@ -190,11 +206,13 @@ type WhoVariables struct {
 //
 // It can be passed to LoadWhoObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WhoPrograms struct {
-	EbpolWhoAgain *ebpf.Program `ebpf:"ebpol_who_again"`
-	EbpolWhoGone  *ebpf.Program `ebpf:"ebpol_who_gone"`
-	EbpolWhoRuns  *ebpf.Program `ebpf:"ebpol_who_runs"`
-	EbpolWhoSends *ebpf.Program `ebpf:"ebpol_who_sends"`
-	EbpolWhoState *ebpf.Program `ebpf:"ebpol_who_state"`
+	EbpolWhoAgain  *ebpf.Program `ebpf:"ebpol_who_again"`
+	EbpolWhoGone   *ebpf.Program `ebpf:"ebpol_who_gone"`
+	EbpolWhoRuns   *ebpf.Program `ebpf:"ebpol_who_runs"`
+	EbpolWhoSends  *ebpf.Program `ebpf:"ebpol_who_sends"`
+	EbpolWhoState  *ebpf.Program `ebpf:"ebpol_who_state"`
+	EbpolWhoWants4 *ebpf.Program `ebpf:"ebpol_who_wants4"`
+	EbpolWhoWants6 *ebpf.Program `ebpf:"ebpol_who_wants6"`
 }
 
 func (p *WhoPrograms) Close() error {
@@ -204,6 +222,8 @@ func (p *WhoPrograms) Close() error {
 		p.EbpolWhoRuns,
 		p.EbpolWhoSends,
 		p.EbpolWhoState,
+		p.EbpolWhoWants4,
+		p.EbpolWhoWants6,
 	)
 }
 

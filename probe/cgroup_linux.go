@@ -29,6 +29,17 @@ var errFound = errors.New("found")
 // container sees its own part only, or as this process does.
 var cgroupRoots = []string{"/proc/1/root/sys/fs/cgroup/unified", "/proc/1/root/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"}
 
+// cgroupRoot is the first of them that is of version 2; empty: none.
+func cgroupRoot() string {
+	for _, root := range cgroupRoots {
+		var st unix.Statfs_t
+		if unix.Statfs(root, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
+			return root
+		}
+	}
+	return ""
+}
+
 // podCgroup is the cgroup of the pod with that UID; the systemd driver writes
 // it with underscores.
 func podCgroup(uid string) (string, error) {
@@ -100,24 +111,31 @@ func cgroupPrograms(uid string, at ebpf.AttachType) (names []string) {
 	}
 	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error { // what has gone meanwhile has no programs
 		if err != nil || !d.IsDir() {
-			return nil
+			return nil //nolint:nilerr // it went meanwhile
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			return nil
-		}
-		defer f.Close()
-		const effective = 1 // BPF_F_QUERY_EFFECTIVE: those of the cgroups above too
-		found, err := link.QueryPrograms(link.QueryOptions{Target: int(f.Fd()), Attach: at, QueryFlags: effective})
-		if err != nil {
-			return nil // an older kernel, or no right to ask
-		}
-		for _, p := range found.Programs {
-			if n := programName(p.ID); !strings.HasPrefix(n, "ebpol_") && !slices.Contains(names, n) {
-				names = append(names, n)
-			}
-		}
+		names = programsOf(path, at, names)
 		return nil
 	})
+	return names
+}
+
+// programsOf adds the programs of others that decide on what a cgroup does,
+// those of the cgroups above it too.
+func programsOf(cgroup string, at ebpf.AttachType, names []string) []string {
+	f, err := os.Open(cgroup)
+	if err != nil {
+		return names
+	}
+	defer f.Close()
+	const effective = 1 // BPF_F_QUERY_EFFECTIVE: those of the cgroups above too
+	found, err := link.QueryPrograms(link.QueryOptions{Target: int(f.Fd()), Attach: at, QueryFlags: effective})
+	if err != nil {
+		return names // an older kernel, or no right to ask
+	}
+	for _, p := range found.Programs {
+		if n := programName(p.ID); !strings.HasPrefix(n, "ebpol_") && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
 	return names
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -43,6 +44,7 @@ type drops struct {
 	path  func(inode uint64) (string, bool) // of a namespace of this node
 	pod   func(inode uint64) (id uint32, uid string)
 	home  func(endpoint uint32) (inode uint64, ok bool)
+	on    atomic.Bool
 	quiet chan *wire.Flow // connections that may have been dropped without the kernel saying so
 }
 
@@ -132,7 +134,11 @@ func (d *drops) enable(on bool) {
 		v = 1
 	}
 	_ = d.vars.Enabled.Set(v) // fails only for a wrong size
+	d.on.Store(on)
 }
+
+// enabled says whether drops are to be told.
+func (d *drops) enabled() bool { return d.on.Load() }
 
 // watch says whose drops are told: those in these network namespaces.
 func (d *drops) watch(inodes []uint64) error {

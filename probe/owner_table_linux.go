@@ -152,6 +152,8 @@ func (o *owners) take(e *bpf.WhoWhoEvent) {
 		delete(o.ports, portKey{e.Netns, flow.TCP, e.LocalPort})
 	case bpf.WhoWhoKindWHO_SPEAKS:
 		o.port(portKey{e.Netns, flow.UDP, e.LocalPort}, &portOwner{process: p})
+	case bpf.WhoWhoKindWHO_UNSENT:
+		o.failed(e, peer, p)
 	case bpf.WhoWhoKindWHO_RUNS:
 		p.runs(unix.ByteSliceToString(asBytes(e.Path[:])))
 	}

@@ -26,7 +26,8 @@ import (
 type owners struct {
 	maps  bpf.WhoMaps
 	vars  bpf.WhoVariables
-	progs []*ebpf.Program
+	progs []*ebpf.Program  // of tracepoints
+	wants [2]*ebpf.Program // of connect() to IPv4 and IPv6; nil: the kernel can't
 	links []link.Link
 	ring  *ringbuf.Reader
 
@@ -41,6 +42,7 @@ type owners struct {
 	ports     map[portKey]*portOwner
 	pending   map[connKey][]*opening // by namespace and peer alone: own port not known yet
 	lastSweep time.Time
+	unsent    []unsent // not told yet
 }
 
 // connKey is a TCP connection as the end that opened it sees it. Namespaces
@@ -119,9 +121,17 @@ func openOwners(files system) (*owners, error) {
 	}
 	defer c.Close()
 	for i, name := range names {
-		err := o.load(programs[name], c)
-		if err != nil && i == 0 {
+		prog, err := load(programs[name], c)
+		switch {
+		case err == nil:
+			o.progs = append(o.progs, prog)
+		case i == 0:
 			return nil, fmt.Errorf("trace sockets: %w", err)
+		}
+	}
+	for i, name := range []string{bpf.WhoProgEbpolWhoWants4, bpf.WhoProgEbpolWhoWants6} {
+		if o.wants[i], err = load(programs[name], c); err != nil {
+			o.wants[i] = nil
 		}
 	}
 	if err := errors.Join(c.Assign(&o.maps), c.Assign(&o.vars)); err != nil {
@@ -134,7 +144,7 @@ func openOwners(files system) (*owners, error) {
 }
 
 // load loads one program onto the maps of c.
-func (o *owners) load(p *ebpf.ProgramSpec, c *ebpf.Collection) error {
+func load(p *ebpf.ProgramSpec, c *ebpf.Collection) (*ebpf.Program, error) {
 	p = p.Copy()
 	for i := range p.Instructions {
 		ins := &p.Instructions[i]
@@ -143,18 +153,13 @@ func (o *owners) load(p *ebpf.ProgramSpec, c *ebpf.Collection) error {
 		}
 		m := c.Maps[ins.Reference()]
 		if m == nil {
-			return fmt.Errorf("program %q: no map %q", p.Name, ins.Reference())
+			return nil, fmt.Errorf("program %q: no map %q", p.Name, ins.Reference())
 		}
 		if err := ins.AssociateMap(m); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	prog, err := ebpf.NewProgram(p)
-	if err != nil {
-		return err
-	}
-	o.progs = append(o.progs, prog)
-	return nil
+	return ebpf.NewProgram(p)
 }
 
 // attach puts the programs to work. Some run whenever any process of the
@@ -169,6 +174,7 @@ func (o *owners) attach() error {
 			return fmt.Errorf("trace sockets: %w", err)
 		}
 	}
+	o.attachWants()
 	return nil
 }
 
@@ -266,7 +272,13 @@ func (o *owners) programs() []*ebpf.Program {
 	if o == nil {
 		return nil
 	}
-	return o.progs
+	list := o.progs
+	for _, p := range o.wants {
+		if p != nil {
+			list = append(list[:len(list):len(list)], p)
+		}
+	}
+	return list
 }
 
 func (o *owners) close() error {
@@ -281,8 +293,8 @@ func (o *owners) close() error {
 	o.closed = true
 	var errs []error
 	errs = append(errs, o.detach())
-	for _, p := range o.progs {
-		errs = append(errs, p.Close())
+	for _, p := range append(o.progs, o.wants[:]...) {
+		errs = append(errs, p.Close()) // a nil one too
 	}
 	if o.ring != nil {
 		errs = append(errs, o.ring.Close())

@@ -60,6 +60,8 @@ type Probe struct {
 	features []*wire.Feature
 	meter    *meter
 
+	unsentSums map[unsentCount]uint64 // so far; of follow's goroutine
+
 	sink serve.Sink
 	stop chan struct{}
 	wake chan struct{}
@@ -83,7 +85,7 @@ func Open(o Options) (*Probe, error) {
 		return nil, err
 	}
 	p := &Probe{
-		options: o, hook: hook, features: features, tick: time.Second, endpoints: make(map[uint32]*endpoint),
+		options: o, hook: hook, features: features, tick: time.Second, endpoints: make(map[uint32]*endpoint), unsentSums: make(map[unsentCount]uint64),
 		stop: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	if p.finder, err = newFinder(); err != nil {
@@ -155,6 +157,7 @@ func (p *Probe) follow() {
 			samples = nil
 		}
 		p.owners.poll()
+		p.tellUnsent()
 		p.sniffer.flush(p.sink)
 	}
 	err := p.events.Follow(func(r *kernel.Record) {

@@ -40,6 +40,7 @@ struct sock_common___who {
 struct sock___who {
 	struct sock_common___who __sk_common;
 	__u16 sk_protocol;
+	int sk_err;
 };
 
 /* Keeps its port after it gave it back. */
@@ -80,3 +81,18 @@ struct linux_binprm {
 };
 
 #pragma clang attribute pop
+
+/* What a program on a cgroup's connect is told; of the user space API, so it
+ * stays as it is. */
+struct bpf_sock_addr {
+	__u32 user_family;
+	__u32 user_ip4;    /* network order */
+	__u32 user_ip6[4]; /* network order */
+	__u32 user_port;   /* network order, in the first two bytes */
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 msg_src_ip4;
+	__u32 msg_src_ip6[4];
+	__u64 sk; /* struct bpf_sock * */
+};

@@ -88,6 +88,9 @@ func (c *Cause) explain() Explanation {
 		e.policy = true
 		return e
 	}
+	if e, ok := c.byUnsent(); ok {
+		return e
+	}
 	if e, ok := c.byEvidence(); ok {
 		return e
 	}

@@ -2895,7 +2895,7 @@ type Drop struct {
 	// Made by the probe.
 	Rule          *NftRule `protobuf:"bytes,24,opt,name=rule,proto3" json:"rule,omitempty"`         // that dropped it, if netfilter did and the packet was traced
 	Programs      []string `protobuf:"bytes,25,rep,name=programs,proto3" json:"programs,omitempty"` // BPF programs on the hook that dropped it
-	Evidence      string   `protobuf:"bytes,26,opt,name=evidence,proto3" json:"evidence,omitempty"` // what the probe found out beside: "conntrack-full N of M", "iptables-legacy TABLES", "route-blackhole", "route-unreachable", "route-prohibit", "route-none", "listen-full N of M", "unread BYTES"
+	Evidence      string   `protobuf:"bytes,26,opt,name=evidence,proto3" json:"evidence,omitempty"` // what the probe found out beside: "unsent CAUSE PID COMMAND", "conntrack-full N of M", "iptables-legacy TABLES", "route-blackhole", "route-unreachable", "route-prohibit", "route-none", "listen-full N of M", "unread BYTES"
 	Within        uint32   `protobuf:"varint,27,opt,name=within,proto3" json:"within,omitempty"`    // endpoint in whose own network namespace it was; 0: the node's, or not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
