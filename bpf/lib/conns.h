@@ -22,8 +22,8 @@ static __always_inline void key6(const struct tuple *t, union key6 *k)
 	k->word[4] = t->word[4];
 }
 
-/* find and insert are calls of their own to keep their keys off the deepest
- * stack: all frames together may take 512 bytes. */
+/* find is a call of its own to keep its keys off the deepest stack: all frames
+ * together may take 512 bytes. */
 static __noinline struct conn *find(const struct tuple *t)
 {
 	if (t->family == 4) {
@@ -39,7 +39,7 @@ static __noinline struct conn *find(const struct tuple *t)
 	}
 }
 
-static __noinline int insert(const struct tuple *t, const struct conn *conn)
+static __always_inline int insert(const struct tuple *t, const struct conn *conn)
 {
 	if (t->family == 4) {
 		union key4 k;
