@@ -97,12 +97,9 @@ func (m *meter) stats() []*wire.ProgramStats {
 // Stats implements [serve.Probe].
 func (p *Probe) Stats() *wire.Stats {
 	fill := p.kernel.RingFill()
-	p.mu.Lock()
-	open := p.kernel.Open()
-	p.mu.Unlock()
 	return &wire.Stats{
 		RssBytes: rss(), MapBytes: p.kernel.MapBytes() + p.drops.mapBytes(), Programs: p.meter.stats(),
-		Connections: uint32(open), RingFillPermille: fill,
+		Connections: uint32(p.kernel.Open()), RingFillPermille: fill,
 	}
 }
 

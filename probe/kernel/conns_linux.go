@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -97,7 +99,7 @@ type scanner struct {
 	six  table[bpf.FlowConn6Key]
 	last time.Duration   // monotonic start of the last walk
 	late map[uint64]bool // reported as new by a walk, because the ring was full
-	open int
+	open atomic.Int64
 
 	errors *ebpf.Map // of connections, by id
 }
@@ -139,7 +141,15 @@ func fill6(r *Record, k *bpf.FlowConn6Key) {
 // Scan visits each connection that moved, or whose verdict changed, since the
 // last scan; all of them if asked. It forgets those that are over, and visits
 // each of them for the last time. The record is the visitor's until it returns.
+//
+// One scan runs at a time, but anything else may be called meanwhile: a large
+// table takes long, and rules must not wait for it.
 func (k *Kernel) Scan(all bool, visit func(*Record)) error {
+	if k.stale.Swap(false) {
+		if err := k.judgeAgain(); err != nil {
+			return err
+		}
+	}
 	s := &k.scanner
 	now := monotonic()
 	skew := Boottime() - now
@@ -147,30 +157,22 @@ func (k *Kernel) Scan(all bool, visit func(*Record)) error {
 	if all {
 		since = -1
 	}
-	alive := make(map[uint32]bool, len(k.tables.local))
-	for _, l := range k.tables.local {
-		if l.watched != 0 {
-			alive[l.watched] = true
-		}
-	}
-	for id := range k.hosts.alive {
-		alive[uint32(id)] = true
-	}
-	w := walk{s: s, now: now, since: since, skew: skew, alive: alive, visit: visit}
-	s.open = 0
+	w := walk{s: s, now: now, since: since, skew: skew, alive: &k.alive, visit: visit}
 	err := errors.Join(scan(&s.four, &w), scan(&s.six, &w))
 	s.last = now
+	s.open.Store(int64(w.open))
 	return err
 }
 
-// Open is how many connections the last scan found.
-func (k *Kernel) Open() int { return k.scanner.open }
+// Open is how many connections the last scan found. It may be called at any time.
+func (k *Kernel) Open() int { return int(k.scanner.open.Load()) }
 
 type walk struct {
 	s           *scanner
 	now, since  time.Duration
 	skew        time.Duration
-	alive       map[uint32]bool
+	alive       *alive
+	open        int
 	visit       func(*Record)
 	fullPercent int
 }
@@ -201,9 +203,10 @@ func scan[K comparable](t *table[K], w *walk) error {
 		if end {
 			break
 		}
+		runtime.Gosched() // on one processor whoever brings rules doesn't wait for the whole table
 	}
 	t.size = size - len(t.doomed)
-	w.s.open += t.size
+	w.open += t.size
 	for i := range t.doomed {
 		d := &t.doomed[i]
 		r := Record{Kind: Closed, Reason: d.reason, Time: w.now + w.skew, Skew: w.skew}
@@ -259,7 +262,7 @@ func (w *walk) changed(c *bpf.FlowConn) (Kind, bool) {
 
 // over says why the connection is to be forgotten, or nothing.
 func (w *walk) over(c *bpf.FlowConn, protocol flow.Protocol) string {
-	if !w.alive[c.Endpoint] {
+	if !w.alive.has(c.Endpoint) {
 		return "pod gone"
 	}
 	silent := w.now - time.Duration(c.LastNs)

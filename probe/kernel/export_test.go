@@ -45,14 +45,19 @@ func (k *Kernel) TestRun(direction flow.Direction, frame []byte) (action int32, 
 	return int32(out), err
 }
 
+// JudgeAgain brings the verdicts of silent connections up to date, as a scan does.
+func (k *Kernel) JudgeAgain() error { return k.judgeAgain() }
+
 // ForgetConns empties the tables of connections.
 func (k *Kernel) ForgetConns(t testing.TB) {
 	t.Helper()
 	drop := func(*Record) {}
+	defer func() { k.publish(nil) }() // after what follows is undone
 	for _, l := range k.tables.local {
 		defer func(id uint32) { l.watched = id }(l.watched)
 		l.watched = 0 // makes every connection one of a pod that is gone
 	}
+	k.publish(nil)
 	if err := k.Scan(false, drop); err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,8 @@ func (k *Kernel) AttachHost(cgroup string, id ruleset.EndpointID) (*HostPod, err
 		return nil, &os.PathError{Op: "stat", Path: cgroup, Err: err}
 	}
 	h := &HostPod{k: k, id: id}
+	k.hosts.alive[id] = true
+	k.publish(nil)
 	for _, way := range []struct {
 		attach  ebpf.AttachType
 		program *ebpf.Program
@@ -67,13 +69,13 @@ func (k *Kernel) AttachHost(cgroup string, id ruleset.EndpointID) (*HostPod, err
 			return nil, errors.Join(fmt.Errorf("say whose cgroup %q is: %w", cgroup, err), h.Close())
 		}
 	}
-	k.hosts.alive[id] = true
 	return h, nil
 }
 
 // Close ends it; the connections are reported as closed by the next scan.
 func (h *HostPod) Close() error {
 	delete(h.k.hosts.alive, h.id)
+	h.k.publish(nil)
 	var err error
 	for _, l := range h.links {
 		err = errors.Join(err, l.Close())

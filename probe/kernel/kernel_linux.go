@@ -34,9 +34,11 @@ type Kernel struct {
 	tables  tables
 	scanner scanner
 	hosts   hosts
+	alive   alive
 	epoch   uint32
 	seeds   uint64                 // connections numbered here; the programs' numbers end in a processor's
 	events  atomic.Pointer[Events] // what was opened to read the ring
+	stale   atomic.Bool            // verdicts of silent connections are of an older ruleset
 	closed  bool
 }
 
@@ -78,6 +80,7 @@ func Open(o Options) (*Kernel, error) {
 		}
 	}
 	k := &Kernel{spec: spec, epoch: 1, hosts: hosts{alive: make(map[ruleset.EndpointID]bool)}}
+	k.publish(nil)
 	if err := k.load(); err != nil {
 		return nil, explain(err)
 	}

@@ -345,8 +345,11 @@ func TestVerdictBelongsToTheConnection(t *testing.T) {
 		t.Errorf("packets %v", c.Packets)
 	}
 
-	// A change judges it again, at once, and its replies with it.
+	// A change judges it again without a packet, and its replies with it.
 	loadWithout(t, k, r)
+	if err := k.JudgeAgain(); err != nil {
+		t.Fatal(err)
+	}
 	if c := conn(t, k, local4, flow.TCP, 1000, 80); flow.Verdict(c.Judgement.Verdict) != flow.Deny || c.Judgement.Set != 2 {
 		t.Errorf("after the change: %+v", c.Judgement)
 	}

@@ -43,8 +43,8 @@ type entry struct {
 // Generation of the ruleset that judges; 0: none.
 func (k *Kernel) Generation() uint64 { return k.tables.generation }
 
-// Apply brings the tables from one generation to the next and judges all
-// connections again.
+// Apply brings the tables from one generation to the next. From then on each
+// packet is judged by the new one; silent connections are by the next scan.
 func (k *Kernel) Apply(d *ruleset.Delta) error {
 	t := &k.tables
 	if d.From != 0 && d.From != t.generation {
@@ -65,7 +65,8 @@ func (k *Kernel) Apply(d *ruleset.Delta) error {
 	if err := k.bump(); err != nil {
 		return err
 	}
-	return k.judgeAgain()
+	k.stale.Store(true)
+	return nil
 }
 
 // puts are steps 1 and 2 of [ruleset.Delta].

@@ -33,6 +33,8 @@ func (k *Kernel) Watch(ids map[netip.Addr]ruleset.EndpointID) error {
 	if most := int(t.maps.Endpoints.MaxEntries()); n > most {
 		return fmt.Errorf("%d pod addresses are more than the %d that a node holds: select fewer pods for this session", n, most)
 	}
+	k.publish(ids) // before the programs know them: whose connections a scan finds is alive
+	defer k.publish(nil)
 	moved := false // of an address that may have been judged already
 	for ip, l := range t.local {
 		if _, still := ids[ip]; still || l.watched == 0 {
