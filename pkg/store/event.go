@@ -107,9 +107,3 @@ func (s *Store) rateOf(r *row) float64 {
 	}
 	return r.rate
 }
-
-// troubled: someone denies it, would deny it, may deny it or drops it.
-func (r *row) troubled(hasCandidate bool) bool {
-	return r.verdict == flow.Deny || r.verdict == flow.Contested || r.faults > 0 || r.enforced ||
-		hasCandidate && r.candidate == flow.Deny
-}

@@ -23,7 +23,7 @@ func (s *Store) flowOrder(by string) func(a, b *row) int {
 	case "drops":
 		c = func(a, b *row) int { return cmp.Compare(b.drops+b.enforcedPackets, a.drops+a.enforcedPackets) }
 	case "verdict":
-		c = func(a, b *row) int { return cmp.Compare(s.gravity(b), s.gravity(a)) }
+		c = func(a, b *row) int { return cmp.Compare(s.gravityOf(b.plight()), s.gravityOf(a.plight())) }
 	case "name", "source", "from":
 		c = func(a, b *row) int { return strings.Compare(a.sourceName(), b.sourceName()) }
 	case "destination", "to":
@@ -74,29 +74,6 @@ func placeIn[T comparable](list []T, v T) int {
 		return i
 	}
 	return len(list)
-}
-
-// gravity orders verdicts by how much they ask to be looked at.
-func (s *Store) gravity(r *row) int {
-	return s.gravityOf(r.verdict, r.candidate, r.enforced, r.faults > 0)
-}
-
-func (s *Store) gravityOf(verdict, candidate flow.Verdict, enforced, faults bool) int {
-	switch {
-	case enforced:
-		return 6
-	case verdict == flow.Deny:
-		return 5
-	case s.rules.hasCandidate && candidate == flow.Deny:
-		return 4
-	case verdict == flow.Contested:
-		return 3
-	case faults:
-		return 2
-	case verdict == flow.Allow:
-		return 1
-	}
-	return 0
 }
 
 func (r *row) sourceName() string {

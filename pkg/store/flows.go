@@ -21,6 +21,7 @@ type row struct {
 	direction                                                 flow.Direction
 	protocol                                                  flow.Protocol
 	flags                                                     uint8
+	slot                                                      int32 // in rows; noSlot: let go
 	enforced, service, guessed, preex                         bool
 	done                                                      bool
 	inOpen, inClosed, judged, wouldDrop                       bool
@@ -35,7 +36,6 @@ type row struct {
 	observed
 
 	id                   FlowID
-	slot                 int32 // in rows
 	altered              int
 	first                time.Time
 	since                time.Time // first, by the clock that tells who had which address when
@@ -69,24 +69,24 @@ func (r *row) key() tupleKey { return keyBetween(r.protocol, r.local, r.peer) }
 // waiting for each.
 func (a *applying) flows(list []*wire.Flow) {
 	s := a.s
-	mine := s.rows.of[a.node]
+	mine := s.rows.on(a.node)
 	found := s.found[:0]
 	for _, m := range list {
-		found = append(found, mine[m.GetId()])
+		found = append(found, mine.get(m.GetId()))
 	}
 	for _, r := range found {
 		if r != nil {
-			s.touched += r.bytesIn + uint64(r.flagsIn)
+			s.touched += r.seq + r.bytesIn + r.sum.in + uint64(r.sum.verdict) + uint64(r.flagsIn)
 		}
 	}
 	for _, r := range found {
 		if r != nil && r.sum.pair != nil {
-			s.touched += r.sum.pair.Bytes
+			s.touched += r.sum.pair.Bytes + uint64(r.sum.pair.Open) //nolint:gosec // nobody reads it
 		}
 	}
 	for i, m := range list {
 		r := found[i]
-		if r == nil || s.rows.slots[r.slot] != r { // it came with this frame, or went
+		if r == nil || r.slot == noSlot { // it came with this frame, or went
 			r = s.rows.get(FlowID{a.node, m.GetId()})
 		}
 		a.flow(r, m)
@@ -139,6 +139,7 @@ func (a *applying) backend(r *row, m *wire.Flow) bool {
 	at := netip.AddrPortFrom(ip, uint16(m.GetBackendPort()))
 	moved := at != r.backend
 	r.backend, r.backendWho = at, a.s.names.of(ip, r.since)
+	r.answers()
 	return moved
 }
 
@@ -163,9 +164,9 @@ func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
 	s.nameByAnswer(r)
 	r.account = s.accountOf(r.localWho, local.Addr(), a.node)
 	s.makeRoom()
-	s.rows.put(r)
 	s.arrived++
 	r.seq, r.inOpen = s.arrived, true
+	s.rows.put(r)
 	s.open.add(r)
 	r.account.flows++
 	r.arrived = s.now

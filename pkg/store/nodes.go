@@ -63,7 +63,7 @@ func (a *applying) hello(m *wire.Hello) {
 	n := a.nodeState()
 	if n.instance != "" && m.GetInstance() != n.instance {
 		// Another process: what its connections are called starts again.
-		for _, r := range a.s.rows.of[a.node] {
+		for _, r := range a.s.rows.on(a.node).all() {
 			if !r.done {
 				r.closeReason = "probe gone"
 				a.close(r)

@@ -4,9 +4,8 @@ package store
 
 import (
 	"cmp"
-	"net/netip"
+	"math"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -26,65 +25,81 @@ type PairID struct {
 
 // PairRow sums up the known connections of a pair.
 type PairRow struct {
+	Packets, Bytes uint64
+	Faults         uint64 // packets dropped, but what is part of ordinary life
+	Last, First    time.Time
+	Rate           float64 // bytes per second
+	Flows          int     // known, open or closed
+	Open           int
+
 	ID     PairID
 	Sample *FlowRow // the newest of them
-	Flows  int      // known, open or closed
-	Open   int
-
-	Packets, Bytes uint64
-	Rate           float64 // bytes per second
-	Faults         uint64  // packets dropped, but what is part of ordinary life
-	First, Last    time.Time
 }
 
 // pair is a PairRow that is kept up to date, with its rows in the order in
-// which they came.
+// which they came. What every event of a connection changes stands first.
 type pair struct {
-	PairRow
-	key           pairKey
-	first, newest *row // by arrival
-	tickBytes     uint64
-	named         atomic.Pointer[namedRow] // of a snapshot before
+	tickBytes      uint64 // since the second that ticks says
+	ticks          int    // seconds that Rate knows of
+	PairRow               // its Rate may be of some seconds ago: rateAt is of now
+	first, newest  *row   // by arrival
+	key            pairKey
+	at             int // in the list of all
+	meet           *meet
+	before, behind *pair // of the meet's
 }
 
-// namedRow is what of a pair's newest row stays the same while it is that.
-type namedRow struct {
-	FlowRow
-	of        *row
-	backend   netip.AddrPort
-	candidate bool // there was one
+// rateAt is the rate when so many seconds have gone by.
+func (p *pair) rateAt(ticks int) float64 {
+	if ticks == p.ticks {
+		return p.Rate
+	}
+	// What came in the second that has closed counts half, as does each
+	// second of silence since.
+	rate := math.Ldexp(p.Rate+float64(p.tickBytes), -min(ticks-p.ticks, 1000))
+	if rate < 1 {
+		return 0
+	}
+	return rate
 }
 
-// nameRow is the pair's newest row with names and verdicts only. Thousands of
-// pairs are asked for at once, and hardly one of them has another than before.
-func (s *Store) nameRow(p *pair) *FlowRow {
-	r := p.newest
-	backend := netip.AddrPort{}
-	if p.key.direction == flow.Egress {
-		backend = r.backend
+// catchUp closes the seconds that have gone by.
+func (p *pair) catchUp(ticks int) {
+	if ticks != p.ticks {
+		p.Rate, p.tickBytes, p.ticks = p.rateAt(ticks), 0, ticks
 	}
-	if n := p.named.Load(); n != nil && n.of == r && n.backend == backend && n.candidate == s.rules.hasCandidate {
-		return &n.FlowRow
-	}
-	n := &namedRow{of: r, backend: backend, candidate: s.rules.hasCandidate}
-	n.ID = r.id
-	n.Event = flow.Event{
-		Type: flow.FlowEvent, Direction: r.direction, Subject: r.direction.Subject(), Protocol: r.protocol,
-		Verdict: r.verdict, Enforced: r.enforced, Source: new(flow.Peer), Destination: new(flow.Peer),
-	}
-	s.fillEnds(r, &n.Event)
-	if backend.IsValid() {
-		n.Backend = r.backendWho.peer(backend)
-		n.Event.Backend = n.Backend
-	}
-	p.named.Store(n)
-	return &n.FlowRow
 }
 
-// gravityOfPair is known without a look at the rows, which are far apart in
-// memory: they all have the pair's verdicts.
-func (s *Store) gravityOfPair(p *pair) int {
-	return s.gravityOf(p.key.verdict, p.key.candidate, p.key.enforced, p.Faults > 0)
+// pairEntry is a pair with what it is sorted by unless somebody wants
+// otherwise.
+type pairEntry struct {
+	*pair
+	source, destination *groupName
+	plight              plight
+}
+
+// enter makes the entry of a pair.
+func (p *pair) enter() pairEntry {
+	k := &p.key
+	e := pairEntry{p, k.local, k.peer, plight{k.verdict, k.candidate, k.enforced, p.Faults > 0}}
+	if k.direction == flow.Ingress {
+		e.source, e.destination = e.destination, e.source
+	}
+	return e
+}
+
+func (m *sums) enlist(p *pair) {
+	p.at = len(m.list)
+	m.list = append(m.list, p.enter())
+}
+
+// strike takes a pair off the list; the last one takes its place.
+func (m *sums) strike(p *pair) {
+	last := len(m.list) - 1
+	m.list[p.at] = m.list[last]
+	m.list[p.at].at = p.at
+	m.list[last] = pairEntry{}
+	m.list = m.list[:last]
 }
 
 // pairKey is a PairID that is cheap to compare.
@@ -139,7 +154,7 @@ func (p *pair) take(r *row) {
 // queryPairs gives the pairs as they are kept, or, for a filter that looks at
 // single connections, sums up those that match.
 func (s *Store) queryPairs(q *Query, out *Snapshot) {
-	var list []*pair
+	var list []pairEntry
 	if q.Match == nil {
 		list = s.keptPairs(q)
 	} else {
@@ -148,29 +163,24 @@ func (s *Store) queryPairs(q *Query, out *Snapshot) {
 	out.PairTotal = len(list)
 	for _, p := range window(list, q, s.pairOrder(q.Order.By)) {
 		c := p.PairRow
-		if q.Names {
-			c.Sample = s.nameRow(p)
-		} else {
-			c.Sample = s.flowRow(p.newest)
-		}
+		c.Rate = p.rateAt(s.sums.ticks)
+		c.Sample = s.flowRow(p.newest)
 		out.Pairs = append(out.Pairs, &c)
 	}
 }
 
-func (s *Store) keptPairs(q *Query) []*pair {
-	list := make([]*pair, 0, len(s.sums.pairs))
-	for _, p := range s.sums.pairs {
-		if q.Trouble && p.Faults == 0 && !p.newest.troubled(s.rules.hasCandidate) || q.Changed && !s.changed(p.newest) {
-			continue
+func (s *Store) keptPairs(q *Query) []pairEntry {
+	list := make([]pairEntry, 0, len(s.sums.list))
+	for i := range s.sums.list {
+		if e := &s.sums.list[i]; s.wants(q, e.plight) {
+			list = append(list, *e)
 		}
-		list = append(list, p)
 	}
 	return list
 }
 
-func (s *Store) pairsOf(q *Query) []*pair {
+func (s *Store) pairsOf(q *Query) []pairEntry {
 	pairs := map[*pair]*pair{}
-	var list []*pair
 	s.matching(q, func(r *row) {
 		of := r.sum.pair
 		if of == nil {
@@ -178,12 +188,15 @@ func (s *Store) pairsOf(q *Query) []*pair {
 		}
 		p := pairs[of]
 		if p == nil {
-			p = &pair{newest: r, key: of.key, PairRow: PairRow{ID: of.ID, First: r.first, Last: r.last}}
+			p = &pair{newest: r, key: of.key, ticks: s.sums.ticks, PairRow: PairRow{ID: of.ID, First: r.first, Last: r.last}}
 			pairs[of] = p
-			list = append(list, p)
 		}
 		p.add(r, s.rateOf(r))
 	})
+	list := make([]pairEntry, 0, len(pairs))
+	for _, p := range pairs {
+		list = append(list, p.enter())
+	}
 	return list
 }
 
@@ -220,41 +233,53 @@ func (p *pair) add(r *row, rate float64) {
 
 // pairOrder compares pairs by a column; ties by their names, so that rows
 // keep their place while their numbers grow.
-func (s *Store) pairOrder(by string) func(a, b *pair) int {
-	var c func(a, b *pair) int
+func (s *Store) pairOrder(by string) func(a, b pairEntry) int {
+	var c func(a, b pairEntry) int
 	switch by {
 	case "rate":
-		c = func(a, b *pair) int { return cmp.Compare(b.Rate, a.Rate) }
+		c = func(a, b pairEntry) int { return cmp.Compare(b.rateAt(s.sums.ticks), a.rateAt(s.sums.ticks)) }
 	case "bytes":
-		c = func(a, b *pair) int { return cmp.Compare(b.Bytes, a.Bytes) }
+		c = func(a, b pairEntry) int { return cmp.Compare(b.Bytes, a.Bytes) }
 	case "packets":
-		c = func(a, b *pair) int { return cmp.Compare(b.Packets, a.Packets) }
+		c = func(a, b pairEntry) int { return cmp.Compare(b.Packets, a.Packets) }
 	case "drops":
-		c = func(a, b *pair) int { return cmp.Compare(b.Faults, a.Faults) }
+		c = func(a, b pairEntry) int { return cmp.Compare(b.Faults, a.Faults) }
 	case "flows":
-		c = func(a, b *pair) int { return cmp.Compare(b.Flows, a.Flows) }
+		c = func(a, b pairEntry) int { return cmp.Compare(b.Flows, a.Flows) }
 	case "last":
-		c = func(a, b *pair) int { return b.Last.Compare(a.Last) }
+		c = func(a, b pairEntry) int { return b.Last.Compare(a.Last) }
 	case "age":
-		c = func(a, b *pair) int { return b.First.Compare(a.First) }
+		c = func(a, b pairEntry) int { return b.First.Compare(a.First) }
 	case "source", "from", "name":
-		c = func(_, _ *pair) int { return 0 }
+		c = func(_, _ pairEntry) int { return 0 }
 	case "destination", "to":
-		c = func(a, b *pair) int { return strings.Compare(a.ID.Destination, b.ID.Destination) }
+		c = func(a, b pairEntry) int { return a.destination.compare(b.destination) }
 	case "port":
-		c = func(a, b *pair) int { return cmp.Compare(a.ID.Port, b.ID.Port) }
+		c = func(a, b pairEntry) int { return cmp.Compare(a.ID.Port, b.ID.Port) }
 	case "rule":
-		c = func(a, b *pair) int { return strings.Compare(a.newest.ruleName(), b.newest.ruleName()) }
+		c = func(a, b pairEntry) int { return strings.Compare(a.newest.ruleName(), b.newest.ruleName()) }
 	case "agreement":
-		c = func(a, b *pair) int { return cmp.Compare(doubt(a.newest), doubt(b.newest)) }
+		c = func(a, b pairEntry) int { return cmp.Compare(doubt(a.newest), doubt(b.newest)) }
 	case "observed":
-		c = func(a, b *pair) int { return cmp.Compare(fate(a.newest), fate(b.newest)) }
+		c = func(a, b pairEntry) int { return cmp.Compare(fate(a.newest), fate(b.newest)) }
 	default: // verdict
-		c = func(a, b *pair) int { return cmp.Compare(s.gravityOfPair(b), s.gravityOfPair(a)) }
+		c = func(a, b pairEntry) int { return cmp.Compare(s.gravityOf(b.plight), s.gravityOf(a.plight)) }
 	}
-	return func(a, b *pair) int {
-		return cmp.Or(c(a, b), strings.Compare(a.ID.Source, b.ID.Source), strings.Compare(a.ID.Destination, b.ID.Destination),
-			cmp.Compare(a.ID.Port, b.ID.Port), cmp.Compare(a.ID.Protocol, b.ID.Protocol), cmp.Compare(a.ID.Direction, b.ID.Direction),
-			cmp.Compare(a.ID.Verdict, b.ID.Verdict), cmp.Compare(a.ID.Candidate, b.ID.Candidate))
+	return func(a, b pairEntry) int {
+		if n := cmp.Or(c(a, b), a.source.compare(b.source), a.destination.compare(b.destination)); n != 0 {
+			return n // mostly: without a look at the pairs themselves
+		}
+		return cmp.Or(cmp.Compare(a.ID.Port, b.ID.Port), cmp.Compare(a.ID.Protocol, b.ID.Protocol), cmp.Compare(a.ID.Direction, b.ID.Direction),
+			cmp.Compare(a.ID.Verdict, b.ID.Verdict), cmp.Compare(a.ID.Candidate, b.ID.Candidate), order(a.key.enforced, b.key.enforced))
 	}
+}
+
+func order(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }

@@ -22,7 +22,7 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 		q.Limit = defaultLimit
 	}
 	q.Offset = max(0, q.Offset)
-	if !q.Flows && !q.Pairs && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
+	if !q.Flows && !q.Pairs && !q.Meets && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
 		q.Flows, q.Drops, q.Workloads, q.Policies, q.Nodes, q.Timeline = true, true, true, true, true, true
 	}
 	out := &Snapshot{ID: s.id, Time: s.now, Health: s.health()}
@@ -31,6 +31,9 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 	}
 	if q.Pairs {
 		s.queryPairs(&q, out)
+	}
+	if q.Meets {
+		s.queryMeets(&q, out)
 	}
 	if q.Drops {
 		s.queryDrops(&q, out)
@@ -73,6 +76,10 @@ func window[T any](list []T, q *Query, order func(a, b T) int) []T {
 }
 
 func (s *Store) queryFlows(q *Query, out *Snapshot) {
+	if q.Order.By == "verdict" && q.Match == nil {
+		s.gravest(q, out)
+		return
+	}
 	order := s.flowOrder(q.Order.By)
 	if q.Order.Reverse {
 		forward := order
@@ -89,6 +96,33 @@ func (s *Store) queryFlows(q *Query, out *Snapshot) {
 	}
 }
 
+// gravest is the order that a screen asks for all the time: by verdict, then
+// the newest first. The rows themselves are looked at only if they are shown.
+func (s *Store) gravest(q *Query, out *Snapshot) {
+	type place struct {
+		gravity int
+		seq     uint64
+		row     *row
+	}
+	sign := 1
+	if q.Order.Reverse {
+		sign = -1
+	}
+	best := newBest(q.Offset+q.Limit, func(a, b place) int {
+		return sign * cmp.Or(cmp.Compare(b.gravity, a.gravity), cmp.Compare(b.seq, a.seq))
+	})
+	for i := range s.rows.slots {
+		if t := &s.rows.slots[i]; t.row != nil && s.wants(q, t.plight) {
+			out.FlowTotal++
+			best.add(place{s.gravityOf(t.plight), t.seq, t.row})
+		}
+	}
+	list := best.sorted()
+	for _, p := range list[min(q.Offset, len(list)):] {
+		out.Flows = append(out.Flows, s.flowRow(p.row))
+	}
+}
+
 // breath is after how many rows a walk through all of them lets the feeder in:
 // it waits for about a millisecond, not for the whole walk.
 const breath = 2000
@@ -99,7 +133,7 @@ func (s *Store) matching(q *Query, f func(*row)) {
 	var src, dst flow.Peer
 	seen := 0
 	for i := range len(s.rows.slots) { // it may grow while others are let in
-		r := s.rows.slots[i]
+		r := s.rows.slots[i].row
 		if r == nil {
 			continue
 		}
@@ -107,14 +141,11 @@ func (s *Store) matching(q *Query, f func(*row)) {
 			// Whoever feeds the store comes in between; slots don't move.
 			s.mu.RUnlock()
 			s.mu.RLock()
-			if r = s.rows.slots[i]; r == nil {
+			if r = s.rows.slots[i].row; r == nil {
 				continue
 			}
 		}
-		if q.Trouble && !r.troubled(s.rules.hasCandidate) {
-			continue
-		}
-		if q.Changed && !s.changed(r) {
+		if !s.wants(q, s.rows.slots[i].plight) {
 			continue
 		}
 		if q.Match != nil {
@@ -125,11 +156,6 @@ func (s *Store) matching(q *Query, f func(*row)) {
 		}
 		f(r)
 	}
-}
-
-// changed: the candidate decides otherwise.
-func (s *Store) changed(r *row) bool {
-	return s.rules.hasCandidate && r.candidate != r.verdict && r.candidate != flow.NotJudged && r.verdict != flow.NotJudged
 }
 
 func (s *Store) queryDrops(q *Query, out *Snapshot) {

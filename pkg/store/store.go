@@ -182,8 +182,8 @@ type Order struct {
 type Query struct {
 	Flows, Drops, Workloads, Policies, Nodes, Timeline bool
 	Pairs                                              bool // flows summed up by who talks to whom; only if asked for
+	Meets                                              bool // flows summed up by who meets whom, whatever the port; only if asked for
 
-	Names    bool                   // of pairs: their samples have names, verdicts and addresses only
 	Match    func(*flow.Event) bool // nil: all; compiled by ParseFilter
 	Telling  bool                   // of the timeline only what isn't part of ordinary life
 	Trouble  bool                   // only rows with a denial, a would-be denial, a contested verdict or a drop
@@ -206,6 +206,8 @@ type Snapshot struct {
 	FlowTotal  int
 	Pairs      []*PairRow
 	PairTotal  int
+	Meets      []MeetRow // those with trouble first, then by name
+	MeetTotal  int
 	Drops      []*DropRow
 	DropTotal  int
 	Workloads  []*WorkloadRow

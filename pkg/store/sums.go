@@ -15,14 +15,25 @@ import (
 type sums struct {
 	groups    map[string]*groupName
 	pairs     map[pairKey]*pair
+	list      []pairEntry // all pairs, in no order
+	meets     map[meetKey]*meet
 	ports     map[string]*account // by destination port: "tcp/5432"
 	externals map[string]*account // by who is neither pod nor service: a name or an address
+	ticks     int                 // seconds so far
 }
 
 // groupName is a name that pairs refer to, for as long as one does.
 type groupName struct {
-	name string
-	refs int
+	name    string
+	service bool
+	refs    int
+}
+
+func (g *groupName) compare(o *groupName) int {
+	if g == o {
+		return 0
+	}
+	return strings.Compare(g.name, o.name)
 }
 
 // maxSums bounds the ports and the external names; what comes later is summed
@@ -33,7 +44,7 @@ const (
 )
 
 func (m *sums) init() {
-	*m = sums{groups: map[string]*groupName{}, pairs: map[pairKey]*pair{}, ports: map[string]*account{}, externals: map[string]*account{}}
+	*m = sums{groups: map[string]*groupName{}, pairs: map[pairKey]*pair{}, meets: map[meetKey]*meet{}, ports: map[string]*account{}, externals: map[string]*account{}}
 }
 
 // summed is what a row has added to the sums so far.
@@ -53,13 +64,20 @@ func (s *Store) sum(r *row) {
 	if c.pair == nil || c.localWho != r.localWho || c.peerWho != r.peerWho || c.verdict != r.verdict ||
 		c.candidate != r.candidate || c.enforced != r.enforced {
 		s.place(r)
+		s.rows.stands(r)
 	}
 	in, out, packets, faults := r.bytesIn-c.in, r.bytesOut-c.out, r.packetsIn+r.packetsOut-c.packets, r.faults+r.enforcedPackets-c.faults
 	c.in, c.out, c.packets, c.faults = r.bytesIn, r.bytesOut, r.packetsIn+r.packetsOut, r.faults+r.enforcedPackets
 	p := c.pair
 	p.Bytes += in + out
 	p.Packets += packets
-	p.Faults += faults
+	if faults > 0 {
+		p.Faults += faults
+		p.meet.faults += faults
+		s.sums.list[p.at].plight.faults = true
+		s.rows.stands(r)
+	}
+	p.catchUp(s.sums.ticks)
 	p.tickBytes += in + out
 	if r.last.After(p.Last) {
 		p.Last = r.last
@@ -113,14 +131,20 @@ func (s *Store) place(r *row) {
 	}
 	p := s.sums.pairs[k]
 	if p == nil {
-		p = &pair{key: k, PairRow: PairRow{ID: k.id(), First: r.first, Last: r.last}}
+		p = &pair{key: k, ticks: s.sums.ticks, PairRow: PairRow{ID: k.id(), First: r.first, Last: r.last}}
 		s.sums.pairs[k] = p
+		s.sums.meet(k).put(p)
+		s.sums.enlist(p)
 		k.local.refs++
 		k.peer.refs++
 	}
 	p.put(r)
 	c.pair = p
+	r.answers()
 	p.Flows++
+	p.meet.flows++
+	p.meet.faults += c.faults
+	s.sums.list[p.at].plight.faults = p.Faults > 0
 	p.Bytes += c.in + c.out
 	p.Packets += c.packets
 	p.Faults += c.faults
@@ -252,6 +276,9 @@ func (m *sums) takeOut(r *row) {
 	p := c.pair
 	p.take(r)
 	p.Flows--
+	p.meet.flows--
+	p.meet.faults -= c.faults
+	m.list[p.at].plight.faults = p.Faults > 0
 	p.Bytes -= c.in + c.out
 	p.Packets -= c.packets
 	p.Faults -= c.faults
@@ -262,6 +289,8 @@ func (m *sums) takeOut(r *row) {
 		return
 	}
 	delete(m.pairs, p.key)
+	m.takePair(p)
+	m.strike(p)
 	for _, g := range [2]*groupName{p.key.local, p.key.peer} {
 		if g.refs--; g.refs == 0 {
 			delete(m.groups, g.name)
@@ -276,26 +305,19 @@ func (m *sums) group(w *who, addr netip.AddrPort) *groupName {
 	}
 	g := m.groups[name]
 	if g == nil {
-		g = &groupName{name: name}
+		g = &groupName{name: name, service: w.service != "" && w.service == name}
 		m.groups[name] = g
 	}
 	return g
 }
 
-// tick closes n seconds.
+// tick closes n seconds. Pairs may be as many as connections: each does its own
+// when something comes of it or is asked.
 func (m *sums) tick(n int) {
 	for _, list := range [2]map[string]*account{m.ports, m.externals} {
 		for _, a := range list {
 			a.tick(n)
 		}
 	}
-	for _, p := range m.pairs {
-		for range min(n, historyTicks) - 1 {
-			p.Rate /= 2
-		}
-		if p.Rate = (p.Rate + float64(p.tickBytes)) / 2; p.Rate < 1 {
-			p.Rate = 0
-		}
-		p.tickBytes = 0
-	}
+	m.ticks += n
 }

@@ -53,6 +53,31 @@ func TestKeptPairsAreWhatTheirRowsAddUpTo(t *testing.T) {
 		if kept, summed := text(Query{}), text(Query{Match: all}); kept != summed {
 			rt.Fatalf("kept\n%s\nbut the rows add up to\n%s", kept, summed)
 		}
+		met := func(q Query) string {
+			q.Meets, q.Limit = true, 1000
+			var lines []string
+			for _, m := range s.Snapshot(q).Meets {
+				lines = append(lines, fmt.Sprintf("%s %s %v %v %v flows=%d faults=%d ports=%v", m.From, m.To, m.Verdict, m.Candidate, m.Enforced, m.Flows, m.Faults, m.Ports))
+			}
+			slices.Sort(lines)
+			return strings.Join(lines, "\n")
+		}
+		if kept, summed := met(Query{}), met(Query{Match: all}); kept != summed {
+			rt.Fatalf("kept\n%s\nbut the rows meet in\n%s", kept, summed)
+		}
+		for _, place := range s.rows.slots {
+			if place.row != nil && place.plight != place.row.plight() {
+				rt.Fatalf("row %d stands in the list as %+v, but is %+v", place.row.id.ID, place.plight, place.row.plight())
+			}
+		}
+		for i, e := range s.sums.list {
+			if e.at != i || e.plight != e.enter().plight || s.sums.pairs[e.key] != e.pair {
+				rt.Fatalf("pair %+v stands in the list as %+v", e.ID, e.plight)
+			}
+		}
+		if len(s.sums.list) != len(s.sums.pairs) {
+			rt.Fatalf("%d of %d pairs are listed", len(s.sums.list), len(s.sums.pairs))
+		}
 		if n := len(s.Store.sums.groups); n > 40 {
 			rt.Fatalf("%d names are kept for %d rows", n, s.rows.n)
 		}

@@ -24,7 +24,7 @@ type Matrix struct {
 	env           *Env
 	names         []string // rows and columns alike, sorted
 	cells         map[pair]*meeting
-	pairs, total  int
+	meets, total  int
 	x, y          int // cursor
 	left, top     int
 	filter        string
@@ -33,8 +33,8 @@ type Matrix struct {
 	width, height int
 }
 
-// matrixPairs is of how many pairs a matrix is made at most.
-const matrixPairs = 20_000
+// mostMeets is of how many meets a matrix is made at most.
+const mostMeets = 20_000
 
 var _ Page = (*Matrix)(nil)
 
@@ -54,29 +54,28 @@ func (p *Matrix) Rev() int { return p.rev }
 type grid struct {
 	names        []string
 	cells        map[pair]*meeting
-	pairs, total int
+	meets, total int
 }
 
 // Ask implements [Page].
 func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
-	q := store.Query{Pairs: true, Names: true, Limit: matrixPairs, Match: p.match, Trouble: p.env.Trouble}
+	q := store.Query{Meets: true, Limit: mostMeets, Match: p.match, Trouble: p.env.Trouble}
 	return q, func(s *store.Snapshot) any {
-		g := grid{cells: map[pair]*meeting{}, pairs: len(s.Pairs), total: s.PairTotal}
+		g := grid{cells: make(map[pair]*meeting, len(s.Meets)), meets: len(s.Meets), total: s.MeetTotal}
 		seen := map[string]bool{}
-		for _, r := range s.Pairs {
-			e := &r.Sample.Event
-			to := e.Destination
-			if r.Sample.Backend != nil {
-				to = r.Sample.Backend
+		for i := range s.Meets {
+			r := &s.Meets[i]
+			at := pair{part.Clean(r.From), part.Clean(r.To)}
+			if r.ToService {
+				at.to = serviceWord + at.to
 			}
-			at := pair{peerGroup(e.Source), peerGroup(to)}
 			m := g.cells[at]
 			if m == nil {
 				m = &meeting{}
 				g.cells[at] = m
 				seen[at.from], seen[at.to] = true, true
 			}
-			m.add(e, r.Flows)
+			m.add(r)
 		}
 		for n := range seen {
 			g.names = append(g.names, n)
@@ -97,7 +96,7 @@ func (p *Matrix) Set(digest any) {
 	if p.y < len(p.names) && p.x < len(p.names) {
 		row, column = p.names[p.y], p.names[p.x]
 	}
-	p.names, p.cells, p.pairs, p.total = g.names, g.cells, g.pairs, g.total
+	p.names, p.cells, p.meets, p.total = g.names, g.cells, g.meets, g.total
 	if row == "" {
 		p.worst()
 	}
@@ -327,9 +326,9 @@ func (p *Matrix) sentences() []string {
 	add(m.opened, "denied that the candidate would allow")
 	add(m.contested, "contested")
 	add(m.other, "not judged")
-	out := []string{s + strings.Join(facts, ", ") + "  (" + strings.Join(m.ports, " ") + ")"}
-	if p.total > p.pairs {
-		out = append(out, "Made of "+part.Count(uint64(p.pairs))+" of "+part.Count(uint64(p.total))+" pairs, those with trouble first.")
+	out := []string{s + strings.Join(facts, ", ") + "  (" + m.portList() + ")"}
+	if p.total > p.meets {
+		out = append(out, "Made of "+part.Count(uint64(p.meets))+" of "+part.Count(uint64(p.total))+" pairs, those with trouble first.")
 	}
 	return out
 }

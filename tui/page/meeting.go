@@ -4,8 +4,10 @@ package page
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui/style"
 )
 
@@ -14,29 +16,44 @@ type pair struct{ from, to string }
 // meeting sums up the flows of a pair.
 type meeting struct {
 	allowed, would, denied, contested, opened, other int
-	ports                                            []string
+	ports                                            []store.Port
 }
 
-func (m *meeting) add(e *flow.Event, n int) {
+func (m *meeting) add(r *store.MeetRow) {
+	n := r.Flows
 	switch {
-	case e.Enforced:
+	case r.Enforced:
 		m.denied += n
-	case e.Verdict == flow.Deny && e.Candidate == flow.Allow:
+	case r.Verdict == flow.Deny && r.Candidate == flow.Allow:
 		m.opened += n
-	case e.Verdict == flow.Deny:
+	case r.Verdict == flow.Deny:
 		m.denied += n
-	case e.Verdict == flow.Allow && e.Candidate == flow.Deny:
+	case r.Verdict == flow.Allow && r.Candidate == flow.Deny:
 		m.would += n
-	case e.Verdict == flow.Contested || e.Candidate == flow.Contested:
+	case r.Verdict == flow.Contested || r.Candidate == flow.Contested:
 		m.contested += n
-	case e.Verdict == flow.Allow:
+	case r.Verdict == flow.Allow:
 		m.allowed += n
 	default:
 		m.other += n
 	}
-	if s := port(e); len(m.ports) < 8 && !slices.Contains(m.ports, s) {
-		m.ports = append(m.ports, s)
+	if m.ports == nil {
+		m.ports = r.Ports // most pairs meet in one way
+		return
 	}
+	m.ports = slices.Concat(m.ports, r.Ports)
+}
+
+// portList names some of the ports, the lowest first.
+func (m *meeting) portList() string {
+	list := slices.Clone(m.ports)
+	slices.SortFunc(list, store.ComparePorts)
+	list = slices.Compact(list)
+	words := make([]string, 0, 8)
+	for _, p := range list[:min(len(list), cap(words))] {
+		words = append(words, portWord(p.Protocol, p.Port))
+	}
+	return strings.Join(words, " ")
 }
 
 // gravity orders pairs by how much they ask to be looked at.

@@ -11,6 +11,9 @@ import (
 	"github.com/ebpol/kubectl-ebpol/tui/part"
 )
 
+// serviceWord stands before the name of a service.
+const serviceWord = "svc "
+
 // peerName is what to call an end of a flow in a table.
 func peerName(p *flow.Peer) string {
 	switch {
@@ -19,7 +22,7 @@ func peerName(p *flow.Peer) string {
 	case p.Pod != "":
 		return part.Clean(slash(p.Namespace, p.Pod))
 	case p.Service != "":
-		return part.Clean("svc " + p.Service)
+		return part.Clean(serviceWord + p.Service)
 	case p.Workload != "":
 		return part.Clean(slash(p.Namespace, p.Workload))
 	case p.Name != "":
@@ -40,7 +43,7 @@ func (e *Env) short(name string) string {
 		return name
 	}
 	ns := part.Clean(e.Health.Scope[0]) + "/"
-	for _, lead := range []string{"", "svc ", "no rule in "} {
+	for _, lead := range []string{"", serviceWord, "no rule in "} {
 		if rest, ok := strings.CutPrefix(name, lead+ns); ok {
 			return lead + rest
 		}
@@ -65,9 +68,16 @@ func slash(ns, name string) string {
 
 // port writes "tcp/5432", or "icmp".
 func port(e *flow.Event) string {
-	s := strings.ToLower(e.Protocol.String())
-	if e.Destination != nil && e.Destination.Port != 0 {
-		s += "/" + strconv.Itoa(int(e.Destination.Port))
+	if e.Destination == nil {
+		return portWord(e.Protocol, 0)
+	}
+	return portWord(e.Protocol, e.Destination.Port)
+}
+
+func portWord(protocol flow.Protocol, port uint16) string {
+	s := strings.ToLower(protocol.String())
+	if port != 0 {
+		s += "/" + strconv.Itoa(int(port))
 	}
 	return s
 }
