@@ -18,7 +18,7 @@ const (
 	steady = 250 * time.Millisecond // while things change
 
 	slowest   = time.Second // however dear a snapshot is
-	restShare = 100         // the screen rests so much longer than a snapshot took
+	restShare = 150         // the screen rests so much longer than a snapshot took
 
 	hurryFor = 10                    // ticks at the hasty pace after a key
 	quietFor = 10                    // ticks without change until the source is waited for
@@ -41,7 +41,7 @@ func (m *Model) tick() tea.Cmd {
 			return tickMsg{}
 		}
 	}
-	// Whatever a snapshot costs, taking them takes a hundredth of a core.
+	// Whatever a snapshot costs, taking them takes less than a hundredth of a core.
 	pace = max(pace, min(slowest, restShare*m.took))
 	return m.after(pace, tickMsg{})
 }

@@ -21,7 +21,7 @@ type MeetRow struct {
 	ToService          bool   // To is a service: who answers for it isn't known
 	Faults             uint64 // packets dropped, but what is part of ordinary life
 	Flows              int    // known, open or closed
-	Ports              []Port // of the destination, some of them; sorted
+	Ports              []Port // of the destination, some of those seen so far; sorted
 }
 
 // Port is where a connection goes to. Port 0: the protocol has none.
@@ -39,9 +39,8 @@ type meet struct {
 	key     meetKey
 	flows   int
 	faults  uint64
-	pairs   *pair // the first of them
-	last    *pair
-	backend *who // of a service: who answered last; nil: not known
+	ports   []Port // sorted; another one is another list
+	backend *who   // of a service: who answered last; nil: not known
 	at      netip.AddrPort
 }
 
@@ -63,32 +62,11 @@ func (m *sums) meet(k pairKey) *meet {
 	return t
 }
 
-// put adds a pair as the last one.
-func (t *meet) put(p *pair) {
-	p.meet, p.before = t, t.last
-	if t.last != nil {
-		t.last.behind = p
-	} else {
-		t.pairs = p
-	}
-	t.last = p
-}
-
-// take removes a pair that has no rows any more.
-func (m *sums) takePair(p *pair) {
-	t := p.meet
-	if p.before != nil {
-		p.before.behind = p.behind
-	} else {
-		t.pairs = p.behind
-	}
-	if p.behind != nil {
-		p.behind.before = p.before
-	} else {
-		t.last = p.before
-	}
-	if t.pairs == nil {
-		delete(m.meets, t.key)
+// sees takes note of a port.
+func (t *meet) sees(p Port) {
+	at, known := slices.BinarySearchFunc(t.ports, p, ComparePorts)
+	if !known && len(t.ports) < mostPorts {
+		t.ports = slices.Insert(slices.Clone(t.ports), at, p)
 	}
 }
 
@@ -108,7 +86,7 @@ func (t *meet) plight() plight {
 func (t *meet) row(hasCandidate bool) MeetRow {
 	r := MeetRow{
 		From: t.key.local.name, To: t.key.peer.name, Verdict: t.key.verdict, Enforced: t.key.enforced,
-		Faults: t.faults, Flows: t.flows,
+		Faults: t.faults, Flows: t.flows, Ports: t.ports,
 	}
 	if hasCandidate {
 		r.Candidate = cmp.Or(t.key.candidate, t.key.verdict)
@@ -121,10 +99,6 @@ func (t *meet) row(hasCandidate bool) MeetRow {
 	default:
 		r.ToService = t.key.peer.service
 	}
-	for p := t.pairs; p != nil && len(r.Ports) < mostPorts; p = p.behind {
-		r.Ports = append(r.Ports, Port{p.key.protocol, p.key.port})
-	}
-	slices.SortFunc(r.Ports, ComparePorts)
 	return r
 }
 
@@ -174,7 +148,6 @@ func (s *Store) meetOrder() func(a, b *meet) int {
 // meetsOf sums up the rows that a filter lets through.
 func (s *Store) meetsOf(q *Query) map[*meet]*meet {
 	meets := map[*meet]*meet{}
-	pairs := map[*pair]bool{}
 	all := *q
 	all.Trouble, all.Changed = false, false
 	s.matching(&all, func(r *row) {
@@ -189,10 +162,7 @@ func (s *Store) meetsOf(q *Query) map[*meet]*meet {
 		}
 		t.flows++
 		t.faults += r.faults + r.enforcedPackets
-		if !pairs[of] && len(pairs) < mostPorts*(len(meets)+100) {
-			pairs[of] = true
-			t.put(&pair{key: of.key})
-		}
+		t.sees(Port{of.key.protocol, of.key.port})
 	})
 	return meets
 }

@@ -39,14 +39,13 @@ type PairRow struct {
 // pair is a PairRow that is kept up to date, with its rows in the order in
 // which they came. What every event of a connection changes stands first.
 type pair struct {
-	tickBytes      uint64 // since the second that ticks says
-	ticks          int    // seconds that Rate knows of
-	PairRow               // its Rate may be of some seconds ago: rateAt is of now
-	first, newest  *row   // by arrival
-	key            pairKey
-	at             int // in the list of all
-	meet           *meet
-	before, behind *pair // of the meet's
+	tickBytes     uint64 // since the second that ticks says
+	ticks         int    // seconds that Rate knows of
+	PairRow              // its Rate may be of some seconds ago: rateAt is of now
+	first, newest *row   // by arrival
+	key           pairKey
+	at            int // in the list of all
+	meet          *meet
 }
 
 // rateAt is the rate when so many seconds have gone by.

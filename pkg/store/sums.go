@@ -133,7 +133,8 @@ func (s *Store) place(r *row) {
 	if p == nil {
 		p = &pair{key: k, ticks: s.sums.ticks, PairRow: PairRow{ID: k.id(), First: r.first, Last: r.last}}
 		s.sums.pairs[k] = p
-		s.sums.meet(k).put(p)
+		p.meet = s.sums.meet(k)
+		p.meet.sees(Port{k.protocol, k.port})
 		s.sums.enlist(p)
 		k.local.refs++
 		k.peer.refs++
@@ -289,7 +290,9 @@ func (m *sums) takeOut(r *row) {
 		return
 	}
 	delete(m.pairs, p.key)
-	m.takePair(p)
+	if p.meet.flows == 0 {
+		delete(m.meets, p.meet.key)
+	}
 	m.strike(p)
 	for _, g := range [2]*groupName{p.key.local, p.key.peer} {
 		if g.refs--; g.refs == 0 {
