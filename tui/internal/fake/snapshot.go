@@ -142,8 +142,10 @@ func (w *World) meets(q store.Query, s *store.Snapshot) {
 		if !ok {
 			at = len(s.Meets)
 			have[k] = at
-			s.Meets = append(s.Meets, store.MeetRow{From: k.from, To: k.to, Verdict: k.verdict, Candidate: k.candidate, Enforced: k.enforced,
-				ToService: to.Service != "" && to.Service == k.to})
+			s.Meets = append(s.Meets, store.MeetRow{
+				From: k.from, To: k.to, Verdict: k.verdict, Candidate: k.candidate, Enforced: k.enforced,
+				ToService: to.Service != "" && to.Service == k.to,
+			})
 		}
 		m := &s.Meets[at]
 		m.Flows++
