@@ -28,6 +28,9 @@ type blamer struct {
 	sink    serve.Sink
 	wg      sync.WaitGroup
 
+	inferred   map[inferKey]inferred // of the goroutine that follows drops
+	inferredAt time.Time
+
 	mu     sync.Mutex
 	on     bool
 	closed bool
@@ -54,7 +57,7 @@ const (
 )
 
 func newBlamer(node uint64, paths func(uint64) (string, bool), o *Options) *blamer {
-	return &blamer{node: node, paths: paths, dial: o.Netlink, session: o.Session, spaces: map[uint64]*space{}, ends: map[end]ending{}, failed: map[uint64]bool{}, idle: spaceIdle}
+	return &blamer{node: node, paths: paths, dial: o.Netlink, session: o.Session, spaces: map[uint64]*space{}, ends: map[end]ending{}, failed: map[uint64]bool{}, inferred: map[inferKey]inferred{}, idle: spaceIdle}
 }
 
 // set follows the plugin's wishes, and says whether tracing has begun.

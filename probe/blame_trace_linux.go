@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 	"github.com/ebpol/kubectl-ebpol/probe/kernel"
 	"github.com/ebpol/kubectl-ebpol/probe/nft"
@@ -97,7 +98,10 @@ func (b *blamer) first(s *space, step *nft.Step) *trace {
 }
 
 func (s *space) rule(step *nft.Step) *wire.NftRule {
-	r := s.tracer.Rule(step)
+	return wireRule(step, s.tracer.Rule(step))
+}
+
+func wireRule(step *nft.Step, r nft.Rule) *wire.NftRule {
 	return &wire.NftRule{
 		Family: step.Family.String(), Table: wire.Clean(step.Table, 256), Chain: wire.Clean(step.Chain, 256), Handle: step.Handle,
 		Verdict: wire.Clean(step.Verdict, 256), Comment: wire.Clean(r.Comment, 400), Text: wire.Clean(r.Text, 400),
@@ -166,10 +170,7 @@ func (b *blamer) explain(d *wire.Drop) bool {
 	if !ok {
 		return true
 	}
-	p := nft.Packet{
-		Protocol: uint8(t.Protocol), Source: t.Source.Addr().Unmap(), Destination: t.Destination.Addr().Unmap(),
-		SourcePort: t.Source.Port(), DestinationPort: t.Destination.Port(),
-	}
+	p := packetOf(&t)
 	b.mu.Lock()
 	s.used = time.Now()
 	found, ok := b.ends[end{s.inode, p}]
@@ -180,4 +181,11 @@ func (b *blamer) explain(d *wire.Drop) bool {
 	}
 	_ = s.tracer.Want(p.Source) // without it only fewer drops name their rule
 	return false
+}
+
+func packetOf(t *flow.Tuple) nft.Packet {
+	return nft.Packet{
+		Protocol: uint8(t.Protocol), Source: t.Source.Addr().Unmap(), Destination: t.Destination.Addr().Unmap(),
+		SourcePort: t.Source.Port(), DestinationPort: t.Destination.Port(),
+	}
 }

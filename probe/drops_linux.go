@@ -205,6 +205,9 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 				waiting, since = append(waiting, w), append(since, time.Now())
 				continue
 			}
+			if d.blame != nil {
+				d.blame.infer(w)
+			}
 			list = append(list, w)
 		}
 		for len(d.quiet) > 0 {
@@ -215,6 +218,7 @@ func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
 		n := 0
 		for i, w := range waiting {
 			if d.blame.explain(w) || time.Since(since[i]) > ruleWithin {
+				d.blame.infer(w)
 				list = append(list, w)
 				continue
 			}

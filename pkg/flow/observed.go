@@ -73,14 +73,15 @@ type Isolation struct {
 
 // NftRule is a rule of the node's nftables, or of iptables-nft.
 type NftRule struct {
-	Family  string `json:"family"`            // "ip", "ip6", "inet", ...
-	Table   string `json:"table"`             // its table
-	Chain   string `json:"chain"`             // its chain
-	Handle  uint64 `json:"handle,omitempty"`  // absent: the chain's policy
-	Verdict string `json:"verdict,omitempty"` // "drop", "accept", "jump CHAIN", ...
-	Comment string `json:"comment,omitempty"` // as its author left it
-	Text    string `json:"text,omitempty"`    // in nft's words, as far as they can be read
-	Engine  string `json:"engine,omitempty"`  // who made it: "kube-proxy", "Calico", ...; absent: not recognised
+	Family   string `json:"family"`             // "ip", "ip6", "inet", ...
+	Table    string `json:"table"`              // its table
+	Chain    string `json:"chain"`              // its chain
+	Handle   uint64 `json:"handle,omitempty"`   // absent: the chain's policy
+	Verdict  string `json:"verdict,omitempty"`  // "drop", "accept", "jump CHAIN", ...
+	Comment  string `json:"comment,omitempty"`  // as its author left it
+	Text     string `json:"text,omitempty"`     // in nft's words, as far as they can be read
+	Inferred bool   `json:"inferred,omitempty"` // no trace told of it: it is the only one in the ruleset that can have dropped the packet
+	Engine   string `json:"engine,omitempty"`   // who made it: "kube-proxy", "Calico", ...; absent: not recognised
 }
 
 // Ordinary says whether an outcome is what everyone expects: answered, and

@@ -99,7 +99,7 @@ func nftRule(w *wire.NftRule) *flow.NftRule {
 	}
 	r := &flow.NftRule{
 		Family: clean(w.GetFamily()), Table: clean(w.GetTable()), Chain: clean(w.GetChain()), Handle: w.GetHandle(),
-		Verdict: clean(w.GetVerdict()), Comment: clean(w.GetComment()), Text: clean(w.GetText()),
+		Verdict: clean(w.GetVerdict()), Comment: clean(w.GetComment()), Text: clean(w.GetText()), Inferred: w.GetInferred(),
 	}
 	r.Engine = Engine(r)
 	return r
@@ -132,6 +132,9 @@ func (c *Cause) byRule() Explanation {
 		did = "rejected"
 	}
 	e.Sentence = strings.ToUpper(RuleName(r)[:1]) + RuleName(r)[1:] + " " + did + " it."
+	if r.Inferred {
+		e.Sentence += " That is inferred: the packet wasn't traced, and no other rule there can have met it."
+	}
 	look := fmt.Sprintf("Look at it with nft -a list chain %s %s %s on the node", r.Family, r.Table, r.Chain)
 	switch r.Engine {
 	case "kube-router", "Calico", "kube-network-policies", "Antrea", "OVN-Kubernetes", "Cilium", "Weave Net", "kindnet":

@@ -3129,7 +3129,8 @@ type NftRule struct {
 	Handle        uint64                 `protobuf:"varint,4,opt,name=handle,proto3" json:"handle,omitempty"`  // 0: the chain's policy
 	Verdict       string                 `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"` // "drop", "accept", "jump CHAIN", "queue 100", ...
 	Comment       string                 `protobuf:"bytes,6,opt,name=comment,proto3" json:"comment,omitempty"`
-	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"` // the rule in nft's words, as far as we can read it
+	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`          // the rule in nft's words, as far as we can read it
+	Inferred      bool                   `protobuf:"varint,8,opt,name=inferred,proto3" json:"inferred,omitempty"` // no trace told of it: it is the only one in the ruleset that can have dropped the packet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3211,6 +3212,13 @@ func (x *NftRule) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *NftRule) GetInferred() bool {
+	if x != nil {
+		return x.Inferred
+	}
+	return false
 }
 
 // Hops says which rules packets of caught or blamed connections met, in order.
@@ -5646,7 +5654,7 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x04rule\x18\x18 \x01(\v2\x11.ebpol.v1.NftRuleR\x04rule\x12\x1a\n" +
 	"\bprograms\x18\x19 \x03(\tR\bprograms\x12\x1a\n" +
 	"\bevidence\x18\x1a \x01(\tR\bevidence\x12\x16\n" +
-	"\x06within\x18\x1b \x01(\rR\x06within\"\xad\x01\n" +
+	"\x06within\x18\x1b \x01(\rR\x06within\"\xc9\x01\n" +
 	"\aNftRule\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x14\n" +
@@ -5654,7 +5662,8 @@ const file_ebpol_proto_rawDesc = "" +
 	"\x06handle\x18\x04 \x01(\x04R\x06handle\x12\x18\n" +
 	"\averdict\x18\x05 \x01(\tR\averdict\x12\x18\n" +
 	"\acomment\x18\x06 \x01(\tR\acomment\x12\x12\n" +
-	"\x04text\x18\a \x01(\tR\x04text\")\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x12\x1a\n" +
+	"\binferred\x18\b \x01(\bR\binferred\")\n" +
 	"\x04Hops\x12!\n" +
 	"\x04hops\x18\x01 \x03(\v2\r.ebpol.v1.HopR\x04hops\"\xad\x02\n" +
 	"\x03Hop\x12\x17\n" +

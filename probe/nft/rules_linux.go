@@ -172,8 +172,8 @@ func (r *rules) readHook(k ruleKey) (name string) {
 			return
 		}
 		_ = attributes(v, func(kind uint16, v []byte) {
-			if n := number(v); kind == unix.NFTA_HOOK_HOOKNUM && int(n) < len(hookNames) {
-				name = hookNames[n]
+			if kind == unix.NFTA_HOOK_HOOKNUM {
+				name = hookName(k.family, number(v))
 			}
 		})
 	})
