@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/cilium/ebpf"
 )
 
 // FilterName is what a process calls its filters.
@@ -45,3 +47,6 @@ func (p *Probe) SetBlameIdle(d time.Duration) {
 	defer p.blame.mu.Unlock()
 	p.blame.idle = d
 }
+
+// Programs are those that may run for packets and processes.
+func (p *Probe) Programs() []*ebpf.Program { return p.meter.programs }
