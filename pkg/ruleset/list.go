@@ -48,6 +48,27 @@ func (l List[T]) All() iter.Seq[T] {
 	}
 }
 
+// Fresh gives, in order, at least those entries that another list doesn't have:
+// all but those of pages that both share.
+func (l List[T]) Fresh(old List[T], compare func(a, b T) int) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		known := old.pages
+		for _, page := range l.pages {
+			for len(known) > 0 && compare(known[0][0], page[0]) < 0 {
+				known = known[1:]
+			}
+			if len(known) > 0 && samePage(known[0], page) {
+				continue
+			}
+			for i := range page {
+				if !yield(page[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Slice is all entries in one slice; nil if there are none.
 func (l List[T]) Slice() []T {
 	if l.count == 0 {

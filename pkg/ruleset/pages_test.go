@@ -68,6 +68,15 @@ func TestListIsASortedMap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			fresh := slices.Collect(list.Fresh(before, byPort))
+			for _, p := range d.PutPorts {
+				if !slices.Contains(fresh, p) {
+					t.Fatalf("%+v isn't fresh among %v", p, fresh)
+				}
+			}
+			if n := len(slices.Collect(list.Fresh(list, byPort))); n > 0 {
+				t.Fatalf("%d entries of a list are fresh to itself", n)
+			}
 			for _, p := range d.DelPorts {
 				delete(was, p.Port)
 			}

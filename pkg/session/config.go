@@ -80,6 +80,7 @@ type Input struct {
 	World      *identity.World
 	Policies   []PolicyMode
 	Endpoints  map[netip.Addr]ruleset.EndpointID // addresses that are judged
+	Pods       *identity.PodDiff                 // that changed since the generation before
 }
 
 // PolicyMode is one version of a policy and the sets of policies it is in.

@@ -4,9 +4,9 @@ package session
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -45,50 +45,49 @@ type assigned struct {
 
 func (a *assigned) id(p *identity.Pod) ruleset.EndpointID { return a.pods[p] }
 
-// assign numbers the pods that run on the nodes and that pick wants.
-func (e *endpoints) assign(w *identity.World, nodes map[string]*node, pick func(*identity.Pod) bool) *assigned {
+// assign numbers the pods that run on the nodes and that pick wants. It says
+// what of it may be another number than before: nil: all of them.
+func (e *endpoints) assign(d *identity.PodDiff, w *identity.World, nodes map[string]*node, pick func(*identity.Pod) bool) (*assigned, *identity.PodDiff) {
 	names := slices.Sorted(maps.Keys(nodes))
 	if e.now == nil || !slices.Equal(names, e.nodes) {
 		known := e.watched // lives go on
 		*e = endpoints{last: e.last, nodes: names, watched: map[string]*watched{}, now: &assigned{
 			byNode: map[string][]*wire.Endpoint{}, judged: map[netip.Addr]ruleset.EndpointID{}, pods: map[*identity.Pod]ruleset.EndpointID{},
 		}}
-		e.follow(w.Pods, nodes, pick, known)
-	} else if reflect.ValueOf(e.world).Pointer() != reflect.ValueOf(w.Pods).Pointer() {
-		e.follow(w.Pods, nodes, pick, nil)
+		e.follow(maps.Keys(w.Pods), w.Pods, nodes, pick, known)
+		d = nil
+	} else {
+		if !d.Since(e.world) {
+			d = identity.DiffPods(e.world, w.Pods)
+		}
+		e.follow(slices.Values(d.Keys), w.Pods, nodes, pick, nil)
 	}
 	e.world = w.Pods
-	return e.now
+	return e.now, d
 }
 
 // follow goes through the pods that changed.
-func (e *endpoints) follow(pods map[string]*identity.Pod, nodes map[string]*node, pick func(*identity.Pod) bool, known map[string]*watched) {
+func (e *endpoints) follow(changed iter.Seq[string], pods map[string]*identity.Pod, nodes map[string]*node, pick func(*identity.Pod) bool, known map[string]*watched) {
 	touched, moved := map[string]bool{}, false // nodes; addresses
 	var come []*identity.Pod
-	kept := 0
 	drop := func(key string, was *watched) {
 		delete(e.watched, key)
 		delete(e.now.pods, was.pod)
 		touched[was.pod.Node] = true
 		moved = moved || !was.pod.HostNetwork
 	}
-	for key, p := range pods {
-		was := e.watched[key]
-		if was != nil && was.pod == p {
-			kept++
-			continue
+	for key := range changed {
+		was, p := e.watched[key], pods[key]
+		ours := false
+		if p != nil {
+			_, ours = nodes[p.Node]
 		}
-		if was == nil && e.world[key] == p {
-			continue // looked at before, and not wanted
-		}
-		_, ours := nodes[p.Node]
 		if !ours || p.Done || len(p.IPs) == 0 || pick != nil && !pick(p) {
 			if was != nil {
 				drop(key, was)
 			}
 			continue
 		}
-		kept++
 		life := lifeOf(p)
 		if was != nil && was.life == life && was.pod.Node == p.Node && was.pod.HostNetwork == p.HostNetwork {
 			delete(e.now.pods, was.pod)
@@ -110,13 +109,6 @@ func (e *endpoints) follow(pods map[string]*identity.Pod, nodes map[string]*node
 		e.watched[key] = n
 		touched[p.Node] = true
 		moved = moved || !p.HostNetwork
-	}
-	if kept < len(e.watched) {
-		for key, was := range e.watched {
-			if pods[key] == nil {
-				drop(key, was)
-			}
-		}
 	}
 	slices.SortFunc(come, comparePods)
 	for _, p := range come {

@@ -139,7 +139,7 @@ func (l *Live) imagine(modes map[PolicyKey]Mode) (map[string]*ruleset.Pages, *id
 	list := l.joined.choices(state.Policies, l.candidates, all, l.cfg.Unchosen)
 	l.mu.Unlock()
 	l.generation++
-	out, err := l.dreamer.Compile(l.input(list, state))
+	out, err := l.dreamer.Compile(l.input(list, state, nil))
 	if err != nil {
 		return nil, nil, fmt.Errorf("compile the policies: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
@@ -102,11 +103,14 @@ func (l *Live) compile() (uint64, error) {
 	l.mu.Unlock()
 
 	l.generation++
-	l.current = *l.eps.assign(state.World, nodes, l.cfg.Select)
-	for _, m := range l.encoder.Next(state.World, l.current.id) {
+	pods := identity.DiffPods(l.pods, state.World.Pods)
+	l.pods = state.World.Pods
+	assigned, numbered := l.eps.assign(pods, state.World, nodes, l.cfg.Select)
+	l.current = *assigned
+	for _, m := range l.encoder.NextBy(numbered, state.World, l.current.id) {
 		l.emit(&wire.Frame{Body: &wire.Frame_World{World: m}})
 	}
-	out, err := l.compiler.Compile(l.input(list, state))
+	out, err := l.compiler.Compile(l.input(list, state, pods))
 	if err != nil {
 		err = fmt.Errorf("compile the policies: %w", err)
 		if l.stuck != err.Error() { // each change of the cluster comes by here
@@ -124,7 +128,7 @@ func (l *Live) compile() (uint64, error) {
 	}
 	for name, n := range nodes {
 		r := out.Node(name)
-		l.name(r, out)
+		l.name(name, r, out)
 		n.want(l.current.byNode[name], r)
 	}
 	l.teller.set(list, state, l.coarse(out))
@@ -137,8 +141,8 @@ func (l *Live) compile() (uint64, error) {
 	return l.generation, nil
 }
 
-func (l *Live) input(list []choice, state State) Input {
-	in := Input{Generation: l.generation, World: state.World, Endpoints: l.current.judged, Policies: make([]PolicyMode, 0, len(list)+len(list)/8)}
+func (l *Live) input(list []choice, state State, pods *identity.PodDiff) Input {
+	in := Input{Generation: l.generation, World: state.World, Pods: pods, Endpoints: l.current.judged, Policies: make([]PolicyMode, 0, len(list)+len(list)/8)}
 	for i := range list {
 		in.Policies = list[i].versions(in.Policies)
 	}
@@ -146,7 +150,9 @@ func (l *Live) input(list []choice, state State) Input {
 }
 
 // name tells what the bits of new sets mean, before any probe knows them.
-func (l *Live) name(r *ruleset.Pages, out Compiled) {
+func (l *Live) name(node string, r *ruleset.Pages, out Compiled) {
+	before := l.namedAt[node]
+	l.namedAt[node] = r.Sets
 	var list []*wire.SetNames
 	size := 0
 	flush := func() {
@@ -155,7 +161,7 @@ func (l *Live) name(r *ruleset.Pages, out Compiled) {
 			list, size = nil, 0
 		}
 	}
-	for set := range r.Sets.All() {
+	for set := range r.Sets.Fresh(before, ruleset.CompareSets) {
 		id := set.ID
 		if l.named[id] {
 			continue

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -35,11 +36,13 @@ type Live struct {
 	compiler   Compiler
 	dreamer    Compiler // of what is only imagined
 	generation uint64
+	pods       map[string]*identity.Pod // of the last generation
 	eps        endpoints
 	encoder    wire.WorldEncoder
 	named      map[ruleset.SetID]bool
-	warned     map[string]bool // problems of the cluster's policies
-	stuck      string          // why the newest policies don't compile; empty: they do
+	namedAt    map[string]ruleset.List[ruleset.Set] // by node: of these all sets were looked at
+	warned     map[string]bool                      // problems of the cluster's policies
+	stuck      string                               // why the newest policies don't compile; empty: they do
 	current    assigned
 
 	mu         sync.Mutex
@@ -90,7 +93,7 @@ func NewLive(ctx context.Context, cfg Config) (*Live, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &Live{
-		cfg: cfg, ctx: ctx, cancel: cancel, funnel: newFunnel(), teller: newTeller(), named: map[ruleset.SetID]bool{}, warned: map[string]bool{},
+		cfg: cfg, ctx: ctx, cancel: cancel, funnel: newFunnel(), teller: newTeller(), named: map[ruleset.SetID]bool{}, namedAt: map[string]ruleset.List[ruleset.Set]{}, warned: map[string]bool{},
 		nodes: map[string]*node{}, candidates: cfg.Candidates, modes: maps.Clone(cfg.Modes),
 		kick: make(chan struct{}, 1), step: make(chan struct{}), abandon: make(chan struct{}),
 		finished: make(chan struct{}), stop: make(chan struct{}),

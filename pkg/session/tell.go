@@ -10,8 +10,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/ebpol/kubectl-ebpol/pkg/flow"
-	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
@@ -34,7 +32,8 @@ type teller struct {
 	// of the goroutine that tells
 	last    []*wire.PolicyState
 	differs bool
-	known   map[PolicyKey]*described
+	told    []*described // in order of key
+	counter counter
 	foreign map[NotEvaluated]*wire.PolicyState
 }
 
@@ -47,7 +46,7 @@ type described struct {
 }
 
 func newTeller() *teller {
-	return &teller{kick: make(chan struct{}, 1), known: map[PolicyKey]*described{}, foreign: map[NotEvaluated]*wire.PolicyState{}}
+	return &teller{kick: make(chan struct{}, 1), foreign: map[NotEvaluated]*wire.PolicyState{}}
 }
 
 func (t *teller) set(list []choice, s State, said map[*policy.Policy][]string) {
@@ -86,20 +85,32 @@ func (t *teller) run(stop <-chan struct{}, emit func(*wire.Frame)) {
 // tell describes all policies, in parts that fit into frames; none if that
 // would be what was told last.
 func (t *teller) tell(list []choice, s State, said map[*policy.Policy][]string) []*wire.PolicyStates {
-	count := selected(list, s.World)
+	t.counter.follow(s.World)
 	differs := slices.ContainsFunc(list, func(c choice) bool { return c.differs() })
 	now := make([]*wire.PolicyState, 0, len(list)+len(s.NotEvaluated))
-	known := make(map[PolicyKey]*described, len(list))
-	for i, c := range list {
-		d := t.known[c.key]
-		warnings := said[c.candidate()]
-		if d == nil || d.choice != c || d.selected != count[i] || !slices.Equal(d.warnings, warnings) {
-			d = &described{c, count[i], warnings, describe(&c, count[i])}
+	told, old := make([]*described, 0, len(list)), t.told
+	for i := range list {
+		c := &list[i]
+		for len(old) > 0 && compareKeys(old[0].key, c.key) < 0 {
+			old = old[1:]
+		}
+		var d *described
+		if len(old) > 0 && old[0].key == c.key {
+			d = old[0]
+		}
+		p, warnings, count := c.candidate(), said[c.candidate()], uint32(0)
+		if d != nil && d.candidate() == p && t.counter.stays(p) {
+			count = d.selected
+		} else {
+			count = t.counter.count(p)
+		}
+		if d == nil || d.choice != *c || d.selected != count || !slices.Equal(d.warnings, warnings) {
+			d = &described{*c, count, warnings, describe(c, count)}
 			for _, w := range warnings {
 				d.message.Warnings = append(d.message.Warnings, wire.Clean(w, 1000))
 			}
 		}
-		known[c.key] = d
+		told = append(told, d)
 		now = append(now, d.message)
 	}
 	foreign := make(map[NotEvaluated]*wire.PolicyState, len(s.NotEvaluated))
@@ -115,7 +126,7 @@ func (t *teller) tell(list []choice, s State, said map[*policy.Policy][]string) 
 		now = append(now, m)
 	}
 	same := t.last != nil && differs == t.differs && slices.Equal(now, t.last)
-	t.last, t.differs, t.known, t.foreign = now, differs, known, foreign
+	t.last, t.differs, t.told, t.foreign = now, differs, told, foreign
 	if same {
 		return nil
 	}
@@ -149,31 +160,4 @@ func describe(c *choice, selected uint32) *wire.PolicyState {
 		m.ChangedNs = c.cluster.Source.Changed.UnixNano()
 	}
 	return m
-}
-
-// selected counts the pods that each policy is for.
-func selected(list []choice, w *identity.World) []uint32 {
-	view := policy.NewView(w)
-	byNamespace := map[string][]*identity.Pod{}
-	var all []*identity.Pod
-	for _, p := range w.Pods {
-		if !p.Done && !p.HostNetwork {
-			byNamespace[p.Namespace] = append(byNamespace[p.Namespace], p)
-			all = append(all, p)
-		}
-	}
-	out := make([]uint32, len(list))
-	for i := range list {
-		p := list[i].candidate()
-		pods := all
-		if p.Kind == flow.NetworkPolicy {
-			pods = byNamespace[p.Namespace]
-		}
-		for _, pod := range pods {
-			if view.Selects(&p.Subject, pod) {
-				out[i]++
-			}
-		}
-	}
-	return out
 }

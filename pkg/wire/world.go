@@ -17,7 +17,13 @@ import (
 // is ready and knows nothing yet. Not for concurrent use.
 type WorldEncoder struct {
 	last *identity.World
-	ids  map[string]ruleset.EndpointID // by pod key
+	told map[string]toldPod // by key
+}
+
+// toldPod is a pod as a reader knows it.
+type toldPod struct {
+	pod      *identity.Pod
+	endpoint ruleset.EndpointID
 }
 
 // Next returns what brings a reader from the World of the last call to w, in
@@ -25,13 +31,20 @@ type WorldEncoder struct {
 // endpoint a pod is, 0 if none. Objects that are the same pointers as before
 // count as unchanged, as [identity.World] promises.
 func (e *WorldEncoder) Next(w *identity.World, id func(*identity.Pod) ruleset.EndpointID) []*World {
+	return e.NextBy(nil, w, id)
+}
+
+// NextBy is Next by what the caller knows of the pods that changed since the
+// World of the last call; those that didn't have the endpoint that they had.
+// Nil, or a difference to another world: all are looked at.
+func (e *WorldEncoder) NextBy(d *identity.PodDiff, w *identity.World, id func(*identity.Pod) ruleset.EndpointID) []*World {
 	c := &worldCutter{reset: e.last == nil}
 	last := e.last
 	if last == nil {
 		last = &identity.World{}
 	}
-	if e.ids == nil {
-		e.ids = map[string]ruleset.EndpointID{}
+	if e.told == nil {
+		e.told = map[string]toldPod{}
 	}
 	for _, key := range changed(last.Namespaces, w.Namespaces) {
 		ns := w.Namespaces[key]
@@ -40,32 +53,17 @@ func (e *WorldEncoder) Next(w *identity.World, id func(*identity.Pod) ruleset.En
 	for _, key := range changed(last.Nodes, w.Nodes) {
 		add(c, &c.part().Nodes, nodeMessage(w.Nodes[key]))
 	}
-	var pods []string
-	for key, p := range w.Pods {
-		ep := id(p)
-		if old := e.ids[key]; old != ep {
-			e.ids[key] = ep
-		} else if last.Pods[key] == p {
-			continue
-		}
-		pods = append(pods, key)
-	}
-	for key := range last.Pods {
-		if w.Pods[key] == nil {
-			delete(e.ids, key)
-		}
-	}
-	slices.Sort(pods)
+	pods, gone := e.pods(d, w.Pods, id)
 	for _, key := range pods {
-		add(c, &c.part().Pods, podMessage(w.Pods[key], e.ids[key]))
+		add(c, &c.part().Pods, podMessage(w.Pods[key], e.told[key].endpoint))
 	}
 	for _, key := range changed(last.Services, w.Services) {
 		add(c, &c.part().Services, serviceMessageOf(w.Services[key]))
 	}
-	goneKeys(c, "pod ", last.Pods, w.Pods)
-	goneKeys(c, "service ", last.Services, w.Services)
-	goneKeys(c, "namespace ", last.Namespaces, w.Namespaces)
-	goneKeys(c, "node ", last.Nodes, w.Nodes)
+	c.gone("pod ", gone)
+	c.gone("service ", goneKeys(last.Services, w.Services))
+	c.gone("namespace ", goneKeys(last.Namespaces, w.Namespaces))
+	c.gone("node ", goneKeys(last.Nodes, w.Nodes))
 	// The short lists travel whole with every message, so they alone can be the change.
 	if c.reset || len(c.parts) == 0 && (!slices.Equal(last.ClusterDNS, w.ClusterDNS) || !slices.Equal(last.Scope, w.Scope)) {
 		c.part()
@@ -84,7 +82,46 @@ func (e *WorldEncoder) Whole() []*World {
 		return nil
 	}
 	var fresh WorldEncoder
-	return fresh.Next(e.last, func(p *identity.Pod) ruleset.EndpointID { return e.ids[p.Key()] })
+	return fresh.Next(e.last, func(p *identity.Pod) ruleset.EndpointID { return e.told[p.Key()].endpoint })
+}
+
+// pods are the keys of those that a reader has to be told of, and of those that
+// are gone, each in order.
+func (e *WorldEncoder) pods(d *identity.PodDiff, now map[string]*identity.Pod, id func(*identity.Pod) ruleset.EndpointID) (changed, gone []string) {
+	look := func(key string, p *identity.Pod) {
+		ep := id(p)
+		if old, known := e.told[key]; !known || old.pod != p || old.endpoint != ep {
+			e.told[key] = toldPod{p, ep}
+			changed = append(changed, key)
+		}
+	}
+	leave := func(key string) {
+		if _, known := e.told[key]; known {
+			delete(e.told, key)
+			gone = append(gone, key)
+		}
+	}
+	if e.last != nil && d.Since(e.last.Pods) {
+		for _, key := range d.Keys {
+			if p := now[key]; p != nil {
+				look(key, p)
+			} else {
+				leave(key)
+			}
+		}
+	} else {
+		for key, p := range now {
+			look(key, p)
+		}
+		for key := range e.told {
+			if now[key] == nil {
+				leave(key)
+			}
+		}
+	}
+	slices.Sort(changed)
+	slices.Sort(gone)
+	return changed, gone
 }
 
 type worldCutter struct {
@@ -110,6 +147,9 @@ func add[M proto.Message](c *worldCutter, list *[]M, m M) {
 
 // changed are the keys of what is new or another, in order.
 func changed[T any](was, is map[string]*T) []string {
+	if identity.SameMap(was, is) {
+		return nil
+	}
 	var keys []string
 	for key, v := range is {
 		if was[key] != v {
@@ -120,7 +160,11 @@ func changed[T any](was, is map[string]*T) []string {
 	return keys
 }
 
-func goneKeys[T any](c *worldCutter, kind string, was, is map[string]*T) {
+// goneKeys are the keys of what isn't there any more, in order.
+func goneKeys[T any](was, is map[string]*T) []string {
+	if identity.SameMap(was, is) {
+		return nil
+	}
 	var keys []string
 	for key := range was {
 		if _, ok := is[key]; !ok {
@@ -128,6 +172,10 @@ func goneKeys[T any](c *worldCutter, kind string, was, is map[string]*T) {
 		}
 	}
 	slices.Sort(keys)
+	return keys
+}
+
+func (c *worldCutter) gone(kind string, keys []string) {
 	for _, key := range keys {
 		p := c.part()
 		p.Gone = append(p.Gone, kind+key)

@@ -21,6 +21,9 @@ type Input struct {
 	// not on the host network and not done, numbered in the order of addresses
 	// from 1 (for tests and for answers without traffic).
 	Endpoints map[netip.Addr]ruleset.EndpointID
+	// Pods says which of them changed, if the caller knows. Nil, or a difference
+	// to another World than that of the generation before: all are looked at.
+	Pods *identity.PodDiff
 }
 
 // PolicyMode is one version of a policy and the sets of policies it is in.

@@ -87,7 +87,7 @@ func (c *Compiler) Compile(in Input) (*Output, error) {
 	c.addNodes(in.World)
 	c.diffPolicies(in.Policies, ch)
 	c.diffNamespaces(in.World, ch)
-	c.diffPods(in.World.Pods, ch)
+	c.diffPods(in.Pods, in.World.Pods, ch)
 	c.askNames(ch)
 	c.diffEndpoints(in.Endpoints, ch)
 	c.diffServices(in.World.Services, ch)

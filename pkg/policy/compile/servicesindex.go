@@ -77,7 +77,7 @@ func (c *Compiler) served() []netip.Addr {
 func (c *Compiler) diffServices(now map[string]*identity.Service, ch *changes) {
 	old := c.last.Services
 	c.last.Services = now
-	if sameMap(old, now) {
+	if identity.SameMap(old, now) {
 		return
 	}
 	kept := 0

@@ -5,7 +5,6 @@ package compile
 import (
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -60,16 +59,11 @@ type podState struct {
 	backed          []string // services that it backs, as backedKey names them; sorted
 }
 
-// sameMap says whether two maps are one, not only equal.
-func sameMap[T any](a, b map[string]T) bool {
-	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
-}
-
 // nodesDiffer says whether nodes came or went, or changed in what rules can
 // know of them: that is rare, and touches every service and ruleset.
 func (c *Compiler) nodesDiffer(now map[string]*identity.Node) bool {
 	old := c.last.Nodes
-	if sameMap(old, now) {
+	if identity.SameMap(old, now) {
 		return false
 	}
 	return !maps.EqualFunc(old, now, func(a, b *identity.Node) bool {
@@ -99,7 +93,7 @@ func (c *Compiler) addNodes(w *identity.World) {
 func (c *Compiler) diffNamespaces(w *identity.World, ch *changes) {
 	old, now := c.last.Namespaces, w.Namespaces
 	c.last.Namespaces = now
-	if sameMap(old, now) {
+	if identity.SameMap(old, now) {
 		return
 	}
 	check := func(name string) {
@@ -134,41 +128,29 @@ func (c *Compiler) namespaceLabels(name string) map[string]string {
 }
 
 // diffPods finds the pods that came, went or changed.
-func (c *Compiler) diffPods(now map[string]*identity.Pod, ch *changes) {
+func (c *Compiler) diffPods(d *identity.PodDiff, now map[string]*identity.Pod, ch *changes) {
 	old := c.last.Pods
 	c.last.Pods = now
-	if sameMap(old, now) {
-		return
+	if !d.Since(old) {
+		d = identity.DiffPods(old, now)
 	}
 	var gone []*podState
 	var come []*identity.Pod
-	kept := 0
-	for key, p := range now {
-		ps := c.pods[key]
-		if ps == nil {
+	for _, key := range d.Keys {
+		ps, p := c.pods[key], now[key]
+		switch {
+		case ps == nil && p == nil:
+		case ps == nil:
 			come = append(come, p)
-			continue
-		}
-		kept++
-		if ps.pod == p {
-			continue
-		}
-		if samePod(ps.pod, p) {
+		case p == nil:
+			gone = append(gone, ps)
+		case samePod(ps.pod, p):
 			ps.pod = p
-			continue
-		}
-		if sameButLabels(ps.pod, p) {
+		case sameButLabels(ps.pod, p):
 			ps.pod = p
 			ch.persons[ps], ch.subjects[ps] = struct{}{}, struct{}{}
-			continue
-		}
-		gone, come = append(gone, ps), append(come, p)
-	}
-	if kept < len(c.pods) {
-		for key, ps := range c.pods {
-			if now[key] == nil {
-				gone = append(gone, ps)
-			}
+		default:
+			gone, come = append(gone, ps), append(come, p)
 		}
 	}
 	for _, ps := range gone {
