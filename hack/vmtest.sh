@@ -3,8 +3,8 @@
 # vmtest.sh - boot a Debian kernel package in qemu with a static binary as the
 # payload; print what the payload prints and exit with its exit code.
 #
-#   vmtest.sh [-k KERNEL] [-m MODS] [-f SRC:DST]... [-x TOOL]... [-C CPUS] [-M MIB]
-#             [-t SECONDS] [-a CMDLINE] [-A ACCEL] [-l LOG] PAYLOAD [ARG...]
+#   vmtest.sh [-k KERNEL] [-m MODS] [-f SRC:DST]... [-x TOOL]... [-e NAME=VALUE]...
+#             [-C CPUS] [-M MIB] [-t SECONDS] [-a CMDLINE] [-A ACCEL] [-l LOG] PAYLOAD [ARG...]
 #   vmtest.sh -p -k KERNEL        only prepare (download, unpack, depmod)
 #
 #   KERNEL  a .deb file, or the name of a Debian package (apt-get download
@@ -15,6 +15,7 @@
 #   SRC:DST further files for the guest (repeatable); DST is an absolute path.
 #   TOOL    a program of this machine for the guest, with the libraries that it
 #           needs (repeatable); xtables' tools get their extensions too.
+#   NAME=VALUE  the payload's environment (repeatable).
 #   ACCEL   tcg (default) or kvm.
 #
 # Exit code: the payload's own; 124 = time limit; 125 = the guest panicked or
@@ -23,11 +24,11 @@
 # Environment: VMTEST_CACHE (default ~/.cache/vmtest).
 set -euo pipefail
 DEFMODS=veth,cls_bpf,sch_ingress,vxlan,bridge,dummy,tun,nf_tables,nfnetlink_queue,netkit?
-KERNEL=6.1 MODS=$DEFMODS CPUS=1 MEM=1024 LIMIT=120 APPEND= ACCEL=tcg LOG= PREP= FILES=() TOOLS=()
+KERNEL=6.1 MODS=$DEFMODS CPUS=1 MEM=1024 LIMIT=120 APPEND= ACCEL=tcg LOG= PREP= FILES=() TOOLS=() VARS=()
 die() { echo "vmtest: $*" >&2; exit 126; }
-while getopts k:m:f:x:C:M:t:a:A:l:ph o; do
+while getopts k:m:f:x:e:C:M:t:a:A:l:ph o; do
   case $o in
-    k) KERNEL=$OPTARG ;; m) MODS=$OPTARG ;; f) FILES+=("$OPTARG") ;; x) TOOLS+=("$OPTARG") ;;
+    k) KERNEL=$OPTARG ;; m) MODS=$OPTARG ;; f) FILES+=("$OPTARG") ;; x) TOOLS+=("$OPTARG") ;; e) VARS+=("$OPTARG") ;;
     C) CPUS=$OPTARG ;; M) MEM=$OPTARG ;; t) LIMIT=$OPTARG ;;
     a) APPEND=$OPTARG ;; A) ACCEL=$OPTARG ;; l) LOG=$OPTARG ;; p) PREP=1 ;;
     *) sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//p}' "$0"; exit 126 ;;
@@ -122,7 +123,8 @@ echo "VMTEST-RC $rc"
 sync; poweroff -f
 I
 q=; for a in "$@"; do q+=" $(printf '%q' "$a")"; done
-printf '#!/bin/busybox sh\nexec /payload%s < /dev/null\n' "$q" > "$R/run.sh"
+e=; for a in "${VARS[@]}"; do e+="export $(printf '%q' "$a")"$'\n'; done
+printf '#!/bin/busybox sh\n%sexec /payload%s < /dev/null\n' "$e" "$q" > "$R/run.sh"
 chmod 755 "$R/init" "$R/run.sh"
 (cd "$R" && find . | cpio -o -H newc --quiet -R 0:0) > "$W/initrd"
 
