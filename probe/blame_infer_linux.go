@@ -3,11 +3,13 @@
 package probe
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+	"github.com/ebpol/kubectl-ebpol/probe/legacy"
 	"github.com/ebpol/kubectl-ebpol/probe/nft"
 )
 
@@ -34,9 +36,10 @@ const (
 // ruleset holds only one that can have.
 func (b *blamer) infer(d *wire.Drop) {
 	b.mu.Lock()
-	on := b.on && b.unable == nil
+	on := b.on
 	b.mu.Unlock()
-	if d.GetRule() != nil || d.GetEvidence() != "" || !on || !byNetfilter(d) || !strings.HasPrefix(d.GetLocation(), "nf_hook_slow") && d.GetReasonName() != "NETFILTER_DROP" {
+	tables, old := strings.CutPrefix(d.GetEvidence(), "iptables-legacy ")
+	if d.GetRule() != nil || d.GetEvidence() != "" && !old || !on || !byNetfilter(d) || !strings.HasPrefix(d.GetLocation(), "nf_hook_slow") && d.GetReasonName() != "NETFILTER_DROP" {
 		return
 	}
 	q, ok := questionOf(d)
@@ -56,20 +59,55 @@ func (b *blamer) infer(d *wire.Drop) {
 	if !there {
 		return
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return
-	}
-	defer file.Close()
-	if step, rule, err := nft.Infer(int(file.Fd()), q); err == nil {
-		d.Rule = wireRule(step, rule)
-		d.Rule.Inferred = true
+	d.Rule = inferNew(path, q)
+	if old {
+		of := inferOld(path, strings.Split(tables, ", "), q)
+		if d.Rule == nil {
+			d.Rule = of
+		} else if of != nil {
+			d.Rule = nil // either
+		}
 	}
 	b.inferredAt = time.Now()
 	if len(b.inferred) >= maxInferred {
 		clear(b.inferred)
 	}
 	b.inferred[k] = inferred{d.GetRule(), b.inferredAt}
+}
+
+// inferNew asks nftables.
+func inferNew(path string, q *nft.Question) *wire.NftRule {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	step, rule, err := nft.Infer(int(file.Fd()), q)
+	if err != nil {
+		return nil
+	}
+	r := wireRule(step, rule)
+	r.Inferred = true
+	return r
+}
+
+// inferOld asks the old iptables.
+func inferOld(path string, tables []string, q *nft.Question) (r *wire.NftRule) {
+	_ = inside(path, func() error { // a namespace that has gone has no rules
+		found, err := legacy.Find(tables, &legacy.Question{
+			Protocol: q.Protocol, Source: netip.AddrPortFrom(q.Source, q.SourcePort), Destination: netip.AddrPortFrom(q.Destination, q.DestinationPort),
+			Flags: q.Flags, Hook: q.Hook, Device: q.Device,
+		})
+		if err != nil {
+			return err
+		}
+		r = &wire.NftRule{
+			Family: found.Family, Table: wire.Clean(found.Table, 256), Chain: wire.Clean(found.Chain, 256), Handle: uint64(found.Number), //nolint:gosec // counted
+			Verdict: "drop", Comment: wire.Clean(found.Comment, 400), Text: "-j " + wire.Clean(found.Target, 32), Inferred: true,
+		}
+		return nil
+	})
+	return r
 }
 
 // netfilterHooks are the functions that call netfilter, by the hook.

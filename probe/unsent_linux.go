@@ -105,8 +105,8 @@ func (p *Probe) tellUnsent() {
 	}
 }
 
-// unsentDrop is a sample of it; nil if it isn't of a watched pod's own
-// namespace.
+// unsentDrop is a sample of it; nil if it isn't one, or not of a watched pod's
+// own namespace.
 func (p *Probe) unsentDrop(u *unsent) *wire.Drop {
 	id, uid := p.podIn(u.netns)
 	if id == 0 {
@@ -132,11 +132,14 @@ func (p *Probe) unsentDrop(u *unsent) *wire.Drop {
 	default:
 		cause = p.drops.found.once(evidenceKey{netns: u.netns, reason: unsentReason, to: netip.AddrPortFrom(to.Addr(), 0)}, p.drops.path, func() string { return unsentEvidence(to.Addr()) })
 	}
-	if cause == "" {
+	switch {
+	case cause == "" && u.protocol == flow.UDP:
+		return nil // the error speaks of an earlier datagram, to which ICMP answered
+	case cause == "":
 		// One that runs after ours, or a kernel that doesn't say what those before
 		// it answered (below 5.18).
 		cause, d.Programs = "unknown", connectPrograms(uid, u.process, to.Addr())
-		if len(d.Programs) > 0 && u.protocol == flow.TCP {
+		if len(d.Programs) > 0 {
 			cause = "likely-program"
 		}
 	}

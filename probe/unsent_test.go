@@ -125,6 +125,13 @@ func TestSentIsNotUnsent(t *testing.T) {
 	if bed.Try(pods[0], "tcp", netip.MustParseAddrPort("198.51.100.7:80"), 10*time.Millisecond) == nil {
 		t.Fatal("it connects")
 	}
+	// An error that ICMP left at a datagram socket is of one that was sent.
+	run(t, bed.Node.Namespace, "ip", "route", "add", "prohibit", "198.51.100.9")
+	c := bed.Dial(pods[0], "udp", netip.MustParseAddrPort("198.51.100.9:53"))
+	until(t, "ICMP error", func() bool {
+		_, err := c.Write([]byte("x"))
+		return err != nil
+	})
 	run(t, pods[0].Namespace, "ip", "route", "add", "unreachable", "198.51.100.8")
 	last := netip.MustParseAddrPort("198.51.100.8:80")
 	_ = bed.Try(pods[0], "tcp", last, time.Second)

@@ -107,6 +107,16 @@ func nftRule(w *wire.NftRule) *flow.NftRule {
 
 // RuleName is a rule in words: which one, where, and what its author called it.
 func RuleName(r *flow.NftRule) string {
+	if _, old := legacyTool(r); old {
+		s := fmt.Sprintf("rule %d of chain %s in table %s of %s", r.Handle, r.Chain, r.Table, r.Family)
+		if r.Handle == 0 {
+			s = fmt.Sprintf("the policy of chain %s in table %s of %s", r.Chain, r.Table, r.Family)
+		}
+		if r.Comment != "" {
+			s += fmt.Sprintf(" (%q)", r.Comment)
+		}
+		return s
+	}
 	s := fmt.Sprintf("rule %d of chain %s in table %s %s", r.Handle, r.Chain, r.Family, r.Table)
 	if r.Handle == 0 {
 		s = fmt.Sprintf("the policy of chain %s in table %s %s", r.Chain, r.Family, r.Table)
@@ -115,6 +125,11 @@ func RuleName(r *flow.NftRule) string {
 		s += fmt.Sprintf(" (%q)", r.Comment)
 	}
 	return s
+}
+
+// legacyTool says which of the old tools made a rule, if one did.
+func legacyTool(r *flow.NftRule) (tool string, old bool) {
+	return r.Family, strings.HasSuffix(r.Family, "-legacy")
 }
 
 // byRule explains a drop whose very rule is known.
@@ -133,9 +148,12 @@ func (c *Cause) byRule() Explanation {
 	}
 	e.Sentence = strings.ToUpper(RuleName(r)[:1]) + RuleName(r)[1:] + " " + did + " it."
 	if r.Inferred {
-		e.Sentence += " That is inferred: the packet wasn't traced, and no other rule there can have met it."
+		e.Sentence += " That is inferred: the packet wasn't traced, and no other rule there can have done it."
 	}
 	look := fmt.Sprintf("Look at it with nft -a list chain %s %s %s on the node", r.Family, r.Table, r.Chain)
+	if tool, old := legacyTool(r); old {
+		look = fmt.Sprintf("Look at it with %s -t %s -vnL %s --line-numbers on the node", tool, r.Table, r.Chain)
+	}
 	switch r.Engine {
 	case "kube-router", "Calico", "kube-network-policies", "Antrea", "OVN-Kubernetes", "Cilium", "Weave Net", "kindnet":
 		look = fmt.Sprintf("%s enforces network policies: ask kubectl ebpol explain which, or %s", r.Engine, "l"+look[1:])
@@ -228,7 +246,7 @@ func (c *Cause) byEvidence() (Explanation, bool) {
 		if kind == "none" {
 			return Explanation{Culprit: "no route", Sentence: "There is no route to the destination. Look at ip route in the pod and on the node."}, true
 		}
-		return Explanation{Culprit: kind + " route", Sentence: fmt.Sprintf("The route to the destination is of type %s. Look at ip route show type %s on the node, and remove it.", kind, kind)}, true
+		return Explanation{Culprit: kind + " route", Sentence: fmt.Sprintf("The route to the destination is of type %s. Look at ip route show type %s and ip rule on the node, and remove it.", kind, kind)}, true
 	}
 	return Explanation{}, false
 }
