@@ -59,7 +59,9 @@ func (b *blamer) infer(d *wire.Drop) {
 	if !there {
 		return
 	}
-	d.Rule = inferNew(path, q)
+	if b.unable == nil {
+		d.Rule = inferNew(path, q)
+	}
 	if old {
 		of := inferOld(path, strings.Split(tables, ", "), q)
 		if d.Rule == nil {
