@@ -8,6 +8,7 @@
 
 #include "lib/endpoints.h"
 #include "lib/sock.h"
+#include "lib/wake.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
@@ -311,7 +312,7 @@ static __always_inline void sample(void *ctx, struct sk_buff *skb, const struct 
 		bpf_core_read(e->device, sizeof(e->device), &dev->name);
 	}
 	e->stack_bytes = bpf_get_stack(ctx, e->stack, sizeof(e->stack), 0);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, rouse());
 }
 
 /* may_tell: whether this processor's window has room; of a first one too. */

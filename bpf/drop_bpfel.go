@@ -65,6 +65,7 @@ type DropDropLosses struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	DropMapAsleep         = "asleep"
 	DropMapDropCounts     = "drop_counts"
 	DropMapDropEvents     = "drop_events"
 	DropMapEndpoints      = "endpoints"
@@ -132,6 +133,7 @@ type DropProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DropMapSpecs struct {
+	Asleep     *ebpf.MapSpec `ebpf:"asleep"`
 	DropCounts *ebpf.MapSpec `ebpf:"drop_counts"`
 	DropEvents *ebpf.MapSpec `ebpf:"drop_events"`
 	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
@@ -171,6 +173,7 @@ func (o *DropObjects) Close() error {
 //
 // It can be passed to LoadDropObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DropMaps struct {
+	Asleep     *ebpf.Map `ebpf:"asleep"`
 	DropCounts *ebpf.Map `ebpf:"drop_counts"`
 	DropEvents *ebpf.Map `ebpf:"drop_events"`
 	Endpoints  *ebpf.Map `ebpf:"endpoints"`
@@ -182,6 +185,7 @@ type DropMaps struct {
 
 func (m *DropMaps) Close() error {
 	return _DropClose(
+		m.Asleep,
 		m.DropCounts,
 		m.DropEvents,
 		m.Endpoints,

@@ -283,6 +283,7 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FlowMapAsleep           = "asleep"
 	FlowMapCidrs4           = "cidrs4"
 	FlowMapCidrs6           = "cidrs6"
 	FlowMapConns4           = "conns4"
@@ -371,6 +372,7 @@ type FlowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowMapSpecs struct {
+	Asleep        *ebpf.MapSpec `ebpf:"asleep"`
 	Cidrs4        *ebpf.MapSpec `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.MapSpec `ebpf:"cidrs6"`
 	Conns4        *ebpf.MapSpec `ebpf:"conns4"`
@@ -429,6 +431,7 @@ func (o *FlowObjects) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowMaps struct {
+	Asleep        *ebpf.Map `ebpf:"asleep"`
 	Cidrs4        *ebpf.Map `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.Map `ebpf:"cidrs6"`
 	Conns4        *ebpf.Map `ebpf:"conns4"`
@@ -452,6 +455,7 @@ type FlowMaps struct {
 
 func (m *FlowMaps) Close() error {
 	return _FlowClose(
+		m.Asleep,
 		m.Cidrs4,
 		m.Cidrs6,
 		m.Conns4,

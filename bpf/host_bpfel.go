@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	HostMapAsleep         = "asleep"
 	HostMapCidrs4         = "cidrs4"
 	HostMapCidrs6         = "cidrs6"
 	HostMapConns4         = "conns4"
@@ -99,6 +100,7 @@ type HostProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HostMapSpecs struct {
+	Asleep        *ebpf.MapSpec `ebpf:"asleep"`
 	Cidrs4        *ebpf.MapSpec `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.MapSpec `ebpf:"cidrs6"`
 	Conns4        *ebpf.MapSpec `ebpf:"conns4"`
@@ -156,6 +158,7 @@ func (o *HostObjects) Close() error {
 //
 // It can be passed to LoadHostObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HostMaps struct {
+	Asleep        *ebpf.Map `ebpf:"asleep"`
 	Cidrs4        *ebpf.Map `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.Map `ebpf:"cidrs6"`
 	Conns4        *ebpf.Map `ebpf:"conns4"`
@@ -180,6 +183,7 @@ type HostMaps struct {
 
 func (m *HostMaps) Close() error {
 	return _HostClose(
+		m.Asleep,
 		m.Cidrs4,
 		m.Cidrs6,
 		m.Conns4,

@@ -171,7 +171,7 @@ int BPF_PROG(ebpol_who_runs, struct task_struct *task, int old, struct linux_bin
 		return 0;
 	current_process(&e->process);
 	bpf_probe_read_kernel_str(e->path, sizeof(e->path), BPF_CORE_READ(binary, filename));
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, rouse());
 	return 0;
 }
 

@@ -61,6 +61,7 @@ type WhoWhoProcess struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	WhoMapAsleep          = "asleep"
 	WhoMapWhoEvents       = "who_events"
 	WhoMapWhoFailed       = "who_failed"
 	WhoMapWhoSockets      = "who_sockets"
@@ -135,6 +136,7 @@ type WhoProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WhoMapSpecs struct {
+	Asleep      *ebpf.MapSpec `ebpf:"asleep"`
 	WhoEvents   *ebpf.MapSpec `ebpf:"who_events"`
 	WhoFailed   *ebpf.MapSpec `ebpf:"who_failed"`
 	WhoSockets  *ebpf.MapSpec `ebpf:"who_sockets"`
@@ -173,6 +175,7 @@ func (o *WhoObjects) Close() error {
 //
 // It can be passed to LoadWhoObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WhoMaps struct {
+	Asleep      *ebpf.Map `ebpf:"asleep"`
 	WhoEvents   *ebpf.Map `ebpf:"who_events"`
 	WhoFailed   *ebpf.Map `ebpf:"who_failed"`
 	WhoSockets  *ebpf.Map `ebpf:"who_sockets"`
@@ -183,6 +186,7 @@ type WhoMaps struct {
 
 func (m *WhoMaps) Close() error {
 	return _WhoClose(
+		m.Asleep,
 		m.WhoEvents,
 		m.WhoFailed,
 		m.WhoSockets,

@@ -42,6 +42,9 @@ type blamer struct {
 	failed map[uint64]bool // namespaces that can't be traced
 	looked time.Time       // for namespaces that have gone
 	idle   time.Duration   // how long one is traced in which nothing is dropped
+
+	caught chan struct{} // holds one token while there are hops to tell, or ends that will be forgotten
+	second chan struct{} // likewise when it is time to look after what is held
 }
 
 const (
@@ -51,13 +54,16 @@ const (
 	maxHops    = 4096
 	endsFor    = 2 * time.Second
 	spaceIdle  = time.Minute
-	goneEvery  = time.Second
+	goneEvery  = 900 * time.Millisecond // each time that look is called, but no more
 	hopsEvery  = 50 * time.Millisecond
 	ruleWithin = 150 * time.Millisecond // the trace comes by another way than the drop
 )
 
 func newBlamer(node uint64, paths func(uint64) (string, bool), o *Options) *blamer {
-	return &blamer{node: node, paths: paths, dial: o.Netlink, session: o.Session, spaces: map[uint64]*space{}, ends: map[end]ending{}, failed: map[uint64]bool{}, inferred: map[inferKey]inferred{}, idle: spaceIdle}
+	return &blamer{
+		node: node, paths: paths, dial: o.Netlink, session: o.Session, spaces: map[uint64]*space{}, ends: map[end]ending{}, failed: map[uint64]bool{}, inferred: map[inferKey]inferred{},
+		idle: spaceIdle, caught: make(chan struct{}, 1), second: make(chan struct{}, 1),
+	}
 }
 
 // set follows the plugin's wishes, and says whether tracing has begun.
@@ -252,15 +258,37 @@ func (b *blamer) gone() map[uint64]bool {
 
 // run tells until stop is closed.
 func (b *blamer) run(stop <-chan struct{}) {
-	tick := time.NewTicker(hopsEvery)
-	defer tick.Stop()
 	for {
 		select {
 		case <-stop:
 			return
-		case <-tick.C:
-			b.tell()
+		case <-b.second:
+		case <-b.caught:
+			select { // more come with it
+			case <-stop:
+				return
+			case <-time.After(hopsEvery):
+			}
 		}
+		b.tell()
+	}
+}
+
+// look is called each second. It doesn't wait: taking a table out may.
+func (b *blamer) look() {
+	b.mu.Lock()
+	traced := len(b.spaces) > 0 || len(b.ends) > 0
+	b.mu.Unlock()
+	if traced {
+		token(b.second)
+	}
+}
+
+// token puts one in unless it is there.
+func token(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 

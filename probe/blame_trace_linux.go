@@ -57,6 +57,7 @@ func (b *blamer) step(s *space, step *nft.Step) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
+	token(b.caught)
 	if step.Ended {
 		s.used = now
 		if len(b.ends) >= maxEnds {

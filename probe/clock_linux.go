@@ -45,6 +45,7 @@ func (p *Probe) work() {
 			p.mu.Unlock()
 			p.scan(false)
 			p.drops.tell(p.sink, false)
+			p.blame.look()
 			p.meter.take()
 		case <-p.seen:
 			due.Reset(max(afterAnswer, time.Until(rested)))

@@ -5,7 +5,6 @@ package probe
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +14,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
@@ -30,10 +28,11 @@ type drops struct {
 	vars    bpf.DropVariables
 	trace   *ebpf.Program
 	link    link.Link
-	ring    *ringbuf.Reader
+	ring    *kernel.Ring
 	reasons map[uint32]string
 	bare    bool // the kernel has no reasons
 	symbols symbols
+	size    uint64     // of the maps, bytes: they take it as they are made
 	mu      sync.Mutex // guards what follows
 	spaces  map[uint32]bool
 	told    map[bpf.DropDropKey]uint64
@@ -86,8 +85,11 @@ func openDrops(k *kernel.Kernel, o *Options) (*drops, error) {
 	if d.link, err = link.AttachTracing(link.TracingOptions{Program: d.trace}); err != nil {
 		return nil, errors.Join(fmt.Errorf("attach the trace of drops: %w", err), d.close())
 	}
-	if d.ring, err = ringbuf.NewReader(d.maps.DropEvents); err != nil {
+	if d.ring, err = kernel.OpenRing(d.maps.DropEvents, d.maps.Asleep, dropPace); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the samples of drops: %w", err), d.close())
+	}
+	for _, m := range []*ebpf.Map{d.maps.DropCounts, d.maps.DropEvents, d.maps.Spaces, d.maps.Losses} {
+		d.size += kernel.Memlock(m)
 	}
 	return d, nil
 }
@@ -169,77 +171,6 @@ func (d *drops) watch(inodes []uint64) error {
 	}
 	return nil
 }
-
-// follow tells samples until the trace is closed. Those whose rule may still
-// become known wait for it a moment, which no sample that comes later does.
-func (d *drops) follow(sink serve.Sink, ring *ringbuf.Reader) {
-	const pause, quietPause = 50 * time.Millisecond, 100 * time.Millisecond
-	wait := quietPause
-	var rec ringbuf.Record
-	var waiting []*wire.Drop
-	var since []time.Time
-	for {
-		var list []*wire.Drop
-		ring.SetDeadline(time.Now().Add(wait))
-		wait = quietPause
-		skew := kernel.Skew()
-		for {
-			err := ring.ReadInto(&rec)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				break
-			}
-			if err != nil {
-				return // closed
-			}
-			wait = pause
-			if len(rec.RawSample) < int(unsafe.Sizeof(bpf.DropDropEvent{})) {
-				continue
-			}
-			w := d.sample((*bpf.DropDropEvent)(unsafe.Pointer(unsafe.SliceData(rec.RawSample))), skew)
-			if d.path != nil {
-				within, uid := d.pod(w.GetNetns())
-				w.Within = within
-				w.Programs, w.Evidence = d.hooks.on(w, uid, d.path), d.found.of(w, d.path)
-			}
-			if d.blame != nil && len(waiting) < maxWaiting && !d.blame.explain(w) {
-				waiting, since = append(waiting, w), append(since, time.Now())
-				continue
-			}
-			if d.blame != nil {
-				d.blame.infer(w)
-			}
-			list = append(list, w)
-		}
-		for len(d.quiet) > 0 {
-			if w := d.unaccepted(<-d.quiet); w != nil {
-				list = append(list, w)
-			}
-		}
-		n := 0
-		for i, w := range waiting {
-			if d.blame.explain(w) || time.Since(since[i]) > ruleWithin {
-				d.blame.infer(w)
-				list = append(list, w)
-				continue
-			}
-			waiting[n], since[n] = w, since[i]
-			n++
-		}
-		if n > 0 {
-			wait = pause
-		}
-		clear(waiting[n:])
-		waiting, since = waiting[:n], since[:n]
-		if len(list) > 0 {
-			sink.Drops(list, nil)
-		}
-	}
-}
-
-const (
-	maxWaiting = 256
-	maxQuiet   = 64
-)
 
 const maxStack = 8
 
@@ -326,11 +257,7 @@ func (d *drops) mapBytes() uint64 {
 	if d == nil {
 		return 0
 	}
-	var sum uint64
-	for _, m := range []*ebpf.Map{d.maps.DropCounts, d.maps.DropEvents, d.maps.Spaces, d.maps.Losses} {
-		sum += kernel.Memlock(m)
-	}
-	return sum
+	return d.size
 }
 
 // stop ends the trace and follow; what was counted can still be read.

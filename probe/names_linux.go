@@ -51,6 +51,7 @@ const (
 	maxAnswers  = 4096
 	// answerWithin is how long a question may wait before it counts as unanswered.
 	answerWithin = 5 * time.Second
+	sweepEvery   = answerWithin / 10
 	dnsPort      = 53
 )
 
@@ -162,12 +163,16 @@ func (s *sniffer) tell(a *wire.Answer) {
 	}
 }
 
-// flush sends what there is to tell; called often.
-func (s *sniffer) flush(sink serve.Sink) {
+// flush sends what there is to tell; called after each head, and when it says
+// that it wants to be called again, if that isn't 0.
+func (s *sniffer) flush(sink serve.Sink) (again time.Duration) {
 	s.mu.Lock()
-	if time.Since(s.swept) > answerWithin/10 {
+	if time.Since(s.swept) >= sweepEvery {
 		s.swept = time.Now()
 		s.sweep()
+	}
+	if len(s.asked) > 0 {
+		again = sweepEvery
 	}
 	list := s.answers
 	s.answers = nil
@@ -175,6 +180,7 @@ func (s *sniffer) flush(sink serve.Sink) {
 	if to, ok := sink.(serve.AnswerSink); ok && len(list) > 0 {
 		to.Answers(list)
 	}
+	return again
 }
 
 // sweep tells of questions that nobody has answered.

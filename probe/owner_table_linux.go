@@ -99,30 +99,38 @@ func (o *owners) onlyPending(k connKey) *process {
 	return p
 }
 
-// poll reads what the kernel told; called now and then.
-func (o *owners) poll() {
+// whoPace is how soon is read what processes do: at once after a rest, as one
+// that ends soon can't be asked later.
+var whoPace = kernel.Pace{Next: 20 * time.Millisecond}
+
+// follow reads what the kernel tells until stop is called.
+func (o *owners) follow() {
+	for o.ring.Rest(o.poll(), 0) == nil {
+	}
+}
+
+// poll reads what the kernel told, and says whether that was something.
+func (o *owners) poll() (some bool) {
 	if o == nil {
-		return
+		return false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.drain()
+	some = o.drain()
 	if time.Since(o.lastSweep) > 10*time.Second {
 		o.lastSweep = time.Now()
 		o.sweep()
 	}
+	return some
 }
 
 // drain reads all events that are there, without waiting.
-func (o *owners) drain() {
-	if o.closed || o.ring.AvailableBytes() == 0 {
-		return
-	}
-	o.ring.SetDeadline(time.Unix(1, 0))
+func (o *owners) drain() (some bool) {
 	for {
-		if err := o.ring.ReadInto(&o.record); err != nil {
-			return
+		if ok, err := o.ring.Next(&o.record); !ok || err != nil {
+			return some
 		}
+		some = true
 		if len(o.record.RawSample) >= int(unsafe.Sizeof(bpf.WhoWhoEvent{})) {
 			o.take((*bpf.WhoWhoEvent)(unsafe.Pointer(unsafe.SliceData(o.record.RawSample))))
 		}

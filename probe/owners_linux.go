@@ -18,6 +18,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/bpf"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+	"github.com/ebpol/kubectl-ebpol/probe/kernel"
 )
 
 // owners knows which process opened a connection or waits for it. The kernel
@@ -29,7 +30,7 @@ type owners struct {
 	progs []*ebpf.Program  // of tracepoints
 	wants [2]*ebpf.Program // of connect() to IPv4 and IPv6; nil: the kernel can't
 	links []link.Link
-	ring  *ringbuf.Reader
+	ring  *kernel.Ring
 
 	mu        sync.Mutex // guards what follows, and the reading of the ring
 	on        bool
@@ -42,7 +43,8 @@ type owners struct {
 	ports     map[portKey]*portOwner
 	pending   map[connKey][]*opening // by namespace and peer alone: own port not known yet
 	lastSweep time.Time
-	unsent    []unsent // not told yet
+	unsent    []unsent      // not told yet
+	failures  chan struct{} // holds one token while there are such
 }
 
 // connKey is a TCP connection as the end that opened it sees it. Namespaces
@@ -108,7 +110,7 @@ func openOwners(files system) (*owners, error) {
 	}
 	o := &owners{
 		spaces: map[uint32]bool{}, endpoints: map[uint32]uint32{}, opened: map[connKey]opened{},
-		ports: map[portKey]*portOwner{}, pending: map[connKey][]*opening{},
+		failures: make(chan struct{}, 1), ports: map[portKey]*portOwner{}, pending: map[connKey][]*opening{},
 	}
 	o.processes.init("/proc")
 	// Each of these is one ability; the first is what the rest stands on.
@@ -137,7 +139,7 @@ func openOwners(files system) (*owners, error) {
 	if err := errors.Join(c.Assign(&o.maps), c.Assign(&o.vars)); err != nil {
 		return nil, errors.Join(err, o.close())
 	}
-	if o.ring, err = ringbuf.NewReader(o.maps.WhoEvents); err != nil {
+	if o.ring, err = kernel.OpenRing(o.maps.WhoEvents, o.maps.Asleep, whoPace); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the trace of sockets: %w", err), o.close())
 	}
 	return o, nil
@@ -292,14 +294,19 @@ func (o *owners) close() error {
 	}
 	o.closed = true
 	var errs []error
-	errs = append(errs, o.detach())
+	errs = append(errs, o.detach(), o.stop())
 	for _, p := range append(o.progs, o.wants[:]...) {
 		errs = append(errs, p.Close()) // a nil one too
 	}
-	if o.ring != nil {
-		errs = append(errs, o.ring.Close())
-	}
 	return errors.Join(append(errs, o.maps.Close())...)
+}
+
+// stop ends follow.
+func (o *owners) stop() error {
+	if o == nil || o.ring == nil {
+		return nil
+	}
+	return o.ring.Close()
 }
 
 // ownerFeature says whether processes are told here.

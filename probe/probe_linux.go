@@ -60,7 +60,7 @@ type Probe struct {
 	features []*wire.Feature
 	meter    *meter
 
-	unsentSums map[unsentCount]uint64 // so far; of follow's goroutine
+	unsentSums map[unsentCount]uint64 // so far; of followUnsent's goroutine
 
 	sink serve.Sink
 	stop chan struct{}
@@ -139,9 +139,14 @@ func (p *Probe) Start(sink serve.Sink) error {
 	p.wg.Go(p.follow)
 	p.wg.Go(func() { p.blame.run(p.stop) })
 	p.wg.Go(p.work)
+	if p.owners != nil {
+		p.wg.Go(p.owners.follow)
+		p.wg.Go(p.followUnsent)
+	}
 	if p.drops != nil {
 		ring := p.drops.ring
 		p.wg.Go(func() { p.drops.follow(sink, ring) })
+		p.wg.Go(func() { p.drops.followQuiet(sink, p.stop) })
 	}
 	return nil
 }
@@ -150,7 +155,7 @@ func (p *Probe) Start(sink serve.Sink) error {
 func (p *Probe) follow() {
 	var flows []*wire.Flow
 	var samples []*wire.Drop
-	flush := func() {
+	flush := func() (again time.Duration) {
 		if len(flows) > 0 {
 			p.sink.Flows(flows)
 			flows = nil
@@ -160,8 +165,7 @@ func (p *Probe) follow() {
 			samples = nil
 		}
 		p.owners.poll()
-		p.tellUnsent()
-		p.sniffer.flush(p.sink)
+		return p.sniffer.flush(p.sink)
 	}
 	err := p.events.Follow(func(r *kernel.Record) {
 		if r.Kind == kernel.Dropped {
@@ -277,7 +281,7 @@ func (p *Probe) Close() error {
 	p.closed = true
 	close(p.stop)
 	p.mu.Unlock()
-	err := errors.Join(p.kernel.SetLease(0), p.events.Close(), p.drops.stop(), p.blame.close())
+	err := errors.Join(p.kernel.SetLease(0), p.events.Close(), p.drops.stop(), p.owners.stop(), p.blame.close())
 	p.wg.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -58,6 +58,7 @@ func (o *owners) failed(e *bpf.WhoWhoEvent, to netip.AddrPort, p *process) {
 		at: time.Duration(e.TimeNs) + kernel.Skew(), netns: uint64(e.Netns), to: to, protocol: flow.Protocol(e.Protocol),
 		errno: syscall.Errno(max(0, -e.Error)), count: max(1, uint64(e.Count)), process: p,
 	}
+	defer token(o.failures)
 	if len(o.unsent) < maxUnsent {
 		o.unsent = append(o.unsent, u)
 		return
@@ -73,6 +74,18 @@ func (o *owners) takeUnsent() (list []unsent) {
 	defer o.mu.Unlock()
 	list, o.unsent = o.unsent, nil
 	return list
+}
+
+// followUnsent tells of them as they come, until the probe stops.
+func (p *Probe) followUnsent() {
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-p.owners.failures:
+			p.tellUnsent()
+		}
+	}
 }
 
 // tellUnsent tells what processes of the pods could not send since.

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	BenchMapAsleep           = "asleep"
 	BenchMapCidrs4           = "cidrs4"
 	BenchMapCidrs6           = "cidrs6"
 	BenchMapConns4           = "conns4"
@@ -112,6 +113,7 @@ type BenchProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchMapSpecs struct {
+	Asleep        *ebpf.MapSpec `ebpf:"asleep"`
 	Cidrs4        *ebpf.MapSpec `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.MapSpec `ebpf:"cidrs6"`
 	Conns4        *ebpf.MapSpec `ebpf:"conns4"`
@@ -170,6 +172,7 @@ func (o *BenchObjects) Close() error {
 //
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchMaps struct {
+	Asleep        *ebpf.Map `ebpf:"asleep"`
 	Cidrs4        *ebpf.Map `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.Map `ebpf:"cidrs6"`
 	Conns4        *ebpf.Map `ebpf:"conns4"`
@@ -193,6 +196,7 @@ type BenchMaps struct {
 
 func (m *BenchMaps) Close() error {
 	return _BenchClose(
+		m.Asleep,
 		m.Cidrs4,
 		m.Cidrs6,
 		m.Conns4,

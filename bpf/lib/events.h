@@ -7,14 +7,16 @@
 
 #include "maps.h"
 #include "packet.h"
+#include "wake.h"
 
-/* wake: user space polls; it is woken early by an
- * event that makes the ring fuller than wake_above, and by few others: waking
- * costs 6 us, twenty times as much as everything else that a new flow does. */
+/* wake: a reader that doesn't sleep is woken early by an event that makes the
+ * ring fuller than wake_above. */
 static __always_inline __u64 wake(const struct conn *conn)
 {
-	__u64 above;
+	__u64 above, how = rouse();
 
+	if (how != BPF_RB_NO_WAKEUP)
+		return how;
 	if (conn->id >> 12 & 7) /* asking is not free either */
 		return BPF_RB_NO_WAKEUP;
 	above = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - wake_above;
@@ -194,7 +196,7 @@ static __always_inline __u32 cut(const __u8 *b, __u32 size, __u32 length, __u32 
 		}                                                                                    \
 		if (asks && await & (AWAIT_HEAD | AWAIT_MORE_MASK) && t->protocol == IPPROTO_TCP)    \
 			left = cut((const __u8 *)(h + 1), (size), length, t->payload, await);        \
-		bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);                                             \
+		bpf_ringbuf_submit(h, rouse());                                                      \
 	} while (0)
 
 __noinline int read_head(struct __sk_buff *skb, const struct tuple *t, const struct conn *conn, __u64 now, __u32 await)

@@ -95,7 +95,7 @@ static __always_inline void unsent(__u64 socket, __u32 netns, __u8 protocol, con
 	e->count = n - seen->told;
 	e->error = want->error;
 	e->protocol = protocol;
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, rouse());
 	seen->last_ns = now;
 	seen->told = n;
 }

@@ -7,6 +7,7 @@
 
 #include "types.h"
 #include "sock.h"
+#include "wake.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
@@ -207,5 +208,5 @@ static __always_inline void told(__u32 kind, __u32 netns, struct sock___who *sk,
 	e->process = *p;
 	e->count = count;
 	ends(e, sk);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, rouse());
 }

@@ -27,10 +27,15 @@ func run() int {
 	probe := flag.String("probe", "bin/ebpol-probe", "the probe's `program`")
 	rounds := flag.Int("rounds", 41, "rounds with and as many without the probe")
 	slot := flag.Duration("slot", 200*time.Millisecond, "length of one measurement")
-	only := flag.String("only", "", "pods, blame or storm: this part alone")
+	only := flag.String("only", "", "pods, quiet, blame or storm: this part alone")
+	quiet := flag.Duration("quiet", 10*time.Second, "how long the probe's own time is taken while nothing new happens")
 	asked := flag.String("ask", "all", "what is `asked` of the probe besides flows: all that a session asks for, or drops")
 	opened := flag.Int("connections", 50000, "`connections` to open and close before memory is read for the last time")
 	flag.Parse()
+	if *quiet < time.Second {
+		fmt.Fprintf(os.Stderr, "bench: -quiet %s: use 1s or more\n", *quiet)
+		return 2
+	}
 	if *rounds < 1 {
 		fmt.Fprintf(os.Stderr, "bench: -rounds %d: use 1 or more\n", *rounds)
 		return 2
@@ -39,7 +44,7 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "bench: -ask %q: use all or drops\n", *asked)
 		return 2
 	}
-	if err := bench(*probe, *only, *rounds, *slot, *asked == "all", *opened); err != nil {
+	if err := bench(*probe, *only, *rounds, *slot, *asked == "all", *opened, *quiet); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
@@ -67,10 +72,11 @@ type bed struct {
 	probe          *probe
 	rounds         int
 	slot           time.Duration
-	opened         int // connections before memory is read for the last time
+	opened         int           // connections before memory is read for the last time
+	quiet          time.Duration // how long the probe's own time is taken while nothing new happens
 }
 
-func bench(probePath, only string, rounds int, slot time.Duration, all bool, opened int) (err error) {
+func bench(probePath, only string, rounds int, slot time.Duration, all bool, opened int, quiet time.Duration) (err error) {
 	if err := netbed.Supported(); err != nil {
 		return err
 	}
@@ -103,11 +109,11 @@ func bench(probePath, only string, rounds int, slot time.Duration, all bool, ope
 	defer func() { err = errors.Join(err, p.close()) }()
 	p.all = all
 
-	b := &bed{node, client, server, addr, p, rounds, slot, opened}
+	b := &bed{node, client, server, addr, p, rounds, slot, opened, quiet}
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"pods", b.pods}, {"blame", b.blame}, {"storm", b.storm}} {
+	}{{"quiet", b.tellQuiet}, {"pods", b.pods}, {"blame", b.blame}, {"storm", b.storm}} {
 		if only == "" || only == part.name {
 			if err := part.run(); err != nil {
 				return err
@@ -157,9 +163,6 @@ func (b *bed) pods() error {
 		mid, low, high := ratio(with, without)
 		fmt.Printf("| %s, %s | %.4g | %.4g | %.4g | %.3f | %.3f | %.3f to %.3f | %s |\n",
 			l.name, l.unit, median(without), median(empty), median(with), hook, mid, low, high, target)
-	}
-	if err := b.tellQuiet(pods); err != nil {
-		return err
 	}
 	return b.probe.tellMemory(pods, func() error { return open(b.client, b.addr, b.opened) })
 }

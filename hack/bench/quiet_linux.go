@@ -9,13 +9,12 @@ import (
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
 )
 
-// quietFor is long enough for a tenth of a percent: a process's time is told in
-// hundredths of a second.
-const quietFor = 10 * time.Second
-
 // tellQuiet prints what the probe itself takes while it watches both pods and
 // nothing new happens: one connection asks and is answered as fast as it can.
-func (b *bed) tellQuiet(pods []*netbed.Pod) error {
+// Ten seconds are enough for a tenth of a percent: a process's time is told in
+// hundredths of a second.
+func (b *bed) tellQuiet() error {
+	pods := []*netbed.Pod{b.client, b.server}
 	if err := b.probe.watch(pods, true); err != nil {
 		return err
 	}
@@ -27,7 +26,7 @@ func (b *bed) tellQuiet(pods []*netbed.Pod) error {
 		return err
 	}
 	start := time.Now()
-	if _, err := requests(b.client, b.addr, quietFor); err != nil {
+	if _, err := requests(b.client, b.addr, b.quiet); err != nil {
 		return fmt.Errorf("request/response: %w", err)
 	}
 	after, err := b.probe.cpu()

@@ -197,7 +197,7 @@ func BenchmarkEvents(b *testing.B) {
 				last = time.Now()
 				full <- struct{}{}
 			}
-		}, func() {})
+		}, func() time.Duration { return 0 })
 	}()
 	var took time.Duration
 	total := 0

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 	"unsafe"
 
@@ -18,18 +17,15 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 )
 
-// pause is how long an event may wait in the ring. The programs wake nobody
-// unless a quarter of it is full: waking costs more than the event.
-const pause = 20 * time.Millisecond
+// pace is how long an event may wait in the ring. After a rest, who opened a
+// connection is told a moment later than the connection.
+var pace = Pace{First: 10 * time.Millisecond, Next: 20 * time.Millisecond}
 
 // Events reads what the programs report. Make one for a Kernel, no more.
 type Events struct {
-	ring   *ringbuf.Reader
-	size   int
+	ring   *Ring
 	errors *ebpf.Map
 	heads  func(*Head)
-	mu     sync.RWMutex // guards closed: a closed ring can't be asked
-	closed bool
 }
 
 // Head is the start of a packet's payload: of the first that a TCP connection's
@@ -50,11 +46,11 @@ type Head struct {
 
 // Events opens the ring.
 func (k *Kernel) Events() (*Events, error) {
-	r, err := ringbuf.NewReader(k.objects.Events)
+	r, err := OpenRing(k.objects.Events, k.objects.Asleep, pace)
 	if err != nil {
 		return nil, fmt.Errorf("open the events: %w", err)
 	}
-	e := &Events{ring: r, size: int(k.objects.Events.MaxEntries()), errors: k.objects.IcmpErrors}
+	e := &Events{ring: r, errors: k.objects.IcmpErrors}
 	k.events.Store(e)
 	return e, nil
 }
@@ -64,32 +60,26 @@ func (k *Kernel) Events() (*Events, error) {
 func (e *Events) Heads(visit func(*Head)) { e.heads = visit }
 
 // Follow gives each event to the visitor, and calls idle each time that
-// nothing is left to read. It returns nil after Close.
-func (e *Events) Follow(visit func(*Record), idle func()) error {
+// nothing is left to read: at once, after each rest, and as soon as idle says
+// that it wants to be called again, if that isn't 0. It returns nil after Close.
+func (e *Events) Follow(visit func(*Record), idle func() (again time.Duration)) error {
 	var raw ringbuf.Record
 	var r Record
-	quiet := false
 	for {
-		// Where nothing happens, a timer costs less than to wait for the ring.
-		for quiet && !e.waits() {
-			time.Sleep(pause)
-			idle()
-		}
-		quiet = true
-		e.ring.SetDeadline(time.Now().Add(pause))
 		skew := Boottime() - monotonic()
+		busy := false
 		for {
-			err := e.ring.ReadInto(&raw)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				break
-			}
-			if errors.Is(err, ringbuf.ErrClosed) {
+			ok, err := e.ring.Next(&raw)
+			if errors.Is(err, os.ErrClosed) {
 				return nil
 			}
 			if err != nil {
 				return fmt.Errorf("read an event: %w", err)
 			}
-			quiet = false
+			if !ok {
+				break
+			}
+			busy = true
 			switch kindOf(raw.RawSample) {
 			case bpf.FlowEventKindEVENT_NEW:
 				if decodeOpening(raw.RawSample, &r, skew) {
@@ -107,34 +97,17 @@ func (e *Events) Follow(visit func(*Record), idle func()) error {
 				}
 			}
 		}
-		idle()
+		if err := e.ring.Rest(busy, idle()); err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return fmt.Errorf("wait for an event: %w", err)
+		}
 	}
 }
 
 // Close ends Follow.
-func (e *Events) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.closed = true
-	return e.ring.Close()
-}
-
-// waits says whether there is something to read, be it the end.
-func (e *Events) waits() bool {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	return e.closed || e.ring.AvailableBytes() > 0
-}
-
-// fill is how much waits to be read, in thousandths of the ring.
-func (e *Events) fill() uint32 {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
-		return 0
-	}
-	return uint32(e.ring.AvailableBytes() * 1000 / e.size)
-}
+func (e *Events) Close() error { return e.ring.Close() }
 
 // kindOf is 0 for what is no event.
 func kindOf(b []byte) bpf.FlowEventKind {

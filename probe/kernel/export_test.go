@@ -5,6 +5,7 @@
 package kernel
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -99,3 +100,49 @@ func (k *Kernel) Tick(t testing.TB) time.Duration {
 
 // Monotonic is the clock of the programs.
 func Monotonic() time.Duration { return monotonic() }
+
+// Asleep is what the reader of the events says of itself.
+func (k *Kernel) Asleep(t testing.TB) bool {
+	t.Helper()
+	var v uint32
+	if err := k.objects.Asleep.Lookup(uint32(0), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v != 0
+}
+
+// SaySleeps is what the reader would say.
+func (k *Kernel) SaySleeps(t testing.TB) {
+	t.Helper()
+	if err := k.objects.Asleep.Put(uint32(0), uint32(1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// AwaitFallingAsleep returns d after the reader has said that it sleeps. It may
+// still look.
+func (k *Kernel) AwaitFallingAsleep(t testing.TB, d time.Duration) {
+	t.Helper()
+	for late := time.Now().Add(20 * time.Second); !k.Asleep(t); runtime.Gosched() {
+		if time.Now().After(late) {
+			t.Fatal("the reader never sleeps")
+		}
+	}
+	for end := monotonic() + d; monotonic() < end; { // shorter than any sleep
+	}
+}
+
+// AwaitRest returns when the reader has looked once more and sleeps without an
+// end.
+func (k *Kernel) AwaitRest(t testing.TB, e *Events) {
+	t.Helper()
+	k.AwaitFallingAsleep(t, 0)
+	for late := time.Now().Add(20 * time.Second); !e.ring.rests.Load(); runtime.Gosched() {
+		if time.Now().After(late) {
+			t.Fatal("the reader never rests")
+		}
+	}
+}
+
+// Next reads an event without waiting.
+func (e *Events) Next() (bool, error) { return e.ring.Next(&ringbuf.Record{}) }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/probe/kernel"
@@ -46,7 +47,7 @@ func read(t *testing.T, k *kernel.Kernel, n int) (heads []kernel.Head, records [
 		heads = append(heads, c)
 	})
 	// What is in the ring is read before the reader waits, and idle closes it.
-	err = e.Follow(func(r *kernel.Record) { records = append(records, *r) }, func() { e.Close() })
+	err = e.Follow(func(r *kernel.Record) { records = append(records, *r) }, func() time.Duration { e.Close(); return 0 })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,7 @@ type Kernel struct {
 	seeds   uint64                 // connections numbered here; the programs' numbers end in a processor's
 	events  atomic.Pointer[Events] // what was opened to read the ring
 	stale   atomic.Bool            // verdicts of silent connections are of an older ruleset
+	size    mapSize
 	closed  bool
 }
 
@@ -71,7 +72,7 @@ func Open(o Options) (*Kernel, error) {
 			spec.Maps[name].MaxEntries = size
 		}
 	}
-	if err := spec.Variables[bpf.FlowVarWakeAbove].Set(spec.Maps[bpf.FlowMapEvents].MaxEntries / 4); err != nil {
+	if err := spec.Variables[bpf.FlowVarWakeAbove].Set(spec.Maps[bpf.FlowMapEvents].MaxEntries / wakeFraction); err != nil {
 		return nil, err
 	}
 	if o.Heads != 0 {
@@ -96,7 +97,7 @@ func (g *global) shared() map[string]*ebpf.Map {
 		bpf.FlowMapConns4: g.Conns4, bpf.FlowMapConns6: g.Conns6, bpf.FlowMapFragments: g.Fragments, bpf.FlowMapEndpoints: g.Endpoints,
 		bpf.FlowMapPeers: g.Peers, bpf.FlowMapCidrs4: g.Cidrs4, bpf.FlowMapCidrs6: g.Cidrs6, bpf.FlowMapServices: g.Services,
 		bpf.FlowMapPorts: g.Ports, bpf.FlowMapRanges: g.Ranges, bpf.FlowMapMatches: g.Matches,
-		bpf.FlowMapEvents: g.Events, bpf.FlowMapIcmpErrors: g.IcmpErrors, bpf.FlowMapCounters: g.Counters, bpf.FlowMapRecent: g.Recent, bpf.FlowMapRecentPorts: g.RecentPorts, bpf.FlowMapRecentMatches: g.RecentMatches,
+		bpf.FlowMapEvents: g.Events, bpf.FlowMapAsleep: g.Asleep, bpf.FlowMapIcmpErrors: g.IcmpErrors, bpf.FlowMapCounters: g.Counters, bpf.FlowMapRecent: g.Recent, bpf.FlowMapRecentPorts: g.RecentPorts, bpf.FlowMapRecentMatches: g.RecentMatches,
 		bpf.FlowMapHomes: g.Homes, bpf.FlowMapFresh: g.Fresh, ".data": g.Data, ".bss": g.Bss,
 	}
 }

@@ -4,6 +4,8 @@ package kernel
 
 import (
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -12,13 +14,29 @@ import (
 )
 
 // MapBytes is what the maps take of the kernel's memory, as it accounts for
-// them; 0 on kernels that don't say.
+// them; 0 on kernels that don't say. Asking for all of them costs as much as a
+// second's events, so it is done anew only after the tables were written.
 func (k *Kernel) MapBytes() uint64 {
-	var sum uint64
-	for _, m := range k.objects.shared() {
-		sum += Memlock(m)
+	k.size.mu.Lock()
+	defer k.size.mu.Unlock()
+	writes := k.size.writes.Load()
+	if !k.size.known || k.size.after != writes {
+		k.size.bytes = 0
+		for _, m := range k.objects.shared() {
+			k.size.bytes += Memlock(m)
+		}
+		k.size.known, k.size.after = true, writes
 	}
-	return sum
+	return k.size.bytes
+}
+
+// mapSize is what the maps took when they were last asked.
+type mapSize struct {
+	writes atomic.Uint64 // to tables that take memory as they fill
+	mu     sync.Mutex    // guards what follows
+	known  bool
+	after  uint64 // of the writes
+	bytes  uint64
 }
 
 // Memlock is what one map takes, 0 if unknown.
@@ -40,7 +58,7 @@ func (k *Kernel) RingFill() uint32 {
 	if e == nil {
 		return 0
 	}
-	return e.fill()
+	return e.ring.Fill()
 }
 
 // Skew is what to add to a stamp of the programs to get boottime.

@@ -46,6 +46,7 @@ func (k *Kernel) Generation() uint64 { return k.tables.generation }
 // Apply brings the tables from one generation to the next. From then on each
 // packet is judged by the new one; silent connections are by the next scan.
 func (k *Kernel) Apply(d *ruleset.Delta) error {
+	defer k.size.writes.Add(1)
 	t := &k.tables
 	if d.From != 0 && d.From != t.generation {
 		return fmt.Errorf("delta starts at generation %d, the kernel is at %d: send it whole, from 0", d.From, t.generation)

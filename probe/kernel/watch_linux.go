@@ -23,6 +23,7 @@ const young = 10 * time.Second
 // address that is watched but that no ruleset speaks of is allowed everything.
 // Packets of an address that is neither watched nor in the ruleset pass uncounted.
 func (k *Kernel) Watch(ids map[netip.Addr]ruleset.EndpointID) error {
+	defer k.size.writes.Add(1)
 	t := &k.tables
 	n := len(ids)
 	for ip, l := range t.local {
