@@ -98,7 +98,9 @@ func (t *teller) tell(list []choice, s State, said map[*policy.Policy][]string) 
 		if len(old) > 0 && old[0].key == c.key {
 			d = old[0]
 		}
-		p, warnings, count := c.candidate(), said[c.candidate()], uint32(0)
+		p := c.candidate()
+		warnings := said[p]
+		var count uint32
 		if d != nil && d.candidate() == p && t.counter.stays(p) {
 			count = d.selected
 		} else {
