@@ -276,7 +276,11 @@ func storyText(list []flow.Event) string {
 		case flow.DropEvent:
 			if !e.Benign && once(e.Culprit+e.Location) {
 				step("node "+e.Node, "DROPPED by %s: %s", e.Culprit, e.Note)
-				step("", "reason %s at %s, device %s", e.Reason, orNone(e.Location), orNone(e.Device))
+				at := orNone(e.Location)
+				if e.Device != "" { // what never became a packet met none
+					at += ", device " + e.Device
+				}
+				step("", "reason %s at %s", e.Reason, at)
 			}
 		}
 	}

@@ -86,7 +86,7 @@ func TestStory(t *testing.T) {
 	})
 	want := []string{
 		"shop/web:40000 -> shop/db:5432\n", "leaves the pod (n1)", "allowed: no policy isolates the pod\n", "node n2", "forward, rule 7: drop\n", "tcp dport 5432 drop\n",
-		"DROPPED by netfilter rule: It dropped it.\n", "reason NETFILTER_DROP at nft_do_chain+1, device none\n", "and 1 more rules", "seen at the source", "dropped, 2 packets, 120 B\n",
+		"DROPPED by netfilter rule: It dropped it.\n", "reason NETFILTER_DROP at nft_do_chain+1\n", "and 1 more rules", "seen at the source", "dropped, 2 packets, 120 B\n",
 	}
 	rest := got
 	for _, w := range want {
