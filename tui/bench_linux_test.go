@@ -19,11 +19,21 @@ import (
 // is of the thread's own processor time, so that a busy machine doesn't count;
 // it must stay below 5 ms.
 func BenchmarkFrame(b *testing.B) {
-	for _, name := range []string{"top", "flows", "connections", "drops", "policies", "timeline", "matrix"} {
-		b.Run(name, func(b *testing.B) {
+	for _, p := range []struct {
+		name, start string
+		keys        []string
+	}{
+		{"top", "top", []string{"pgdown"}}, {"flows", "flows", []string{"pgdown"}}, {"connections", "connections", []string{"pgdown"}},
+		{"drops", "drops", []string{"pgdown"}}, {"policies", "policies", []string{"pgdown"}}, {"timeline", "timeline", []string{"pgdown"}},
+		{"nodes", "nodes", nil}, {"matrix", "matrix", nil}, {"policy", "policies", []string{"enter"}}, {"why", "connections", []string{"enter"}},
+	} {
+		b.Run(p.name, func(b *testing.B) {
 			w := fake.Many(100_000)
-			d := drive(b, w, 200, 60, on(name))
-			d.keys("pgdown")
+			d := drive(b, w, 200, 60, on(p.start))
+			d.keys(p.keys...)
+			if got := d.m.page().Name(); got != p.name && p.name != "connections" {
+				b.Fatalf("on page %s, want %s", got, p.name)
+			}
 			times := make([]time.Duration, 0, b.N)
 			msgs := make([]snapMsg, 2)
 			for i := range msgs {

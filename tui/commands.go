@@ -9,6 +9,7 @@ import (
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/nearest"
 	"github.com/ebpol/kubectl-ebpol/tui/page"
 	"github.com/ebpol/kubectl-ebpol/tui/part"
 )
@@ -95,7 +96,9 @@ func (m *Model) openCommand() {
 			}
 		}
 	}
+	m.toast = "" // it was about what was done before
 	m.prompt = part.NewPrompt(":", "", s)
+	m.prompt.Hint = "policies, sort rate, group pod, ...: tab completes, ? lists them all, esc cancels"
 }
 
 func (m *Model) openFilter() tea.Cmd {
@@ -104,7 +107,9 @@ func (m *Model) openFilter() tea.Cmd {
 		return m.say("This page has nothing to filter.", true)
 	}
 	m.undo = f.Filter()
+	m.toast = ""
 	m.prompt = part.NewPrompt("/", m.undo, nil)
+	m.prompt.Hint = "db, or !db, or -l app=db, or to=db port=5432 verdict=would-deny; esc cancels"
 	return nil
 }
 
@@ -180,6 +185,13 @@ func (m *Model) run(line string) tea.Cmd {
 	case 1:
 		return m.run(near[0] + " " + arg)
 	case 0:
+		var names []string
+		for _, c := range all {
+			names = append(append(names, c.name), c.alias...)
+		}
+		if like := nearest.Of(name, names, 1); len(like) > 0 {
+			return m.say("There is no command :"+name+". Did you mean :"+like[0]+"? Tab completes, ? lists them all.", true)
+		}
 		return m.say("There is no command :"+name+". ? lists them all.", true)
 	}
 	return m.say(":"+name+" could be "+strings.Join(near, ", ")+".", true)

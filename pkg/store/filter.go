@@ -3,8 +3,11 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/nearest"
 )
 
 // Labels are the labels of a pod; nil if it isn't known.
@@ -54,6 +58,9 @@ func ParseFilter(text string, lookup Labels) (func(*flow.Event) bool, error) {
 	for _, word := range strings.Fields(text) {
 		field, value, negate, ok := cutTerm(word)
 		if !ok {
+			if err := noField(field, value); err != nil {
+				return nil, err
+			}
 			rest = append(rest, word)
 			continue
 		}
@@ -71,6 +78,10 @@ func ParseFilter(text string, lookup Labels) (func(*flow.Event) bool, error) {
 		pattern, inverse := strings.CutPrefix(strings.Join(rest, " "), "!")
 		match, err := matcher(pattern)
 		if err != nil {
+			var syn *syntax.Error
+			if errors.As(err, &syn) { // the pattern itself stands there already
+				return nil, fmt.Errorf("filter %q: not a regular expression: %s; a backslash before a sign takes it literally", pattern, syn.Code)
+			}
 			return nil, fmt.Errorf("filter %q: not a regular expression: %w", pattern, err)
 		}
 		tests = append(tests, func(e *flow.Event) bool { return searched(match, e) != inverse })
@@ -113,6 +124,23 @@ func cutTerm(word string) (field, value string, negate, ok bool) {
 	field = strings.ToLower(field)
 	_, known := fields[field]
 	return field, value, negate, known && value != ""
+}
+
+// fieldName is what a field may look like.
+var fieldName = regexp.MustCompile(`^[a-z]{2,}$`)
+
+// noField refuses what looks like a term whose field isn't known: as a regular
+// expression it would match nothing, and say nothing.
+func noField(field, value string) error {
+	if value == "" || !fieldName.MatchString(field) || fields[field] != nil {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(fields))
+	if like := nearest.Of(field, names, 1); len(like) > 0 {
+		return fmt.Errorf("filter %q: there is no field %q, did you mean %s=? To search for the text write %s[=]%s", field+"="+value, field, like[0], field, value)
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return aliases[n] != "" })
+	return fmt.Errorf("filter %q: there is no field %q; fields are %s. To search for the text write %s[=]%s", field+"="+value, field, strings.Join(names, ", "), field, value)
 }
 
 // saying hands the words that an event is compared by to is, until one is it.

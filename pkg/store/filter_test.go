@@ -27,7 +27,7 @@ func TestFilters(t *testing.T) {
 		"to=db": true, "to=db-0": true, "to=sts/db": true, "to=shop/db": true, "to=web": false, "from=web": true, "from=10.0.0.*": true,
 		"to=db port=5432": true, "to=db port=80": false, "port=80,5432": true, "verdict=would-deny": true, "verdict=deny": false, "verdict!=deny": true,
 		"to=db verdict=would-deny web": true, "to=db nothing": false, "rule=db-allow": true, "rule=shop/db-*": true, "protocol=tcp": true,
-		"-l app=db": true, "/-l app in (x,web)": true, "-l app=x": false, "ns=shop": true, "node=n2": false, "direction=ingress": true, "unknown=3": false,
+		"-l app=db": true, "/-l app in (x,web)": true, "-l app=x": false, "ns=shop": true, "node=n2": false, "direction=ingress": true, "unknown[=]3": false, "/cart?id=3": false,
 		"type=flow": true,
 	} {
 		f, err := ParseFilter(text, lookup)
@@ -39,7 +39,7 @@ func TestFilters(t *testing.T) {
 			t.Errorf("%q matches: %v, want %v", text, got, want)
 		}
 	}
-	for _, bad := range []string{"(", "port=http", "verdict=maybe", "-l a=b=c", "-l"} {
+	for _, bad := range []string{"(", "port=http", "unknown=3", "form=web", "verdict=maybe", "-l a=b=c", "-l"} {
 		if _, err := ParseFilter(bad, nil); err == nil {
 			t.Errorf("%q was taken", bad)
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/tui/part"
@@ -93,7 +94,7 @@ func (f *Finding) sentence() string {
 	}
 	s += ": " + part.Clean(f.Reason)
 	if f.Fix != "" {
-		s += " Fix: " + part.Clean(f.Fix)
+		s = strings.TrimRight(s, ".") + ". Fix: " + part.Clean(f.Fix)
 	}
 	return s
 }

@@ -104,6 +104,9 @@ func (p *Policy) edited(msg editedMsg) Effect {
 		case bytes.Equal(text, []byte(msg.before)):
 			p.env.refused.Delete(p.id)
 			return DoneMsg{Good: "Nothing was changed."}
+		case len(bytes.TrimSpace(text)) == 0: // as with a commit's message: it was thought better of
+			p.env.refused.Delete(p.id)
+			return DoneMsg{Good: "The text was emptied, so nothing was changed. o takes the policy out of the candidate set."}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -201,10 +201,14 @@ func eventLine(th *style.Theme, e *flow.Event, ends bool) string {
 		}
 		return s
 	case flow.OutcomeEvent:
-		s := th.Bullet + " " + who + outcome(e)
-		if t := timings(e); t != "" {
-			s += ", " + t
+		became, took := outcome(e), timings(e)
+		switch {
+		case strings.HasPrefix(took, became+" "): // "answered after 13µs" says it already
+			became = took
+		case took != "":
+			became += ", " + took
 		}
+		s := th.Bullet + " " + who + became
 		if e.Agreement != "" && e.Agreement != flow.Agrees {
 			s += "  ! " + part.Clean(string(e.Agreement))
 		}

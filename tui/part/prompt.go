@@ -15,6 +15,7 @@ import (
 type Prompt struct {
 	Sign  string
 	Error string // shown behind the text
+	Hint  string // shown while nothing is typed
 	input textinput.Model
 }
 
@@ -67,6 +68,9 @@ func (p *Prompt) View(width int, th *style.Theme) string {
 		if s := p.input.CurrentSuggestion(); len(s) > len(p.input.Value()) {
 			line += th.Dim.S(s[len(p.input.Value()):])
 		}
+	}
+	if len(value) == 0 && p.Hint != "" {
+		line += " " + th.Dim.S(p.Hint)
 	}
 	if p.Error != "" {
 		line += "  " + th.Bad.S(Clean(p.Error))

@@ -66,7 +66,8 @@ func Recording() *World {
 	return w
 }
 
-// Many is a world of n flows, n/20 workloads and as many policies.
+// Many is a world of n flows, n/20 workloads, and a hundredth as many
+// policies, drops and nodes.
 func Many(n int) *World {
 	w := New()
 	base := w.flows
@@ -88,6 +89,13 @@ func Many(n int) *World {
 		r := *rules[i%len(rules)]
 		r.Name += "-" + itoa(i)
 		w.policies = append(w.policies, &r)
+	}
+	drops, nodes := w.drops, w.nodes
+	for i := range n / 100 {
+		d, m := *drops[i%len(drops)], *nodes[i%len(nodes)]
+		d.Event.Location += "-" + itoa(i)
+		m.Node += "-" + itoa(i)
+		w.drops, w.nodes = append(w.drops, &d), append(w.nodes, &m)
 	}
 	return w
 }
