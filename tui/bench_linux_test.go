@@ -23,9 +23,16 @@ func BenchmarkFrame(b *testing.B) {
 		name, start string
 		keys        []string
 	}{
-		{"top", "top", []string{"pgdown"}}, {"flows", "flows", []string{"pgdown"}}, {"connections", "connections", []string{"pgdown"}},
-		{"drops", "drops", []string{"pgdown"}}, {"policies", "policies", []string{"pgdown"}}, {"timeline", "timeline", []string{"pgdown"}},
-		{"nodes", "nodes", nil}, {"matrix", "matrix", nil}, {"policy", "policies", []string{"enter"}}, {"why", "connections", []string{"enter"}},
+		{"top", "top", []string{"pgdown"}},
+		{"flows", "flows", []string{"pgdown"}},
+		{"connections", "connections", []string{"pgdown"}},
+		{"drops", "drops", []string{"pgdown"}},
+		{"policies", "policies", []string{"pgdown"}},
+		{"timeline", "timeline", []string{"pgdown"}},
+		{"nodes", "nodes", nil},
+		{"matrix", "matrix", nil},
+		{"policy", "policies", []string{"enter"}},
+		{"why", "connections", []string{"enter"}},
 	} {
 		b.Run(p.name, func(b *testing.B) {
 			w := fake.Many(100_000)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire" //nolint:depguard // the frames go into a store; the screen sees none
 )
 
@@ -30,30 +31,43 @@ func BenchmarkFeed(b *testing.B) {
 		stream.Reset()
 		w := wire.NewWriter(&stream)
 		for range seconds {
-			second(b, n, func(f *wire.Frame) []flow.Event {
-				if err := w.Write(f); err != nil {
-					b.Fatal(err)
-				}
-				return nil
-			})
+			second(b, n, into(b, w))
 			n++
 		}
 		r := wire.NewReader(&stream)
 		b.StartTimer()
 		begin := processor(b)
-		for {
-			f, err := r.Read()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
-			st.Apply(f)
-			wire.Release(f)
-		}
+		feed(b, r, st, func() {})
 		used += int64(processor(b) - begin)
 	}
 	b.ReportMetric(float64(used)/float64(b.N)/seconds/10_000, "ns/event")
 	b.ReportMetric(float64(used)/float64(b.N)/seconds/1e7, "%core")
+}
+
+// into writes frames instead of applying them.
+func into(b *testing.B, w *wire.Writer) func(*wire.Frame) []flow.Event {
+	b.Helper()
+	return func(f *wire.Frame) []flow.Event {
+		if err := w.Write(f); err != nil {
+			b.Fatal(err)
+		}
+		return nil
+	}
+}
+
+// feed applies what r reads until its end, and rests after each frame.
+func feed(b *testing.B, r *wire.Reader, st *store.Store, rest func()) {
+	b.Helper()
+	for {
+		f, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		st.Apply(f)
+		wire.Release(f)
+		rest()
+	}
 }

@@ -5,8 +5,6 @@ package tui
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,7 +12,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
 
-	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire" //nolint:depguard // the frames go into a store; the screen sees none
 	"github.com/ebpol/kubectl-ebpol/tui/internal/fake"
 	"github.com/ebpol/kubectl-ebpol/tui/terminal"
@@ -37,12 +34,7 @@ func BenchmarkSession(b *testing.B) {
 			var stream bytes.Buffer
 			w := wire.NewWriter(&stream)
 			for i := range b.N * seconds {
-				second(b, 100+i, func(f *wire.Frame) []flow.Event {
-					if err := w.Write(f); err != nil {
-						b.Fatal(err)
-					}
-					return nil
-				})
+				second(b, 100+i, into(b, w))
 			}
 			start := name
 			if name == "nothing" {
@@ -76,18 +68,7 @@ func BenchmarkSession(b *testing.B) {
 			r := wire.NewReader(&stream)
 			pace := time.NewTicker(time.Second / 40)
 			defer pace.Stop()
-			for {
-				f, err := r.Read()
-				if errors.Is(err, io.EOF) {
-					break
-				}
-				if err != nil {
-					b.Fatal(err)
-				}
-				st.Apply(f)
-				wire.Release(f)
-				<-pace.C
-			}
+			feed(b, r, st, func() { <-pace.C })
 			used := processor(b) - begin
 			b.ReportMetric(100*used.Seconds()/seconds/float64(b.N), "%core")
 			b.ReportMetric(float64(m.renders-frames)/seconds/float64(b.N), "frames/s")

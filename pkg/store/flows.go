@@ -196,6 +196,7 @@ func (a *applying) here(at time.Time) time.Time {
 
 // count takes over totals. They only grow; a smaller one is a repeat.
 func (a *applying) count(r *row, m *wire.Flow) {
+	s := a.s
 	bytes := grow(&r.bytesIn, m.GetBytesIn(), &r.account.bytesIn) + grow(&r.bytesOut, m.GetBytesOut(), &r.account.bytesOut)
 	var packets uint64
 	grow(&r.packetsIn, m.GetPacketsIn(), &packets)
@@ -208,7 +209,7 @@ func (a *applying) count(r *row, m *wire.Flow) {
 	if bytes == 0 {
 		return
 	}
-	r.account.tickBytes += bytes
+	r.account.tickBytes += s.lately(r, bytes)
 	if dt := a.at.Sub(r.updated); dt > 0 {
 		now := float64(bytes) / max(dt, 100*time.Millisecond).Seconds()
 		if dt > 3*tick {
@@ -217,6 +218,20 @@ func (a *applying) count(r *row, m *wire.Flow) {
 		r.rate = (r.rate + now) / 2
 	}
 	r.updated = a.at
+}
+
+// lately is how much of a row's news belongs to the second that runs. All that
+// a connection did before it was first told of, as at the beginning of a
+// recording, would be a rate that never was.
+func (s *Store) lately(r *row, bytes uint64) uint64 {
+	if r.sum.pair != nil {
+		return bytes
+	}
+	age := s.now.Sub(r.first)
+	if age <= tick {
+		return bytes
+	}
+	return uint64(float64(bytes) * float64(tick) / float64(age))
 }
 
 func grow(have *uint64, got uint64, sum *uint64) uint64 {

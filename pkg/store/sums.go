@@ -61,12 +61,13 @@ type summed struct {
 // sum brings the sums up to the row's present state.
 func (s *Store) sum(r *row) {
 	c := &r.sum
+	in, out, packets, faults := r.bytesIn-c.in, r.bytesOut-c.out, r.packetsIn+r.packetsOut-c.packets, r.faults+r.enforcedPackets-c.faults
+	now := s.lately(r, in+out)
 	if c.pair == nil || c.localWho != r.localWho || c.peerWho != r.peerWho || c.verdict != r.verdict ||
 		c.candidate != r.candidate || c.enforced != r.enforced {
 		s.place(r)
 		s.rows.stands(r)
 	}
-	in, out, packets, faults := r.bytesIn-c.in, r.bytesOut-c.out, r.packetsIn+r.packetsOut-c.packets, r.faults+r.enforcedPackets-c.faults
 	c.in, c.out, c.packets, c.faults = r.bytesIn, r.bytesOut, r.packetsIn+r.packetsOut, r.faults+r.enforcedPackets
 	p := c.pair
 	p.Bytes += in + out
@@ -78,7 +79,7 @@ func (s *Store) sum(r *row) {
 		s.rows.stands(r)
 	}
 	p.catchUp(s.sums.ticks)
-	p.tickBytes += in + out
+	p.tickBytes += now
 	if r.last.After(p.Last) {
 		p.Last = r.last
 	}
@@ -86,7 +87,7 @@ func (s *Store) sum(r *row) {
 		if a != nil {
 			a.bytesIn += in
 			a.bytesOut += out
-			a.tickBytes += in + out
+			a.tickBytes += now
 			a.dropped += faults
 		}
 	}

@@ -111,3 +111,20 @@ func TestPortsAndExternalNamesCountEachConnectionOnce(t *testing.T) {
 		t.Fatalf("later %+v", ports[0])
 	}
 }
+
+// A recording begins with what connections have done so far; that isn't what
+// they do now.
+func TestWhatWasBeforeIsNoRate(t *testing.T) {
+	s := newSession(Limits{})
+	s.nodes["n2"] = &nodeState{bootOffset: 1}
+	s.flows(toDB(1, func(f *wire.Flow) {
+		f.FirstNs, f.BytesIn = s.now.Add(-100*time.Second).UnixNano(), 1_000_000
+	}))
+	s.now = s.now.Add(time.Second)
+	s.flows(toDB(1, func(f *wire.Flow) { f.Kind, f.BytesIn = wire.Flow_COUNTERS, 1_000_001 }))
+	pair := s.Snapshot(Query{Pairs: true}).Pairs[0]
+	top := s.Snapshot(Query{Workloads: true}).Workloads[0]
+	if pair.Rate > 20_000 || top.Rate > 20_000 || pair.Bytes != 1_000_001 || top.BytesIn != 1_000_001 {
+		t.Fatalf("1,000,000 bytes in 100 s: rates %.0f and %.0f a second, bytes %d and %d", pair.Rate, top.Rate, pair.Bytes, top.BytesIn)
+	}
+}
