@@ -14,11 +14,11 @@ import (
 	"github.com/ebpol/kubectl-ebpol/probe/serve"
 )
 
-// blamer says which netfilter rule dropped a packet. It traces in the node's
-// namespace as soon as it is asked to, so that the first drop names its rule,
-// and in a pod's own once netfilter has dropped something there. Where it drops
-// nothing for a while the trace goes, and with it what it costs, until the next
-// drop: of that one the rule becomes known by the next packet.
+// blamer says which netfilter rule dropped a packet. It traces where netfilter
+// has dropped something, and in the node's namespace at once while one
+// connection is waited for: a trace costs every packet there a little. Of the
+// first drop the ruleset tells the rule if only one can be it, else the next
+// packet does. Where nothing is dropped for a while the trace goes.
 type blamer struct {
 	node    uint64                            // inode of the node's namespace
 	paths   func(inode uint64) (string, bool) // of namespaces of this node
@@ -66,12 +66,13 @@ func newBlamer(node uint64, paths func(uint64) (string, bool), o *Options) *blam
 	}
 }
 
-// set follows the plugin's wishes, and says whether tracing has begun.
+// set follows the plugin's wishes, and says whether rules are asked for that
+// weren't before.
 func (b *blamer) set(o *wire.Options) (begun bool) {
 	on := o.GetBlame() || o.GetCatch() != nil
 	b.mu.Lock()
 	b.catch = newPattern(o.GetCatch())
-	was := b.on && b.spaces[b.node] != nil
+	was := b.on
 	b.on = on && !b.closed
 	var gone []*space
 	if !b.on {
@@ -84,7 +85,7 @@ func (b *blamer) set(o *wire.Options) (begun bool) {
 	for _, s := range gone {
 		_ = s.close() // goes with the process at the latest
 	}
-	if on && !was {
+	if o.GetCatch() != nil {
 		b.arm(b.node)
 	}
 	return on && !was

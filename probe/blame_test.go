@@ -179,8 +179,9 @@ func TestHops(t *testing.T) {
 
 // TestTraceGoes: nothing of ours is left in the node's ruleset.
 func TestTraceGoes(t *testing.T) {
-	p, _, bed, _ := startBlaming(t, &wire.Options{Blame: true})
+	p, _, bed, pods := startBlaming(t, &wire.Options{Blame: true})
 	list := func() string { return tables(t, bed.Node.Namespace) }
+	untilTraced(t, bed, pods)
 	if out := list(); !strings.Contains(out, "table inet ebpol-trace-") || !strings.Contains(out, "flags owner") || !strings.Contains(out, "10.88.0.2") {
 		t.Errorf("no table that its owner takes along:\n%s", out)
 	}
@@ -190,6 +191,22 @@ func TestTraceGoes(t *testing.T) {
 	if out := list(); strings.Contains(out, "ebpol") {
 		t.Errorf("left behind:\n%s", out)
 	}
+}
+
+// untilTraced lets a rule drop datagrams to port 8080 until the node's namespace
+// is traced; before, it isn't.
+func untilTraced(t *testing.T, bed *testkit.Bed, pods [2]*netbed.Pod) net.Conn {
+	t.Helper()
+	if blamed(t, bed.Node.Namespace) {
+		t.Fatal("a trace where nothing was dropped")
+	}
+	run(t, bed.Node.Namespace, "nft", `table inet engine { chain forward { type filter hook forward priority 0; udp dport 8080 drop; }; }`)
+	c := bed.Dial(pods[0], "udp", at(pods[1], 0, 8080))
+	until(t, "trace", func() bool {
+		_, _ = c.Write([]byte("x")) // dropped
+		return blamed(t, bed.Node.Namespace)
+	})
+	return c
 }
 
 // TestProgramIsNamed: a drop by somebody's program says which hangs there.
@@ -318,30 +335,29 @@ func blame(session string) {
 	p, err := probe.Open(probe.Options{NoDrops: true, Session: session})
 	if err == nil {
 		if err = p.Start(newSink()); err == nil {
-			err = p.SetOptions(&wire.Options{Blame: true})
+			err = p.SetOptions(&wire.Options{Catch: &wire.Pattern{Port: 8080}})
 		}
 	}
 	fmt.Println("blaming:", err)
 	select {}
 }
 
-// TestTraceRests: where nothing is dropped the trace goes after a while, comes
-// back with the next drop, and names the rule of the packet after that.
+// TestTraceRests: nothing is traced before the first drop; where nothing is
+// dropped the trace goes after a while, comes back with the next drop, and
+// names the rule of the packet after that.
 func TestTraceRests(t *testing.T) {
 	p, s, bed, pods := startBlaming(t, &wire.Options{Blame: true})
-	if !blamed(t, bed.Node.Namespace) {
-		t.Fatal("no trace at the beginning")
-	}
+	c := untilTraced(t, bed, pods)
 	p.SetBlameIdle(time.Millisecond)
 	until(t, "end of the trace", func() bool { return !blamed(t, bed.Node.Namespace) })
 	p.SetBlameIdle(time.Minute)
-	run(t, bed.Node.Namespace, "nft", `table inet engine { chain forward { type filter hook forward priority 0; udp dport 8080 drop; }; }`)
-	c := bed.Dial(pods[0], "udp", at(pods[1], 0, 8080))
-	until(t, "rule", func() bool {
+	until(t, "traced rule", func() bool {
 		_, _ = c.Write([]byte("x")) // dropped
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return slices.ContainsFunc(s.drops, func(d *wire.Drop) bool { return d.GetRule().GetTable() == "engine" })
+		return slices.ContainsFunc(s.drops, func(d *wire.Drop) bool {
+			return d.GetRule().GetTable() == "engine" && !d.GetRule().GetInferred()
+		})
 	})
 	// Whoever waits for a connection has it traced however long it takes.
 	if err := p.SetOptions(&wire.Options{Drops: true, Blame: true, Catch: &wire.Pattern{Port: 8080}}); err != nil {

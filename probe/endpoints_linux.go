@@ -174,16 +174,17 @@ func (p *Probe) search() {
 	p.sweep(found)
 }
 
-// sweep looks for what probes left in these pods' netfilter that were killed.
+// sweep looks for what probes left in the netfilter of the node and of these
+// pods that were killed.
 // Nobody waits for it.
 func (p *Probe) sweep(found []*endpoint) {
-	var paths []string
+	paths := []string{p.nodePath()}
 	for _, e := range found {
 		if e.attached != nil && e.ns != nil {
 			paths = append(paths, e.ns.path)
 		}
 	}
-	if len(paths) > 0 && p.sink != nil && !p.closed && p.blame.active() {
+	if p.sink != nil && !p.closed && p.blame.active() {
 		p.wg.Go(func() { p.blame.sweep(paths) })
 	}
 }

@@ -18,12 +18,11 @@ import (
 func TestInferredRule(t *testing.T) {
 	const others = `chain calm { type filter hook forward priority 10; ct state established,related accept; tcp dport 22 drop; ip saddr 192.0.2.0/24 drop; };`
 	for name, c := range map[string]struct {
-		rules  string // of the node; DEV is a's device on it
-		pod    bool   // they are the sender's own
-		tcp    bool
-		table  string // of the rule; empty: none is named
-		chain  string
-		traced bool
+		rules string // of the node; DEV is a's device on it
+		pod   bool   // they are the sender's own
+		tcp   bool
+		table string // of the rule; empty: none is named
+		chain string
 	}{
 		"netdev ingress":     {rules: `table netdev engine { chain in { type filter hook ingress device "DEV" priority 0; udp dport 8080 drop; }; }`, table: "netdev engine", chain: "in"},
 		"other device":       {rules: `table netdev engine { chain in { type filter hook ingress device "DEV" priority 0; jump on; }; chain on { udp dport { 53, 8080 } drop; }; chain elsewhere { type filter hook ingress device "lo" priority 0; drop; }; }`, table: "netdev engine", chain: "on"},
@@ -37,7 +36,7 @@ func TestInferredRule(t *testing.T) {
 		"pod's output, TCP":  {rules: `table inet sidecar { chain out { type filter hook output priority 0; ct state established accept; ip daddr 10.88.0.0/24 tcp dport 8080 reject with tcp reset; }; }`, pod: true, tcp: true, table: "inet sidecar", chain: "out"},
 		"counters tell":      {rules: `table inet engine { chain forward { type filter hook forward priority 0; meta mark 0x7 counter drop; ip daddr 10.88.0.0/16 counter drop; }; }`, table: "inet engine", chain: "forward"},
 		"pod's iptables":     {rules: `table ip filter { chain OUTPUT { type filter hook output priority 0; ip protocol udp udp dport 8080 counter drop comment "by hand"; }; }`, pod: true, table: "ip filter", chain: "OUTPUT"},
-		"connection's state": {rules: `table inet engine { chain forward { type filter hook forward priority 0; ct state established,related accept; ct state new tcp dport 8080 drop; }; }`, tcp: true, table: "inet engine", chain: "forward", traced: true},
+		"connection's state": {rules: `table inet engine { chain forward { type filter hook forward priority 0; ct state established,related accept; ct state new tcp dport 8080 drop; }; }`, tcp: true, table: "inet engine", chain: "forward"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, s, bed, pods := startBlaming(t, &wire.Options{Blame: true})
@@ -64,7 +63,7 @@ func TestInferredRule(t *testing.T) {
 					got := r.GetFamily() + " " + r.GetTable()
 					switch {
 					case c.table == "" && r == nil:
-					case r == nil || got != c.table || r.GetChain() != c.chain || r.GetInferred() == c.traced:
+					case r == nil || got != c.table || r.GetChain() != c.chain || !r.GetInferred():
 						t.Fatalf("%v, of %v", r, d)
 					}
 					return true
