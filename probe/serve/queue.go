@@ -3,12 +3,15 @@
 package serve
 
 import (
+	"google.golang.org/protobuf/proto"
+
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
 
 const (
-	maxCounters   = 12_000 // 6 MB, and what a second's budget carries; what is over it is told when it changes again or ends, so totals are still exact
+	maxCounters   = 12_000      // what a second's budget carries; what is over it is told when it changes again or ends, so totals are still exact
+	packAbove     = flowsAFrame // counters that wait longer than for the next frame: a message takes 450 bytes of memory, a marshalled one a quarter
 	maxDropCounts = 20_000
 )
 
@@ -16,10 +19,10 @@ const (
 // order, and the newest totals of each connection.
 type flowQueue struct {
 	samples  []*wire.Flow
-	queued   map[uint64]int        // how many samples of a connection wait
-	counters map[uint64]*wire.Flow // newest totals, by connection
-	order    []uint64              // of counters, oldest first; may name some that are no longer there
-	named    map[uint64]*known     // connections whose tuple the plugin knows
+	queued   map[uint64]int    // how many samples of a connection wait
+	counters map[uint64]*total // newest ones, by connection
+	order    []uint64          // of counters, oldest first; may name some that are no longer there
+	named    map[uint64]*known // connections whose tuple the plugin knows
 
 	thinned                          uint64
 	untrackedPackets, untrackedBytes uint64
@@ -32,8 +35,36 @@ type known struct {
 	request *wire.Request
 }
 
+// total is what waits to be told of a connection's counters.
+type total struct {
+	flow   *wire.Flow // nil: it is packed
+	packed string     // all of it but what known holds
+	known
+	ended bool
+}
+
+// pack makes it small for a while.
+func pack(f *wire.Flow) (*total, error) {
+	t := &total{known: known{f.Owner, f.Request}, ended: f.GetKind() == wire.Flow_CLOSE}
+	f.Owner, f.Request = nil, nil
+	b, err := proto.Marshal(f)
+	f.Owner, f.Request = t.owner, t.request
+	t.packed = string(b)
+	return t, err
+}
+
+func (t *total) unpack() (*wire.Flow, error) {
+	if t.flow != nil {
+		return t.flow, nil
+	}
+	f := &wire.Flow{}
+	err := proto.Unmarshal([]byte(t.packed), f)
+	f.Owner, f.Request = t.owner, t.request
+	return f, err
+}
+
 func newFlowQueue() flowQueue {
-	return flowQueue{queued: map[uint64]int{}, counters: map[uint64]*wire.Flow{}, named: map[uint64]*known{}}
+	return flowQueue{queued: map[uint64]int{}, counters: map[uint64]*total{}, named: map[uint64]*known{}}
 }
 
 func (q *flowQueue) empty() bool { return len(q.samples) == 0 && len(q.counters) == 0 }
@@ -93,7 +124,7 @@ func (q *flowQueue) total(f *wire.Flow) {
 	id := f.GetId()
 	old, waits := q.counters[id]
 	switch {
-	case waits && old.GetKind() == wire.Flow_CLOSE:
+	case waits && old.ended:
 		return // nothing comes after the end
 	case !waits && len(q.counters) >= maxCounters && f.GetKind() != wire.Flow_CLOSE:
 		q.thinned++
@@ -101,7 +132,13 @@ func (q *flowQueue) total(f *wire.Flow) {
 	case !waits:
 		q.order = append(q.order, id)
 	}
-	q.counters[id] = f
+	t := &total{flow: f, ended: f.GetKind() == wire.Flow_CLOSE}
+	if len(q.counters) >= packAbove {
+		if packed, err := pack(f); err == nil {
+			t = packed
+		}
+	}
+	q.counters[id] = t
 }
 
 // take returns the next frame's flows: samples first, but never more than half
@@ -127,12 +164,14 @@ func (q *flowQueue) take() *wire.Flows {
 	for len(out.Flows) < flowsAFrame && len(q.order) > 0 {
 		id := q.order[0]
 		q.order = q.order[1:]
-		f, ok := q.counters[id]
+		t, ok := q.counters[id]
 		if !ok {
 			continue
 		}
 		delete(q.counters, id)
-		out.Flows = append(out.Flows, q.name(f))
+		if f, err := t.unpack(); err == nil { // of what was packed here
+			out.Flows = append(out.Flows, q.name(f))
+		}
 	}
 	if len(q.counters) == 0 {
 		q.order = nil
