@@ -90,7 +90,10 @@ func (s *sink) locked(f func()) {
 func (s *sink) Flows(list []*wire.Flow) {
 	s.locked(func() {
 		for _, f := range list {
-			s.flows[f.GetId()] = f
+			// Totals may be quicker than the news of the first packet, and know more.
+			if f.GetKind() != wire.Flow_NEW || s.flows[f.GetId()] == nil {
+				s.flows[f.GetId()] = f
+			}
 			s.kinds[f.GetId()] = append(s.kinds[f.GetId()], f.GetKind())
 		}
 	})

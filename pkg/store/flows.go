@@ -253,6 +253,9 @@ func (a *applying) judge(r *row, m *wire.Flow) bool {
 	if m.GetKind() == wire.Flow_CLOSE && v == flow.NotJudged {
 		return false // a close may leave out what was said before
 	}
+	if m.GetKind() == wire.Flow_NEW && r.judged && (m.GetPacketsIn() < r.packetsIn || m.GetPacketsOut() < r.packetsOut || m.GetEnforcedPackets() < r.enforcedPackets) {
+		return false // totals were quicker than the news of the first packet, and know more
+	}
 	rules := &a.s.rules
 	same := r.judged && r.verdict == v && r.candidate == c && r.enforced == m.GetEnforced() &&
 		r.set == m.GetSet() && r.bit == m.GetBit() && r.candidateBit == m.GetCandidateBit()
