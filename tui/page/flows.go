@@ -149,7 +149,7 @@ func (p *Flows) cell(r *store.FlowRow, column string) part.Cell {
 	case "port":
 		return part.Cell{Text: port(e), Paint: p.shade(r)}
 	case "rule":
-		return part.Cell{Text: p.env.short(decider(e)), Paint: th.Dim}
+		return p.env.ruleCell(e, th.Dim)
 	case "agreement":
 		return p.env.agreementCell(e)
 	case "observed":

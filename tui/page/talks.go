@@ -165,15 +165,15 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 		w := th.Of(r.ID.Verdict, e.Candidate, r.ID.Enforced)
 		return part.Cell{Text: w.String() + badge(e), Paint: w.Paint}
 	case "source":
-		return part.Cell{Text: p.env.short(peerGroup(e.Source)), Paint: shade}
+		return p.env.groupCell(e.Source, shade)
 	case "destination":
-		return part.Cell{Text: p.env.short(peerGroup(e.Destination)), Paint: shade}
+		return p.env.groupCell(e.Destination, shade)
 	case "port":
 		return part.Cell{Text: port(e), Paint: shade}
 	case "side":
 		return part.Cell{Text: map[flow.Direction]string{flow.Ingress: "in", flow.Egress: "out"}[r.ID.Direction], Paint: th.Dim}
 	case "rule":
-		return part.Cell{Text: p.env.short(decider(e)), Paint: th.Dim}
+		return p.env.ruleCell(e, th.Dim)
 	case "agreement":
 		return p.env.agreementCell(e)
 	case "observed":

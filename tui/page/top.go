@@ -256,7 +256,11 @@ func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {
 		}
 		return part.Cell{Text: th.None, Paint: th.Dim}
 	case "name":
-		return part.Cell{Text: p.env.short(part.Clean(slash(r.Namespace, r.Name)))}
+		c := part.Cell{Text: p.env.short(part.Clean(slash(r.Namespace, r.Name)))}
+		if p.group == groups[0] && r.Namespace != "" {
+			c.Short = p.env.short(part.Clean(slash(r.Namespace, kindless(r.Name))))
+		}
+		return c
 	case "rate":
 		if r.Rate < 0.5 {
 			return part.Cell{Text: part.Rate(0), Paint: th.Dim}

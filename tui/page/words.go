@@ -9,6 +9,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui/part"
+	"github.com/ebpol/kubectl-ebpol/tui/style"
 )
 
 // serviceWord stands before the name of a service.
@@ -49,6 +50,35 @@ func (e *Env) short(name string) string {
 		}
 	}
 	return name
+}
+
+// groupCell is an end of a flow in a table. Where there is no room, the kind of
+// the workload goes before its name does.
+func (e *Env) groupCell(p *flow.Peer, paint style.Paint) part.Cell {
+	c := part.Cell{Text: e.short(peerGroup(p)), Paint: paint}
+	if p != nil && p.Workload != "" {
+		c.Short = e.short(part.Clean(slash(p.Namespace, kindless(p.Workload))))
+	}
+	return c
+}
+
+// kindless is "web" of "deploy/web".
+func kindless(workload string) string {
+	_, name, ok := strings.Cut(workload, "/")
+	if !ok {
+		return workload
+	}
+	return name
+}
+
+// ruleCell is what decided. Where there is no room, a policy goes without its
+// namespace if that is the namespace of whom it judges.
+func (e *Env) ruleCell(ev *flow.Event, paint style.Paint) part.Cell {
+	c := part.Cell{Text: e.short(decider(ev)), Paint: paint}
+	if subject, _ := judged(ev); subject != nil && subject.Namespace != "" {
+		c.Short = strings.Replace(c.Text, part.Clean(subject.Namespace)+"/", "", 1)
+	}
+	return c
 }
 
 // peerGroup is what to call an end in a sentence: its workload if it has one.

@@ -8,8 +8,9 @@ import (
 	"github.com/ebpol/kubectl-ebpol/tui/style"
 )
 
-// Column says how one column is laid out. Widths are of cells and never
-// follow the content, so that nothing jumps when a number grows.
+// Column says how one column is laid out, in cells. Numbers never change a
+// width, so that nothing jumps when they grow; where a name would be cut,
+// columns give up what they don't need (layout.go).
 type Column struct {
 	Key    string // names the column to whoever sorts and draws
 	Title  string
@@ -22,9 +23,11 @@ type Column struct {
 	Wide   bool   // shown in wide mode only
 }
 
-// Cell is one cell's text, not painted, and its paint.
+// Cell is one cell's text, not painted, and its paint. Short stands in where
+// there is no room for all of Text; "": Text is cut.
 type Cell struct {
 	Text  string
+	Short string
 	Paint style.Paint
 }
 
@@ -46,13 +49,7 @@ type Table[K comparable] struct {
 	moved         bool
 	layout        []placed
 	laidOut       layoutKey
-}
-
-type placed struct{ index, width int }
-
-type layoutKey struct {
-	width int
-	wide  bool
+	needs         []need // by column: what was drawn so far
 }
 
 // margin is how many rows beyond the screen are loaded on each side, so that
@@ -125,6 +122,7 @@ func (t *Table[K]) Go(to int) {
 func (t *Table[K]) Start() {
 	t.moved = false
 	t.cursor, t.top = 0, 0
+	t.needs, t.layout = nil, nil // other rows: what the ones before needed is over
 	t.remember()
 }
 
@@ -182,88 +180,21 @@ func (t *Table[K]) ColumnAt(x int) string {
 	return ""
 }
 
-const gap = 2 // cells between columns
-
-// place chooses and sizes the columns for the width.
-func (t *Table[K]) place() []placed {
-	k := layoutKey{t.width, t.Wide}
-	if t.layout != nil && t.laidOut == k {
-		return t.layout
-	}
-	var cols []placed
-	for i, c := range t.Columns {
-		if !c.Wide || t.Wide {
-			cols = append(cols, placed{i, c.Min})
-		}
-	}
-	room := t.width - 2
-	need := func() int {
-		n := -gap
-		for _, p := range cols {
-			n += p.width + gap
-		}
-		return n
-	}
-	// What is shown in wide mode only was asked for: it goes before others.
-	rank := func(p placed) int {
-		c := t.Columns[p.index]
-		if c.Wide {
-			return max(1, c.Rank-6)
-		}
-		return c.Rank
-	}
-	for len(cols) > 1 {
-		worst := 0
-		for i, p := range cols {
-			if rank(p) >= rank(cols[worst]) {
-				worst = i
-			}
-		}
-		short := 0
-		if rank(cols[worst]) >= 5 {
-			for _, p := range cols {
-				short += max(0, t.Columns[p.index].Soft-p.width)
-			}
-		}
-		if need()+short <= room || rank(cols[worst]) == 0 {
-			break
-		}
-		cols = append(cols[:worst], cols[worst+1:]...)
-	}
-	for i := len(cols) - 1; i >= 0 && need() > room; i-- {
-		cols[i].width = max(0, cols[i].width-(need()-room))
-		if cols[i].width == 0 {
-			cols = append(cols[:i], cols[i+1:]...)
-		}
-	}
-	spare := room - need()
-	spare = t.grow(cols, spare, func(c Column) int { return c.Soft })
-	t.grow(cols, spare, func(c Column) int { return c.Max })
-	t.layout, t.laidOut = cols, k
-	return cols
-}
-
-// grow shares spare cells out among the columns, up to a limit each.
-func (t *Table[K]) grow(cols []placed, spare int, limit func(Column) int) int {
-	for grew := true; grew && spare > 0; {
-		grew = false
-		for i := range cols {
-			if spare > 0 && cols[i].width < limit(t.Columns[cols[i].index]) {
-				cols[i].width++
-				spare--
-				grew = true
-			}
-		}
-	}
-	return spare
-}
-
 // View draws the title line and the visible rows; draw is called once for
-// each visible cell. Exactly the height set by Resize comes back.
+// each visible cell, twice where names need a new layout. Exactly the height
+// set by Resize comes back.
 func (t *Table[K]) View(th *style.Theme, draw func(index int, key string) Cell) []string {
 	if t.width <= 0 || t.height+1 <= 0 {
 		return nil
 	}
+	lines := t.draw(th, draw)
+	if t.rearranged() {
+		lines = t.draw(th, draw)
+	}
+	return Frame(lines, t.height+1)
+}
+
+func (t *Table[K]) draw(th *style.Theme, draw func(index int, key string) Cell) []string {
 	cols := t.place()
 	lines := make([]string, 0, t.height+1)
 	lines = append(lines, t.head(th, cols))
@@ -287,7 +218,7 @@ func (t *Table[K]) View(th *style.Theme, draw func(index int, key string) Cell) 
 			if n > 0 {
 				b.WriteString(blanks[:gap])
 			}
-			text := Fit(cell.Text, p.width, c.Right, th.Ellipsis)
+			text := t.fit(p, cell, th.Ellipsis)
 			if on {
 				b.WriteString(text)
 			} else {
@@ -302,7 +233,7 @@ func (t *Table[K]) View(th *style.Theme, draw func(index int, key string) Cell) 
 		}
 		lines = append(lines, s)
 	}
-	return Frame(lines, t.height+1)
+	return lines
 }
 
 func mark(th *style.Theme, on bool) string {
