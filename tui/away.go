@@ -107,7 +107,8 @@ func (m *Model) release() tea.Cmd {
 	}
 }
 
-// mouse moves the cursor by wheel and click; a click on a tab opens it.
+// mouse moves the cursor by wheel and click; a click on the row under the
+// cursor opens it, one on a tab or crumb goes there.
 func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 	if m.prompt != nil {
 		return nil
@@ -133,14 +134,19 @@ func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 		}
 		m.dirty, m.hurry = true, hurryFor
 		if m.tabLines() > 0 && at.Y == m.header() {
-			for i, s := range m.tabs {
+			for _, s := range m.tabs {
 				if at.X >= s.from && at.X < s.to {
-					return m.open(m.roots[i])
+					return s.open()
 				}
 			}
+			return nil
 		}
 		if ok && at.Y >= m.body && at.Y < m.body+m.room() {
-			return m.apply(p.Click(at.X, at.Y-m.body))
+			eff := p.Click(at.X, at.Y-m.body)
+			if eff.Again { // as a second click does elsewhere
+				eff, _ = m.page().Key(tea.KeyPressMsg{Code: tea.KeyEnter})
+			}
+			return m.apply(eff)
 		}
 	}
 	return nil

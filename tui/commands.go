@@ -57,7 +57,7 @@ func commands() []command {
 		command{name: "group", words: "top by " + orOf(page.Groups()), run: func(m *Model, arg string) tea.Cmd { return m.group(arg) }, args: func(*Model) []string { return page.Groups() }},
 		command{name: "freeze", words: "stop the page, not the counters", run: func(m *Model, _ string) tea.Cmd { return m.freeze(!m.frozen) }},
 		command{name: "trouble", words: "only rows with trouble", run: func(m *Model, _ string) tea.Cmd { return m.trouble(!m.env.Trouble) }},
-		command{name: "wide", words: "more columns", run: func(m *Model, _ string) tea.Cmd { m.env.Wide = !m.env.Wide; return nil }},
+		command{name: "wide", words: "more columns", run: func(m *Model, _ string) tea.Cmd { return m.wide() }},
 		command{name: "release", words: "end enforcement now", run: func(m *Model, _ string) tea.Cmd { return m.release() }},
 		command{name: "export", words: "write what is shown to a file", run: func(m *Model, _ string) tea.Cmd { return m.export() }},
 		command{name: "mouse", words: "give the mouse back to the terminal, or take it", run: func(m *Model, _ string) tea.Cmd { m.opt.NoMouse = !m.opt.NoMouse; return nil }},

@@ -58,8 +58,11 @@ type Model struct {
 	body    int // first line of the page
 }
 
-// span is where a tab was drawn.
-type span struct{ from, to int }
+// span is where a tab or a crumb was drawn, and what a click there does.
+type span struct {
+	from, to int
+	open     func() tea.Cmd
+}
 
 var _ tea.Model = (*Model)(nil)
 
@@ -246,8 +249,18 @@ func (m *Model) tab(by int) tea.Cmd {
 	return nil
 }
 
-// back clears a toast, then a filter, then leaves the page.
+// climb goes back to one of the crumbs: the first so many pages stay open.
+func (m *Model) climb(keep int) tea.Cmd {
+	if keep < len(m.stack) {
+		m.stack = m.stack[:keep]
+		m.layout()
+	}
+	return m.renew()
+}
+
+// back clears a filter, or else leaves the page; a message goes with either.
 func (m *Model) back() tea.Cmd {
+	m.toast = ""
 	if f, ok := m.page().(page.Filterer); ok && f.Filter() != "" {
 		_ = f.SetFilter("") // the empty filter always compiles
 		return m.renew()
@@ -270,7 +283,18 @@ func (m *Model) freeze(on bool) tea.Cmd {
 	return m.renew()
 }
 
+func (m *Model) wide() tea.Cmd {
+	if w, ok := m.page().(page.Widener); !ok || !w.Widens() {
+		return m.say("This page has no further columns.", false)
+	}
+	m.env.Wide = !m.env.Wide
+	return nil
+}
+
 func (m *Model) trouble(on bool) tea.Cmd {
+	if s, ok := m.page().(page.Sifter); on && (!ok || !s.Sifts()) {
+		return m.say("Everything on this page is worth a look already.", false)
+	}
 	m.env.Trouble = on
 	m.asked.page = nil // every page's question has changed
 	m.asked.seq++

@@ -424,8 +424,10 @@ func TestEmptyStatesSayWhatWillAppear(t *testing.T) {
 }
 
 func TestHelpComesFromTheKeyMap(t *testing.T) {
-	d := drive(t, fake.New(), 200, 60, on("policies"))
-	d.keys("?")
+	w := fake.New()
+	w.SetHealth(func(h *store.Health) { h.Enforcing = true })
+	d := drive(t, w, 200, 60, on("timeline"))
+	d.keys("left", "4", "?") // a lease runs, and the past is shown: all keys work
 	for _, s := range append(d.m.roots[3].Sections(), d.m.env.Keys.Everywhere()...) {
 		for _, b := range s.Bindings {
 			d.shows(b.Help().Desc)

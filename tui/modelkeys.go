@@ -53,8 +53,7 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 	case key.Matches(msg, k.Trouble):
 		return m.trouble(!m.env.Trouble)
 	case key.Matches(msg, k.Wide):
-		m.env.Wide = !m.env.Wide
-		return nil
+		return m.wide()
 	case key.Matches(msg, k.Copy):
 		return m.copy()
 	case key.Matches(msg, k.Export):

@@ -213,10 +213,13 @@ func (m *Model) tabLine() string {
 			}
 			crumbs = append(crumbs, s)
 		}
-		return part.Bar(th, m.width, crumbs, right)
+		line, at := part.BarAt(th, m.width, crumbs, right)
+		for _, a := range at {
+			m.tabs = append(m.tabs, span{a.From, a.To, func() tea.Cmd { return m.climb(a.Index + 1) }})
+		}
+		return line
 	}
 	var tabs []part.Segment
-	x := 0
 	for i, p := range m.roots {
 		s := part.Segment{Text: " " + strconv.Itoa(i+1) + " " + p.Name() + " ", Paint: th.Tab, Rank: 4}
 		if p == m.stack[0] {
@@ -224,14 +227,12 @@ func (m *Model) tabLine() string {
 			s.Text = " " + strconv.Itoa(i+1) + " " + p.Crumb() + " "
 		}
 		tabs = append(tabs, s)
-		w := part.Width(s.Text)
-		m.tabs = append(m.tabs, span{x, x + w})
-		x += w + 2
 	}
-	if x > m.width { // what is left out shifts the others: no clicks then
-		m.tabs = m.tabs[:0]
+	line, at := part.BarAt(th, m.width, tabs, right)
+	for _, a := range at {
+		m.tabs = append(m.tabs, span{a.From, a.To, func() tea.Cmd { return m.open(m.roots[a.Index]) }})
 	}
-	return part.Bar(th, m.width, tabs, right)
+	return line
 }
 
 // maxToast is how many lines a message may take from the page.
@@ -255,6 +256,30 @@ func (m *Model) foot() []string {
 		}
 		return lines
 	}
+	var b strings.Builder
+	used := 0
+	bindings := m.bindings()
+	for i, kb := range bindings {
+		if !kb.Enabled() {
+			continue
+		}
+		name := th.KeyName(kb.Help().Key)
+		w := part.Width(name) + 1 + part.Width(kb.Help().Desc) + 2
+		keep := 0 // help and quit always find room
+		if i < len(bindings)-2 {
+			keep = 16
+		}
+		if used+w+keep > m.width {
+			continue
+		}
+		used += w
+		b.WriteString(" " + th.Key.S(name) + " " + th.KeyText.S(kb.Help().Desc) + " ")
+	}
+	return []string{b.String()}
+}
+
+// bindings are the keys that work now, the best first.
+func (m *Model) bindings() []key.Binding {
 	k := m.env.Keys
 	bindings := m.page().Footer()
 	if c, ok := m.page().(page.Counter); ok {
@@ -276,25 +301,7 @@ func (m *Model) foot() []string {
 		}
 		bindings = append(bindings, k.Help, k.Quit)
 	}
-	var b strings.Builder
-	used := 0
-	for i, kb := range bindings {
-		if !kb.Enabled() {
-			continue
-		}
-		name := th.KeyName(kb.Help().Key)
-		w := part.Width(name) + 1 + part.Width(kb.Help().Desc) + 2
-		keep := 0 // help and quit always find room
-		if i < len(bindings)-2 {
-			keep = 16
-		}
-		if used+w+keep > m.width {
-			continue
-		}
-		used += w
-		b.WriteString(" " + th.Key.S(name) + " " + th.KeyText.S(kb.Help().Desc) + " ")
-	}
-	return []string{b.String()}
+	return bindings
 }
 
 func without(bindings []key.Binding, one key.Binding) []key.Binding {

@@ -91,7 +91,7 @@ type Section struct {
 	Bindings []key.Binding
 }
 
-// Everywhere lists what works on every page.
+// Everywhere lists what works on every page that can do it at all.
 func (m *Map) Everywhere() []Section {
 	return []Section{
 		{"Move", []key.Binding{m.Up, m.Down, m.PageUp, m.PageDown, m.Home, m.End}},

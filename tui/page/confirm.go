@@ -24,7 +24,7 @@ type Confirm struct {
 	live          int // connections
 	typed         string
 	wrong         string
-	top           int
+	top, room     int // of the list
 	width, height int
 }
 
@@ -89,10 +89,14 @@ func (p *Confirm) Key(msg tea.KeyPressMsg) (Effect, bool) {
 		return Effect{Pop: true, Toast: "Nothing was enforced."}, true
 	case key.Matches(msg, k.Accept):
 		return p.accept(), true
-	case msg.String() == "up", msg.String() == "pgup":
-		p.top = max(0, p.top-1)
-	case msg.String() == "down", msg.String() == "pgdown":
-		p.top = min(max(0, len(p.cuts)-1), p.top+1)
+	case msg.String() == "up":
+		p.Wheel(-1)
+	case msg.String() == "down":
+		p.Wheel(1)
+	case msg.String() == "pgup":
+		p.Wheel(-max(1, p.room-1))
+	case msg.String() == "pgdown":
+		p.Wheel(max(1, p.room-1))
 	case msg.String() == "backspace":
 		if r := []rune(p.typed); len(r) > 0 {
 			p.typed = string(r[:len(r)-1])
@@ -105,6 +109,12 @@ func (p *Confirm) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	}
 	return Effect{}, true
 }
+
+// Wheel scrolls the list.
+func (p *Confirm) Wheel(n int) { p.top = max(0, min(p.top+n, len(p.cuts)-1)) }
+
+// Click does nothing: what cuts traffic is typed.
+func (p *Confirm) Click(int, int) Effect { return Effect{} }
 
 func (p *Confirm) accept() Effect {
 	total := p.env.EnforceFor
@@ -161,6 +171,7 @@ func (p *Confirm) View() []string {
 		tail = append(tail, th.Bad.S(part.Cut(" "+p.wrong, p.width, th.Ellipsis)))
 	}
 	room := p.height - len(head) - len(tail) - 2
+	p.room = room
 	lines := head
 	if room < 0 { // the question is worth more than the list
 		return part.Frame(append([]string{head[0]}, tail...), p.height)

@@ -69,6 +69,9 @@ func (p *Drops) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 }
 
+// Sifts implements [Sifter]: every drop listed here is trouble.
+func (p *Drops) Sifts() bool { return false }
+
 // Key implements [Page].
 func (p *Drops) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	k := p.env.Keys

@@ -37,7 +37,7 @@ func NewFlows(env *Env, about string, only func(*flow.Event) bool) *Flows {
 		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 16, Soft: 24, Max: 44},
 		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
 		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Soft: 26, Max: 48, Rank: 3},
-		{Key: "agreement", Title: "AGREES", Letter: "G", Min: 11, Rank: 6},
+		{Key: "agreement", Title: "AGREES", Letter: "E", Min: 11, Rank: 6},
 		{Key: "drops", Title: "DROPS", Letter: "X", Min: part.CountWidth, Right: true, Rank: 2},
 		{Key: "rate", Title: "RATE", Letter: "T", Min: part.RateWidth, Right: true, Rank: 4},
 		{Key: "bytes", Title: "BYTES", Letter: "B", Min: part.SizeWidth, Right: true, Rank: 7},

@@ -3,6 +3,8 @@
 package page
 
 import (
+	"slices"
+
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
@@ -28,7 +30,7 @@ var _ Page = (*Help)(nil)
 func NewHelp(env *Env, of Page, commands [][2]string) *Help {
 	return &Help{
 		env: env, of: of.Name(), commands: commands,
-		sections: append(of.Sections(), env.Keys.Everywhere()...),
+		sections: append(of.Sections(), env.everywhere(of)...),
 		language: [][2]string{
 			{"/re", "rows that match a regular expression"},
 			{"/!re", "rows that don't"},
@@ -41,8 +43,44 @@ func NewHelp(env *Env, of Page, commands [][2]string) *Help {
 	}
 }
 
+// everywhere lists the keys of all pages that do something on this one.
+func (e *Env) everywhere(of Page) []keys.Section {
+	k := e.Keys
+	off := []key.Binding{k.Enter} // a page that opens something lists it itself
+	unless := func(can bool, b ...key.Binding) {
+		if !can {
+			off = append(off, b...)
+		}
+	}
+	_, can := of.(Filterer)
+	unless(can, k.Filter)
+	s, can := of.(Sifter)
+	unless(can && s.Sifts(), k.Trouble)
+	w, can := of.(Widener)
+	unless(can && w.Widens(), k.Wide)
+	_, can = of.(interface{ Columns() []string })
+	unless(can, k.SortNext, k.SortPrevious, k.SortReverse)
+	_, can = of.(Copier)
+	unless(can, k.Copy)
+	_, can = of.(Exporter)
+	unless(can, k.Export)
+	unless(e.records() || e.recording(), k.Record)
+	unless(e.Health.Enforcing, k.Release)
+	unless(!e.Past.IsZero(), k.Present)
+	sections := k.Everywhere()
+	for i := range sections {
+		sections[i].Bindings = slices.DeleteFunc(sections[i].Bindings, func(b key.Binding) bool {
+			return slices.ContainsFunc(off, func(o key.Binding) bool { return o.Help() == b.Help() })
+		})
+	}
+	return sections
+}
+
 // Name implements [Page].
 func (p *Help) Name() string { return "help" }
+
+// Shown are the keys that are explained.
+func (p *Help) Shown() []keys.Section { return p.sections }
 
 // Crumb implements [Page].
 func (p *Help) Crumb() string { return "help" }
@@ -100,7 +138,7 @@ func (p *Help) Click(int, int) Effect { return Effect{} }
 // View implements [Page].
 func (p *Help) View() []string {
 	blocks := p.blocks()
-	columns := max(1, min(3, p.width/52))
+	columns := p.columns()
 	each := p.width / columns
 	heights := make([]int, columns)
 	cols := make([][]string, columns)
@@ -134,17 +172,28 @@ func (p *Help) View() []string {
 	return part.Frame(lines[p.top:], p.height)
 }
 
+// columns is in how many columns the blocks stand.
+func (p *Help) columns() int { return max(1, min(3, p.width/52)) }
+
 func (p *Help) blocks() [][]string {
 	th := p.env.Theme
 	var out [][]string
-	entry := func(k, desc string) string {
-		return " " + th.Key.S(part.Fit(k, 14, false, th.Ellipsis)) + " " + desc
+	each := p.width/p.columns() - 1
+	entry := func(b []string, names int, k, desc string) []string {
+		names = min(names, each/2)
+		for i, l := range part.Wrap(desc, max(8, each-names-2), 3, th.Ellipsis) {
+			if i > 0 {
+				k = ""
+			}
+			b = append(b, " "+th.Key.S(part.Fit(k, names, false, th.Ellipsis))+" "+l)
+		}
+		return b
 	}
 	for _, s := range p.sections {
 		b := []string{" " + th.Head.S(s.Title)}
 		for _, k := range s.Bindings {
 			if k.Enabled() {
-				b = append(b, entry(th.KeyName(k.Help().Key), k.Help().Desc))
+				b = entry(b, 14, th.KeyName(k.Help().Key), k.Help().Desc)
 			}
 		}
 		if len(b) > 1 {
@@ -153,8 +202,12 @@ func (p *Help) blocks() [][]string {
 	}
 	table := func(title string, rows [][2]string) {
 		b := []string{" " + th.Head.S(title)}
+		names := 14
 		for _, r := range rows {
-			b = append(b, entry(r[0], r[1]))
+			names = max(names, part.Width(r[0]))
+		}
+		for _, r := range rows {
+			b = entry(b, names, r[0], r[1])
 		}
 		out = append(out, b)
 	}

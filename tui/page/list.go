@@ -3,6 +3,7 @@
 package page
 
 import (
+	"slices"
 	"strings"
 
 	"charm.land/bubbles/v2/key"
@@ -181,6 +182,14 @@ func (l *list[R, K]) Columns() []string {
 	return out
 }
 
+// Sifts implements [Sifter].
+func (l *list[R, K]) Sifts() bool { return true }
+
+// Widens implements [Widener].
+func (l *list[R, K]) Widens() bool {
+	return slices.ContainsFunc(l.table.Columns, func(c part.Column) bool { return c.Wide })
+}
+
 // Filter implements [Filterer].
 func (l *list[R, K]) Filter() string { return l.filter }
 
@@ -264,9 +273,11 @@ func (l *list[R, K]) Click(x, y int) Effect {
 		}
 		return Effect{}
 	}
-	l.table.Line(y)
+	before, chosen := l.table.Chosen()
+	hit := l.table.Line(y)
 	l.moved()
-	return Effect{}
+	after, _ := l.table.At()
+	return Effect{Again: hit && chosen && before == after}
 }
 
 // Copy gives the row under the cursor, its cells between tabs.

@@ -27,6 +27,7 @@ type Matrix struct {
 	meets, total  int
 	x, y          int // cursor
 	left, top     int
+	clicked       bool // the cursor was put there by the mouse
 	filter        string
 	match         func(*flow.Event) bool
 	rev           int
@@ -145,6 +146,9 @@ func (p *Matrix) noteHeight() int { return map[bool]int{true: 4}[p.height >= 12]
 // Resize implements [Page].
 func (p *Matrix) Resize(w, h int) { p.width, p.height = w, h; p.clamp() }
 
+// Sifts implements [Sifter].
+func (p *Matrix) Sifts() bool { return true }
+
 // Filter implements [Filterer].
 func (p *Matrix) Filter() string { return p.filter }
 
@@ -204,12 +208,17 @@ func (p *Matrix) Key(msg tea.KeyPressMsg) (Effect, bool) {
 
 // Click puts the cursor on a cell.
 func (p *Matrix) Click(x, y int) Effect {
-	p.y = p.top + y - 1
+	row, column := p.top+y-1, p.x
 	if at := x - p.nameWidth() - 6; at >= 0 {
-		p.x = p.left + at/cellWidth
+		column = p.left + at/cellWidth
 	}
+	if y < 1 || y > p.rowRoom() || row >= len(p.names) || column >= len(p.names) {
+		return Effect{}
+	}
+	same := row == p.y && column == p.x && p.clicked
+	p.x, p.y, p.clicked = column, row, true
 	p.clamp()
-	return Effect{}
+	return Effect{Again: same}
 }
 
 // Sections implements [Page].

@@ -4,6 +4,8 @@ package page
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -72,6 +74,43 @@ func (e *Env) modeKey(msg tea.KeyPressMsg, r *store.PolicyRow) (Effect, bool) {
 		return e.wantEnforce(r), true
 	}
 	return Effect{}, false
+}
+
+// modeFooter is the mode's keys that would do something to this policy now.
+func (e *Env) modeFooter(r *store.PolicyRow) []key.Binding {
+	if r.NotEvaluated != "" || e.Actions.Can("mode") != "" {
+		return nil
+	}
+	k := e.Keys
+	named := func(desc string, keys ...key.Binding) key.Binding {
+		var names, all []string
+		for _, b := range keys {
+			names, all = append(names, b.Help().Key), append(all, b.Keys()...)
+		}
+		return key.NewBinding(key.WithKeys(all...), key.WithHelp(strings.Join(names, "/"), desc))
+	}
+	enforce := "enforce" + e.Theme.Ellipsis
+	var out []key.Binding
+	switch mode := e.modeNow(r); {
+	case r.Enforced:
+		out = []key.Binding{named("stop enforcing", k.Toggle, k.Off), named("dry-run only", k.DryRun)}
+	case mode == store.ModeDryRun:
+		out = []key.Binding{named(enforce, k.Toggle, k.Enforce), named("off", k.Off)}
+	case mode == store.ModeLeftOut:
+		out = []key.Binding{named("put back", k.Toggle, k.DryRun)}
+	case mode == store.ModeCurrent && r.Replaces():
+		out = []key.Binding{named("try the file's text", k.Toggle, k.DryRun)}
+	case mode == store.ModeCurrent && r.Candidate:
+		out = []key.Binding{named(enforce, k.Toggle, k.Enforce), named("leave out", k.Off)}
+	case mode == store.ModeCurrent:
+		out = []key.Binding{named(enforce, k.Enforce), named("leave out", k.Off)}
+	default:
+		out = []key.Binding{named("dry-run", k.Toggle, k.DryRun), named(enforce, k.Enforce)}
+	}
+	if e.Actions.Can("enforce") == "" {
+		return out
+	}
+	return slices.DeleteFunc(out, func(b key.Binding) bool { return b.Help().Desc == enforce })
 }
 
 func (e *Env) setMode(r *store.PolicyRow, mode string) Effect {

@@ -45,7 +45,7 @@ func NewNodes(env *Env) *Nodes {
 		{Key: "dropped", Title: "WE DROPPED", Letter: "D", Min: 10, Right: true, Rank: 6},
 		{Key: "hook", Title: "HOOK", Letter: "K", Min: 6, Rank: 7},
 		{Key: "perpacket", Title: "A PACKET", Min: 8, Right: true, Rank: 5},
-		{Key: "isolation", Title: "ENFORCED IN", Letter: "I", Min: 13, Rank: 4},
+		{Key: "isolation", Title: "ENFORCED IN", Letter: "E", Min: 13, Rank: 4},
 		{Key: "kernel", Title: "KERNEL", Letter: "V", Min: 12, Max: 28, Rank: 8},
 		{Key: "others", Title: "ALSO ON THE HOOK", Min: 16, Max: 40, Rank: 9, Wide: true},
 	}

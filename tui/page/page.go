@@ -83,6 +83,10 @@ type (
 	Exporter interface {
 		Export() (lines []string, ext string)
 	}
+	// Sifter has rows that aren't trouble, which can be left out.
+	Sifter interface{ Sifts() bool }
+	// Widener has columns that are shown in wide mode only.
+	Widener interface{ Widens() bool }
 	// Typer takes all keys while it is on the screen.
 	Typer interface{ Typing() bool }
 	// Taker is given results of its commands.
@@ -99,6 +103,7 @@ type Effect struct {
 	Toast string
 	Bad   bool   // the toast is an error
 	Run   string // a command, as behind ":"
+	Again bool   // a click hit what stood under the cursor already: it is opened
 }
 
 // DoneMsg ends an action: the toast says how. Ask, if set, comes next.

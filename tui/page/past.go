@@ -124,3 +124,9 @@ func (e *Env) records() bool {
 	_, ok := e.Actions.(Recorder)
 	return ok && e.Actions.Can("record") == ""
 }
+
+// recording says whether one is being written.
+func (e *Env) recording() bool {
+	r, ok := e.Actions.(Recorder)
+	return ok && r.Recording() != ""
+}

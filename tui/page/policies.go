@@ -46,7 +46,7 @@ func NewPolicies(env *Env) *Policies {
 		{Key: "hits", Title: "DECIDED", Letter: "H", Min: 8, Right: true, Rank: 1},
 		{Key: "would", Title: "WOULD DENY", Letter: "W", Min: 11, Right: true},
 		{Key: "lint", Title: "LINT", Letter: "L", Min: 12, Rank: 2},
-		{Key: "weight", Title: "WEIGHT", Letter: "G", Min: 7, Right: true, Rank: 5},
+		{Key: "weight", Title: "WEIGHT", Letter: "T", Min: 7, Right: true, Rank: 5},
 		{Key: "profile", Title: "WEIGHED", Min: 16, Max: 40, Rank: 6, Wide: true},
 	}
 	return p
@@ -148,19 +148,13 @@ func (p *Policies) Sections() []keys.Section {
 // Footer implements [Page].
 func (p *Policies) Footer() []key.Binding {
 	k := p.env.Keys
-	enter, toggle := k.Enter, k.Toggle
+	enter := k.Enter
 	enter.SetHelp("enter", "YAML")
+	out := []key.Binding{enter}
 	if r, ok := p.Row(); ok {
-		switch {
-		case r.Enforced:
-			toggle.SetHelp("t", "stop enforcing")
-		case r.Candidate:
-			toggle.SetHelp("t", "enforce"+p.env.Theme.Ellipsis)
-		default:
-			toggle.SetHelp("t", "dry-run")
-		}
+		out = append(p.env.modeFooter(r), enter)
 	}
-	return []key.Binding{toggle, enter, k.DryRun, k.Enforce, k.Off, k.Filter}
+	return append(out, k.Filter, k.Trouble, k.Freeze)
 }
 
 func (p *Policies) cell(r *store.PolicyRow, column string) part.Cell {

@@ -153,7 +153,11 @@ func (p *Policy) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
 	enter.SetHelp("enter", "its flows")
-	return []key.Binding{k.Back, enter, k.DryRun, k.Enforce, k.Off, k.Edit, k.Copy}
+	out := append([]key.Binding{k.Back, enter}, p.env.modeFooter(p.row)...)
+	if d, ok := p.env.Actions.(Drafter); ok && d != nil && p.env.Actions.Can("mode") == "" {
+		out = append(out, k.Edit)
+	}
+	return append(out, k.Copy, k.Freeze)
 }
 
 // View implements [Page].

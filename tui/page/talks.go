@@ -37,7 +37,7 @@ func NewTalks(env *Env) *Talks {
 		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
 		{Key: "side", Title: "DIR", Min: 3, Rank: 2},
 		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Max: 48, Rank: 3},
-		{Key: "agreement", Title: "AGREES", Letter: "G", Min: 11, Rank: 6},
+		{Key: "agreement", Title: "AGREES", Letter: "E", Min: 11, Rank: 6},
 		{Key: "flows", Title: "CONNS", Letter: "C", Min: part.CountWidth, Right: true, Rank: 2},
 		{Key: "open", Title: "OPEN", Min: 5, Right: true, Rank: 8},
 		{Key: "drops", Title: "DROPS", Letter: "X", Min: part.CountWidth, Right: true, Rank: 3},

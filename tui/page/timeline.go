@@ -100,7 +100,12 @@ func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
 
 // Sections implements [Page].
 func (p *Timeline) Sections() []keys.Section {
-	return append([]keys.Section{{Title: "Timeline", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Benign, p.env.Keys.Earlier, p.env.Keys.Later, p.env.Keys.Moment, p.env.Keys.Present}}}, p.list.Sections()...)
+	k := p.env.Keys
+	own := []key.Binding{k.Enter, k.Benign, k.Earlier, k.Later}
+	if _, _, _, ok := p.env.span(); ok {
+		own = append(own, k.Moment)
+	}
+	return append([]keys.Section{{Title: "Timeline", Bindings: own}}, p.list.Sections()...)
 }
 
 // Footer implements [Page].

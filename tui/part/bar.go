@@ -19,10 +19,23 @@ type Segment struct {
 // exactly width cells. What doesn't fit is left out by rank, whole segments
 // first.
 func Bar(th *style.Theme, width int, left, right []Segment) string {
+	s, _ := BarAt(th, width, left, right)
+	return s
+}
+
+// At is where a segment was drawn: the cells from From to before To.
+type At struct{ Index, From, To int }
+
+// BarAt is Bar, and where those of left's segments stand that found room.
+func BarAt(th *style.Theme, width int, left, right []Segment) (string, []At) {
 	if width <= 0 {
-		return ""
+		return "", nil
 	}
 	left, right = append([]Segment(nil), left...), append([]Segment(nil), right...)
+	at := make([]At, len(left))
+	for i := range at {
+		at[i].Index = i
+	}
 	for total(left)+total(right)+1 > width {
 		l, r := worst(left), worst(right)
 		switch {
@@ -30,11 +43,21 @@ func Bar(th *style.Theme, width int, left, right []Segment) string {
 			right = append(right[:r], right[r+1:]...)
 		case l >= 0:
 			left = append(left[:l], left[l+1:]...)
+			at = append(at[:l], at[l+1:]...)
 		default:
-			return Cut(paint(left), width, th.Ellipsis)
+			return Cut(paint(left), width, th.Ellipsis), stand(at, left)
 		}
 	}
-	return paint(left) + Spaces(width-total(left)-total(right)) + paint(right)
+	return paint(left) + Spaces(width-total(left)-total(right)) + paint(right), stand(at, left)
+}
+
+func stand(at []At, segments []Segment) []At {
+	x := 0
+	for i := range at {
+		at[i].From, at[i].To = x, x+Width(segments[i].Text)
+		x = at[i].To + gap
+	}
+	return at
 }
 
 func total(segments []Segment) int {

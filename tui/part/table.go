@@ -144,6 +144,12 @@ func (t *Table[K]) At() (id K, ok bool) {
 	return t.at, t.at != none
 }
 
+// Chosen is At, of a cursor that somebody put there.
+func (t *Table[K]) Chosen() (id K, ok bool) {
+	id, ok = t.At()
+	return id, ok && t.moved
+}
+
 // Position is the cursor's place among all rows, from 0, and their number.
 func (t *Table[K]) Position() (cursor, total int) { return t.cursor, t.total }
 
