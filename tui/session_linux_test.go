@@ -5,6 +5,7 @@ package tui
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,6 +63,8 @@ func BenchmarkSession(b *testing.B) {
 			}()
 			time.Sleep(time.Second) // it has drawn its first frames
 			b.ResetTimer()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
 			begin := processor(b)
 			sent.Store(0)
 			frames := m.renders
@@ -70,6 +73,9 @@ func BenchmarkSession(b *testing.B) {
 			defer pace.Stop()
 			feed(b, r, st, func() { <-pace.C })
 			used := processor(b) - begin
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.NumGC-before.NumGC), "collections")
+			b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/seconds/float64(b.N)/1e3, "allocated-kB/s")
 			b.ReportMetric(100*used.Seconds()/seconds/float64(b.N), "%core")
 			b.ReportMetric(float64(m.renders-frames)/seconds/float64(b.N), "frames/s")
 			b.ReportMetric(float64(sent.Load())/seconds/float64(b.N)/1e3, "kB/s")

@@ -61,9 +61,14 @@ func (p *account) push(bytes uint64) {
 	if p.rate < 1 {
 		p.rate = 0
 	}
-	if len(p.history) >= historyTicks {
-		copy(p.history, p.history[1:])
-		p.history = p.history[:historyTicks-1]
+	// What was once handed out with a snapshot is never written again.
+	if len(p.history) == cap(p.history) && len(p.history) >= historyTicks {
+		p.history = append(make([]uint64, 0, historyTicks+historyTicks/2), p.past()...)
 	}
 	p.history = append(p.history, bytes)
+}
+
+// past is the history as far as it is shown.
+func (p *account) past() []uint64 {
+	return p.history[max(0, len(p.history)-historyTicks):]
 }

@@ -11,7 +11,13 @@ import (
 // event is the row as one line of output.
 func (s *Store) event(r *row, typ flow.EventType, at time.Time) flow.Event {
 	var e flow.Event
-	s.fill(r, &e, new(flow.Peer), new(flow.Peer))
+	s.tell(r, &e, new(flow.Peer), new(flow.Peer), typ, at)
+	return e
+}
+
+// tell writes that line into e, with src and dst as its ends.
+func (s *Store) tell(r *row, e *flow.Event, src, dst *flow.Peer, typ flow.EventType, at time.Time) {
+	s.fill(r, e, src, dst)
 	e.Type, e.Time = typ, at
 	if r.backend.IsValid() {
 		e.Backend = r.backendWho.peer(r.backend)
@@ -30,7 +36,6 @@ func (s *Store) event(r *row, typ flow.EventType, at time.Time) flow.Event {
 	case r.direction == flow.Ingress && r.peerWho.name != "" && r.peerWho.name == r.localWho.node:
 		e.Note = "from the pod's own node, as kubelet's probes are: no policy can deny it"
 	}
-	return e
 }
 
 // fill writes what filters and sorts read of a row, without allocating.
@@ -86,18 +91,40 @@ func contestedCase(r *row) string {
 
 // flowRow is the row as the screen gets it: a copy, never written again.
 func (s *Store) flowRow(r *row) *FlowRow {
+	f := new(shownRow)
+	s.show(r, f)
+	return &f.FlowRow
+}
+
+// flowRows are several of them, in one piece of memory.
+func (s *Store) flowRows(list []*row) []*FlowRow {
+	room := make([]shownRow, len(list))
+	out := make([]*FlowRow, len(list))
+	for i, r := range list {
+		s.show(r, &room[i])
+		out[i] = &room[i].FlowRow
+	}
+	return out
+}
+
+// shownRow is a FlowRow with the memory that its event points to.
+type shownRow struct {
+	FlowRow
+
+	source, destination flow.Peer
+}
+
+func (s *Store) show(r *row, f *shownRow) {
 	typ, at := flow.FlowEvent, r.first
 	if r.done {
 		typ, at = flow.CloseEvent, r.last
 	}
-	f := &FlowRow{
-		ID: r.id, Event: s.event(r, typ, at), First: r.first, Last: r.last,
-		PacketsIn: r.packetsIn, PacketsOut: r.packetsOut, BytesIn: r.bytesIn, BytesOut: r.bytesOut,
-		Rate: s.rateOf(r), Drops: r.drops + r.enforcedPackets, Faults: r.faults + r.enforcedPackets, Closed: r.done, Preexisting: r.preex,
-		Backend: nil, TCPFlags: r.flags, Altered: r.altered,
-	}
+	s.tell(r, &f.Event, &f.source, &f.destination, typ, at)
+	f.ID, f.First, f.Last = r.id, r.first, r.last
+	f.PacketsIn, f.PacketsOut, f.BytesIn, f.BytesOut = r.packetsIn, r.packetsOut, r.bytesIn, r.bytesOut
+	f.Rate, f.Drops, f.Faults = s.rateOf(r), r.drops+r.enforcedPackets, r.faults+r.enforcedPackets
+	f.Closed, f.Preexisting, f.TCPFlags, f.Altered = r.done, r.preex, r.flags, r.altered
 	f.Backend = f.Event.Backend
-	return f
 }
 
 // rateOf is 0 for a row that has been quiet for a while.

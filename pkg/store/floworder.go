@@ -109,6 +109,8 @@ func (r *row) ruleName() string {
 
 func nameOf(w *who, address func() string) string {
 	switch {
+	case w.full != "":
+		return w.full
 	case w.pod != "":
 		return w.namespace + "/" + w.pod
 	case w.service != "":

@@ -139,7 +139,7 @@ func (a *applying) backend(r *row, m *wire.Flow) bool {
 	at := netip.AddrPortFrom(ip, uint16(m.GetBackendPort()))
 	moved := at != r.backend
 	r.backend, r.backendWho = at, a.s.names.of(ip, r.since)
-	r.answers()
+	a.s.sums.answers(r)
 	return moved
 }
 

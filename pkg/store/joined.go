@@ -84,7 +84,7 @@ func (s *Store) join(r *row) {
 	for _, e := range [2]*row{r, far} {
 		if e.viaService() && !e.backend.IsValid() {
 			e.backend, e.backendWho = e.far.local, e.far.localWho
-			e.answers()
+			s.sums.answers(e)
 		}
 	}
 }

@@ -4,7 +4,6 @@ package store
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -15,7 +14,7 @@ import (
 // verdicts, whatever their ports. A service's own group is replaced by that of
 // the backend that answers for it, once one is known.
 type MeetRow struct {
-	From, To           string // workload if known, else pod, service, name or address
+	From, To           int32 // places in Snapshot.MeetNames
 	Verdict, Candidate flow.Verdict
 	Enforced           bool
 	ToService          bool   // To is a service: who answers for it isn't known
@@ -36,12 +35,46 @@ const mostPorts = 8
 // meet is a MeetRow that is kept up to date: pairs may be as many as
 // connections, where each has a port of its own; who meets whom are few.
 type meet struct {
-	key     meetKey
-	flows   int
-	faults  uint64
-	ports   []Port // sorted; another one is another list
-	backend *who   // of a service: who answered last; nil: not known
-	at      netip.AddrPort
+	key       meetKey
+	flows     int // 0: nobody
+	faults    uint64
+	ports     []Port     // sorted; another one is another list
+	answering *groupName // of a service: who answered last; nil: not known
+}
+
+// meets stand one after the other, in pieces that are never moved, so that a
+// walk over all of them reads memory in order.
+type meets struct {
+	of     map[meetKey]*meet
+	pieces [][]meet
+	free   []*meet
+}
+
+const meetsInPiece = 256
+
+// find gives the meet with a key, a new one if there is none.
+func (m *meets) find(key meetKey) *meet {
+	if t := m.of[key]; t != nil {
+		return t
+	}
+	if len(m.free) == 0 {
+		piece := make([]meet, meetsInPiece)
+		m.pieces = append(m.pieces, piece)
+		for i := range piece {
+			m.free = append(m.free, &piece[len(piece)-1-i])
+		}
+	}
+	t := m.free[len(m.free)-1]
+	m.free = m.free[:len(m.free)-1]
+	t.key = key
+	m.of[key] = t
+	return t
+}
+
+func (m *meets) drop(t *meet) {
+	delete(m.of, t.key)
+	*t = meet{}
+	m.free = append(m.free, t)
 }
 
 type meetKey struct {
@@ -53,13 +86,7 @@ type meetKey struct {
 
 // meet finds or begins what a pair is part of.
 func (m *sums) meet(k pairKey) *meet {
-	key := meetKey{k.local, k.peer, k.direction, k.verdict, k.candidate, k.enforced}
-	t := m.meets[key]
-	if t == nil {
-		t = &meet{key: key}
-		m.meets[key] = t
-	}
-	return t
+	return m.meets.find(meetKey{k.local, k.peer, k.direction, k.verdict, k.candidate, k.enforced})
 }
 
 // sees takes note of a port.
@@ -71,35 +98,22 @@ func (t *meet) sees(p Port) {
 }
 
 // answers notes who answers for the service that a row's source asked for.
-func (r *row) answers() {
-	if r.direction == flow.Egress && r.backend.IsValid() && r.sum.pair != nil {
-		t := r.sum.pair.meet
-		t.backend, t.at = r.backendWho, r.backend
+func (m *sums) answers(r *row) {
+	if r.direction != flow.Egress || !r.backend.IsValid() || r.sum.pair == nil {
+		return
+	}
+	t, was := r.sum.pair.meet, r.sum.pair.meet.answering
+	if t.answering = m.group(r.backendWho, r.backend); t.answering == was {
+		return
+	}
+	t.answering.refs++
+	if was != nil {
+		m.release(was)
 	}
 }
 
 func (t *meet) plight() plight {
 	return plight{t.key.verdict, t.key.candidate, t.key.enforced, t.faults > 0}
-}
-
-// row is what a query gets.
-func (t *meet) row(hasCandidate bool) MeetRow {
-	r := MeetRow{
-		From: t.key.local.name, To: t.key.peer.name, Verdict: t.key.verdict, Enforced: t.key.enforced,
-		Faults: t.faults, Flows: t.flows, Ports: t.ports,
-	}
-	if hasCandidate {
-		r.Candidate = cmp.Or(t.key.candidate, t.key.verdict)
-	}
-	switch {
-	case t.key.direction == flow.Ingress:
-		r.From, r.To = r.To, r.From
-	case t.backend != nil:
-		r.To = cmp.Or(t.backend.group(), t.at.Addr().String())
-	default:
-		r.ToService = t.key.peer.service
-	}
-	return r
 }
 
 // ComparePorts orders ports by number, then by protocol.
@@ -110,16 +124,17 @@ func ComparePorts(a, b Port) int {
 // queryMeets gives the meets as they are kept, or, for a filter that looks at
 // single connections, sums up those that match.
 func (s *Store) queryMeets(q *Query, out *Snapshot) {
-	list := make([]*meet, 0, len(s.sums.meets))
+	list := make([]*meet, 0, len(s.sums.meets.of))
 	keep := func(t *meet) {
-		if !s.wants(q, t.plight()) {
-			return
+		if t.flows > 0 && s.wants(q, t.plight()) {
+			list = append(list, t)
 		}
-		list = append(list, t)
 	}
 	if q.Match == nil {
-		for _, t := range s.sums.meets {
-			keep(t)
+		for _, piece := range s.sums.meets.pieces {
+			for i := range piece {
+				keep(&piece[i])
+			}
 		}
 	} else {
 		for _, t := range s.meetsOf(q) {
@@ -131,8 +146,31 @@ func (s *Store) queryMeets(q *Query, out *Snapshot) {
 		list = window(list, q, s.meetOrder())
 	}
 	out.Meets = make([]MeetRow, len(list))
+	at := make([]int32, len(s.sums.named)) // place of each name in the answer, from 1
+	name := func(g *groupName) int32 {
+		if at[g.at] == 0 {
+			out.MeetNames = append(out.MeetNames, g.name)
+			at[g.at] = int32(len(out.MeetNames)) //nolint:gosec // bounded by Limits.Flows
+		}
+		return at[g.at] - 1
+	}
 	for i, t := range list {
-		out.Meets[i] = t.row(s.rules.hasCandidate)
+		k := &t.key
+		from, to, service := k.local, k.peer, k.peer.service
+		switch {
+		case k.direction == flow.Ingress:
+			from, to, service = k.peer, k.local, false
+		case t.answering != nil:
+			to, service = t.answering, false
+		}
+		r := &out.Meets[i]
+		*r = MeetRow{
+			From: name(from), To: name(to), Verdict: k.verdict, Enforced: k.enforced, ToService: service,
+			Faults: t.faults, Flows: t.flows, Ports: t.ports,
+		}
+		if s.rules.hasCandidate {
+			r.Candidate = cmp.Or(k.candidate, k.verdict)
+		}
 	}
 }
 
@@ -157,7 +195,7 @@ func (s *Store) meetsOf(q *Query) map[*meet]*meet {
 		}
 		t := meets[of.meet]
 		if t == nil {
-			t = &meet{key: of.meet.key, backend: of.meet.backend, at: of.meet.at}
+			t = &meet{key: of.meet.key, answering: of.meet.answering}
 			meets[of.meet] = t
 		}
 		t.flows++

@@ -16,10 +16,16 @@ import (
 // it. The empty one is nobody known.
 type who struct {
 	namespace, pod, workload, service, node, name string
+
+	// Made of these when a name is interned: many ask for them, again and again.
+	owner, full string
 }
 
-// group is what rows are summed up under.
+// group is what rows are summed up under; "": the address.
 func (w *who) group() string {
+	if w.owner != "" {
+		return w.owner
+	}
 	p := flow.Peer{Namespace: w.namespace, Pod: w.pod, Workload: w.workload, Service: w.service, Name: w.name}
 	return p.Owner()
 }
@@ -42,7 +48,8 @@ type names struct {
 	decoder wire.WorldDecoder
 	ledger  identity.Ledger
 	interns map[who]*who
-	fresh   []*row // young rows whose peer may yet be named otherwise
+	pods    map[*identity.Pod]*who // of the world that is known now
+	fresh   []*row                 // young rows whose peer may yet be named otherwise
 }
 
 // How long after its first packet a row's peer may still be renamed: the API
@@ -51,7 +58,7 @@ const renaming = 10 * time.Second
 
 const maxInterns = 400_000
 
-func (n *names) init() { n.interns = map[who]*who{} }
+func (n *names) init() { n.interns, n.pods = map[who]*who{}, map[*identity.Pod]*who{} }
 
 func (n *names) intern(w who) *who {
 	if p, ok := n.interns[w]; ok {
@@ -60,9 +67,21 @@ func (n *names) intern(w who) *who {
 	if len(n.interns) >= maxInterns {
 		clear(n.interns) // rows keep what they point to
 	}
-	p := &w
+	p := new(who)
+	*p = w
+	p.owner, p.full = w.group(), nameOf(&w, func() string { return "" })
 	n.interns[w] = p
 	return p
+}
+
+// pod is the name of a pod.
+func (n *names) pod(p *identity.Pod) *who {
+	w := n.pods[p]
+	if w == nil {
+		w = n.intern(podWho(p))
+		n.pods[p] = w
+	}
+	return w
 }
 
 func podWho(p *identity.Pod) who {
@@ -74,7 +93,7 @@ func (n *names) of(ip netip.Addr, at time.Time) *who {
 	o := n.ledger.Who(ip, at)
 	switch {
 	case o.Pod != nil:
-		return n.intern(podWho(o.Pod))
+		return n.pod(o.Pod)
 	case o.Service != nil:
 		return n.intern(who{service: o.Service.Key()})
 	case o.Node != nil:
@@ -87,7 +106,7 @@ func (n *names) of(ip netip.Addr, at time.Time) *who {
 // which needs no guess about time.
 func (n *names) endpoint(id uint32, ip netip.Addr, at time.Time) *who {
 	if p := n.decoder.Pod(ruleset.EndpointID(id)); p != nil {
-		return n.intern(podWho(p))
+		return n.pod(p)
 	}
 	return n.of(ip, at)
 }
@@ -96,6 +115,7 @@ func (a *applying) world(m *wire.World) {
 	n := &a.s.names
 	n.decoder.Apply(m)
 	a.becameReady(m)
+	clear(n.pods)
 	changed := n.ledger.Update(n.decoder.World(), a.at)
 	a.s.known.Store(n.ledger.World())
 	if len(changed) == 0 || len(n.fresh) == 0 {

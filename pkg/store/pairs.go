@@ -153,29 +153,37 @@ func (p *pair) take(r *row) {
 // queryPairs gives the pairs as they are kept, or, for a filter that looks at
 // single connections, sums up those that match.
 func (s *Store) queryPairs(q *Query, out *Snapshot) {
-	var list []pairEntry
-	if q.Match == nil {
-		list = s.keptPairs(q)
-	} else {
+	list := s.sums.list
+	if q.Match != nil {
 		list = s.pairsOf(q)
 	}
-	out.PairTotal = len(list)
-	for _, p := range window(list, q, s.pairOrder(q.Order.By)) {
-		c := p.PairRow
-		c.Rate = p.rateAt(s.sums.ticks)
-		c.Sample = s.flowRow(p.newest)
-		out.Pairs = append(out.Pairs, &c)
+	order := s.pairOrder(q.Order.By)
+	if q.Order.Reverse {
+		forward := order
+		order = func(a, b *pairEntry) int { return forward(b, a) }
 	}
-}
-
-func (s *Store) keptPairs(q *Query) []pairEntry {
-	list := make([]pairEntry, 0, len(s.sums.list))
-	for i := range s.sums.list {
-		if e := &s.sums.list[i]; s.wants(q, e.plight) {
-			list = append(list, *e)
+	best := newBest(q.Offset+q.Limit, order)
+	for i := range list {
+		if e := &list[i]; q.Match != nil || s.wants(q, e.plight) {
+			out.PairTotal++
+			best.add(e)
 		}
 	}
-	return list
+	shown := best.sorted()
+	shown = shown[min(q.Offset, len(shown)):]
+	room := make([]PairRow, len(shown))
+	newest := make([]*row, len(shown))
+	for i, p := range shown {
+		newest[i] = p.newest
+	}
+	samples := s.flowRows(newest)
+	out.Pairs = make([]*PairRow, len(shown))
+	for i, p := range shown {
+		c := &room[i]
+		*c = p.PairRow
+		c.Rate, c.Sample = p.rateAt(s.sums.ticks), samples[i]
+		out.Pairs[i] = c
+	}
 }
 
 func (s *Store) pairsOf(q *Query) []pairEntry {
@@ -232,39 +240,39 @@ func (p *pair) add(r *row, rate float64) {
 
 // pairOrder compares pairs by a column; ties by their names, so that rows
 // keep their place while their numbers grow.
-func (s *Store) pairOrder(by string) func(a, b pairEntry) int {
-	var c func(a, b pairEntry) int
+func (s *Store) pairOrder(by string) func(a, b *pairEntry) int {
+	var c func(a, b *pairEntry) int
 	switch by {
 	case "rate":
-		c = func(a, b pairEntry) int { return cmp.Compare(b.rateAt(s.sums.ticks), a.rateAt(s.sums.ticks)) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(b.rateAt(s.sums.ticks), a.rateAt(s.sums.ticks)) }
 	case "bytes":
-		c = func(a, b pairEntry) int { return cmp.Compare(b.Bytes, a.Bytes) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(b.Bytes, a.Bytes) }
 	case "packets":
-		c = func(a, b pairEntry) int { return cmp.Compare(b.Packets, a.Packets) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(b.Packets, a.Packets) }
 	case "drops":
-		c = func(a, b pairEntry) int { return cmp.Compare(b.Faults, a.Faults) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(b.Faults, a.Faults) }
 	case "flows":
-		c = func(a, b pairEntry) int { return cmp.Compare(b.Flows, a.Flows) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(b.Flows, a.Flows) }
 	case "last":
-		c = func(a, b pairEntry) int { return b.Last.Compare(a.Last) }
+		c = func(a, b *pairEntry) int { return b.Last.Compare(a.Last) }
 	case "age":
-		c = func(a, b pairEntry) int { return b.First.Compare(a.First) }
+		c = func(a, b *pairEntry) int { return b.First.Compare(a.First) }
 	case "source", "from", "name":
-		c = func(_, _ pairEntry) int { return 0 }
+		c = func(_, _ *pairEntry) int { return 0 }
 	case "destination", "to":
-		c = func(a, b pairEntry) int { return a.destination.compare(b.destination) }
+		c = func(a, b *pairEntry) int { return a.destination.compare(b.destination) }
 	case "port":
-		c = func(a, b pairEntry) int { return cmp.Compare(a.ID.Port, b.ID.Port) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(a.ID.Port, b.ID.Port) }
 	case "rule":
-		c = func(a, b pairEntry) int { return strings.Compare(a.newest.ruleName(), b.newest.ruleName()) }
+		c = func(a, b *pairEntry) int { return strings.Compare(a.newest.ruleName(), b.newest.ruleName()) }
 	case "agreement":
-		c = func(a, b pairEntry) int { return cmp.Compare(doubt(a.newest), doubt(b.newest)) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(doubt(a.newest), doubt(b.newest)) }
 	case "observed":
-		c = func(a, b pairEntry) int { return cmp.Compare(fate(a.newest), fate(b.newest)) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(fate(a.newest), fate(b.newest)) }
 	default: // verdict
-		c = func(a, b pairEntry) int { return cmp.Compare(s.gravityOf(b.plight), s.gravityOf(a.plight)) }
+		c = func(a, b *pairEntry) int { return cmp.Compare(s.gravityOf(b.plight), s.gravityOf(a.plight)) }
 	}
-	return func(a, b pairEntry) int {
+	return func(a, b *pairEntry) int {
 		if n := cmp.Or(c(a, b), a.source.compare(b.source), a.destination.compare(b.destination)); n != 0 {
 			return n // mostly: without a look at the pairs themselves
 		}

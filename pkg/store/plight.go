@@ -33,6 +33,9 @@ func (s *Store) wants(q *Query, t plight) bool {
 	return (!q.Trouble || t.troubled(s.rules.hasCandidate)) && (!q.Changed || s.changed(t))
 }
 
+// gravities is how many gravityOf knows.
+const gravities = 7
+
 // gravityOf orders verdicts by how much they ask to be looked at.
 func (s *Store) gravityOf(t plight) int {
 	switch {

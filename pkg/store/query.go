@@ -67,6 +67,9 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 
 // window cuts the asked-for rows out of a list that is not sorted yet.
 func window[T any](list []T, q *Query, order func(a, b T) int) []T {
+	if q.Order.By == Unsorted && q.Offset+q.Limit >= len(list) {
+		return list[min(q.Offset, len(list)):]
+	}
 	if q.Order.Reverse {
 		forward := order
 		order = func(a, b T) int { return forward(b, a) }
@@ -91,61 +94,82 @@ func (s *Store) queryFlows(q *Query, out *Snapshot) {
 		best.add(r)
 	})
 	list := best.sorted()
-	for _, r := range list[min(q.Offset, len(list)):] {
-		out.Flows = append(out.Flows, s.flowRow(r))
-	}
+	out.Flows = s.flowRows(list[min(q.Offset, len(list)):])
 }
 
 // gravest is the order that a screen asks for all the time: by verdict, then
-// the newest first. The rows themselves are looked at only if they are shown.
+// the newest first. How many there are of each gravity is known, so that
+// nothing is compared and the walk ends with the last row of the window.
 func (s *Store) gravest(q *Query, out *Snapshot) {
-	type place struct {
-		gravity int
-		seq     uint64
-		row     *row
-	}
-	sign := 1
-	if q.Order.Reverse {
-		sign = -1
-	}
-	best := newBest(q.Offset+q.Limit, func(a, b place) int {
-		return sign * cmp.Or(cmp.Compare(b.gravity, a.gravity), cmp.Compare(b.seq, a.seq))
-	})
-	for i := range s.rows.slots {
-		if t := &s.rows.slots[i]; t.row != nil && s.wants(q, t.plight) {
-			out.FlowTotal++
-			best.add(place{s.gravityOf(t.plight), t.seq, t.row})
+	var count, skip, take [gravities]int
+	for p, n := range s.rows.count {
+		if s.wants(q, p) {
+			count[s.gravityOf(p)] += n
+			out.FlowTotal += n
 		}
 	}
-	list := best.sorted()
-	for _, p := range list[min(q.Offset, len(list)):] {
-		out.Flows = append(out.Flows, s.flowRow(p.row))
+	offset, limit := q.Offset, q.Limit
+	var found [gravities][]*row
+	left := 0
+	for i := range gravities {
+		g := gravities - 1 - i
+		if q.Order.Reverse {
+			g = i
+		}
+		skip[g] = min(offset, count[g])
+		take[g] = min(limit, count[g]-skip[g])
+		offset -= skip[g]
+		limit -= take[g]
+		left += take[g]
+		found[g] = make([]*row, 0, take[g])
 	}
+	for i := 0; i < len(s.rows.slots) && left > 0; i++ {
+		t := &s.rows.slots[len(s.rows.slots)-1-i]
+		if q.Order.Reverse {
+			t = &s.rows.slots[i]
+		}
+		if t.row == nil || !s.wants(q, t.plight) {
+			continue
+		}
+		switch g := s.gravityOf(t.plight); {
+		case skip[g] > 0:
+			skip[g]--
+		case len(found[g]) < take[g]:
+			found[g] = append(found[g], t.row)
+			left--
+		}
+	}
+	if !q.Order.Reverse {
+		slices.Reverse(found[:])
+	}
+	out.Flows = s.flowRows(slices.Concat(found[:]...))
 }
 
 // breath is after how many rows a walk through all of them lets the feeder in:
 // it waits for about a millisecond, not for the whole walk.
 const breath = 2000
 
-// matching calls f for each row that the query lets through, in no order.
+// matching calls f for each row that the query lets through, the newest first:
+// whoever keeps the best ones, and of equals the newest, is done with most of
+// the others at the first look.
 func (s *Store) matching(q *Query, f func(*row)) {
 	var e flow.Event
 	var src, dst flow.Peer
 	seen := 0
-	for i := range len(s.rows.slots) { // it may grow while others are let in
-		r := s.rows.slots[i].row
-		if r == nil {
-			continue
-		}
+	for i := len(s.rows.slots) - 1; i >= 0; i-- {
 		if seen++; seen%breath == 0 {
-			// Whoever feeds the store comes in between; slots don't move.
+			// Whoever feeds the store comes in between, and may move the slots.
+			swept, at := s.rows.swept, s.rows.slots[i].seq
 			s.mu.RUnlock()
 			s.mu.RLock()
-			if r = s.rows.slots[i].row; r == nil {
-				continue
+			if s.rows.swept != swept {
+				if i = s.rows.after(at) - 1; i < 0 {
+					return
+				}
 			}
 		}
-		if !s.wants(q, s.rows.slots[i].plight) {
+		r := s.rows.slots[i].row
+		if r == nil || !s.wants(q, s.rows.slots[i].plight) {
 			continue
 		}
 		if q.Match != nil {

@@ -2,21 +2,28 @@
 
 package store
 
+import (
+	"cmp"
+	"slices"
+)
+
 // rows are all that the store keeps of connections: by the name that the
-// node's probe gave them, and one after the other for those who look at all.
-// A walk over the slots reads memory in order, which is several times as fast
-// as one over a map; slots are never moved, so that a walk which pauses misses
-// no row that stays.
+// node's probe gave them, and one after the other, in the order in which they
+// came, for those who look at many. A walk over the slots reads memory in
+// order, which is several times as fast as one over a map. How many rows there
+// are of each plight is counted, so that whoever wants the gravest knows when
+// there are no more of them.
 type rows struct {
 	of    map[string]*hashed // by node, then by number
 	slots []slot
-	free  []int32
-	n     int
+	n     int // slots that hold a row
+	swept int // how often slots were moved
+	count map[plight]int
 }
 
 // slot is a place for a row, with what is asked of all of them.
 type slot struct {
-	row    *row // nil: free
+	row    *row // nil: it was let go
 	seq    uint64
 	plight plight
 }
@@ -24,7 +31,7 @@ type slot struct {
 // noSlot is the slot of a row that was let go.
 const noSlot = -1
 
-func (t *rows) init() { t.of = map[string]*hashed{} }
+func (t *rows) init() { t.of, t.count = map[string]*hashed{}, map[plight]int{} }
 
 // on are the rows of a node.
 func (t *rows) on(node string) *hashed {
@@ -43,14 +50,14 @@ func (t *rows) get(id FlowID) *row {
 	return nil
 }
 
+// put adds the newest row.
 func (t *rows) put(r *row) {
 	t.on(r.id.Node).put(r.id.ID, r)
-	t.n++
-	if last := len(t.free) - 1; last >= 0 {
-		r.slot, t.free = t.free[last], t.free[:last]
-		t.slots[r.slot] = slot{row: r, seq: r.seq}
-		return
+	if len(t.slots) > 1024+t.n+t.n/2 {
+		t.sweep()
 	}
+	t.n++
+	t.count[plight{}]++
 	r.slot = int32(len(t.slots)) //nolint:gosec // bounded by Limits.Flows
 	t.slots = append(t.slots, slot{row: r, seq: r.seq})
 }
@@ -61,14 +68,51 @@ func (t *rows) drop(r *row) {
 	}
 	t.of[r.id.Node].drop(r.id.ID, r)
 	t.n--
-	t.slots[r.slot] = slot{}
-	t.free = append(t.free, r.slot)
+	at := &t.slots[r.slot]
+	t.leaves(at.plight)
+	at.row = nil // its number stays: slots are found by it
 	r.slot = noSlot
+}
+
+// sweep closes the gaps.
+func (t *rows) sweep() {
+	n := 0
+	for _, at := range t.slots {
+		if at.row != nil {
+			t.slots[n] = at
+			at.row.slot = int32(n) //nolint:gosec // bounded by Limits.Flows
+			n++
+		}
+	}
+	clear(t.slots[n:])
+	t.slots = t.slots[:n]
+	t.swept++
+}
+
+// after is the first slot of a row that came after the one with this number.
+func (t *rows) after(seq uint64) int {
+	i, found := slices.BinarySearchFunc(t.slots, seq, func(s slot, seq uint64) int { return cmp.Compare(s.seq, seq) })
+	if found {
+		i++
+	}
+	return i
 }
 
 // stands takes over what is asked of a row that the store has.
 func (t *rows) stands(r *row) {
-	if r.slot != noSlot {
-		t.slots[r.slot].plight = r.plight()
+	if r.slot == noSlot {
+		return
+	}
+	at, now := &t.slots[r.slot], r.plight()
+	if at.plight != now {
+		t.leaves(at.plight)
+		t.count[now]++
+		at.plight = now
+	}
+}
+
+func (t *rows) leaves(p plight) {
+	if t.count[p]--; t.count[p] == 0 {
+		delete(t.count, p)
 	}
 }

@@ -173,9 +173,12 @@ func (l Loss) Any() bool { return l.Ring|l.Thinned|l.Table|l.Resent != 0 }
 
 // Order names what rows are sorted by; ties are broken by a stable id.
 type Order struct {
-	By      string // a column's key, such as "rate", "name", "verdict"; unknown or empty: the page's own
+	By      string // a column's key, such as "rate", "name", "verdict"; unknown or empty: the page's own; or Unsorted
 	Reverse bool
 }
+
+// Unsorted is the order of whoever sorts workloads again.
+const Unsorted = "unsorted"
 
 // Query says what a snapshot shall hold. The zero value asks for everything,
 // within Limit.
@@ -206,7 +209,8 @@ type Snapshot struct {
 	FlowTotal  int
 	Pairs      []*PairRow
 	PairTotal  int
-	Meets      []MeetRow // those with trouble first, then by name
+	Meets      []MeetRow // in no order; of more than Limit those with trouble
+	MeetNames  []string  // who they are, each once
 	MeetTotal  int
 	Drops      []*DropRow
 	DropTotal  int

@@ -3,7 +3,6 @@
 package store
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -14,26 +13,14 @@ import (
 // whom among a hundred thousand connections looks at the pairs alone.
 type sums struct {
 	groups    map[string]*groupName
+	named     []*groupName // by place; nil: free
+	unnamed   []int32      // the free places
 	pairs     map[pairKey]*pair
 	list      []pairEntry // all pairs, in no order
-	meets     map[meetKey]*meet
+	meets     meets
 	ports     map[string]*account // by destination port: "tcp/5432"
 	externals map[string]*account // by who is neither pod nor service: a name or an address
 	ticks     int                 // seconds so far
-}
-
-// groupName is a name that pairs refer to, for as long as one does.
-type groupName struct {
-	name    string
-	service bool
-	refs    int
-}
-
-func (g *groupName) compare(o *groupName) int {
-	if g == o {
-		return 0
-	}
-	return strings.Compare(g.name, o.name)
 }
 
 // maxSums bounds the ports and the external names; what comes later is summed
@@ -44,7 +31,7 @@ const (
 )
 
 func (m *sums) init() {
-	*m = sums{groups: map[string]*groupName{}, pairs: map[pairKey]*pair{}, meets: map[meetKey]*meet{}, ports: map[string]*account{}, externals: map[string]*account{}}
+	*m = sums{groups: map[string]*groupName{}, pairs: map[pairKey]*pair{}, meets: meets{of: map[meetKey]*meet{}}, ports: map[string]*account{}, externals: map[string]*account{}}
 }
 
 // summed is what a row has added to the sums so far.
@@ -142,7 +129,7 @@ func (s *Store) place(r *row) {
 	}
 	p.put(r)
 	c.pair = p
-	r.answers()
+	s.sums.answers(r)
 	p.Flows++
 	p.meet.flows++
 	p.meet.faults += c.faults
@@ -292,27 +279,14 @@ func (m *sums) takeOut(r *row) {
 	}
 	delete(m.pairs, p.key)
 	if p.meet.flows == 0 {
-		delete(m.meets, p.meet.key)
+		if g := p.meet.answering; g != nil {
+			m.release(g)
+		}
+		m.meets.drop(p.meet)
 	}
 	m.strike(p)
-	for _, g := range [2]*groupName{p.key.local, p.key.peer} {
-		if g.refs--; g.refs == 0 {
-			delete(m.groups, g.name)
-		}
-	}
-}
-
-func (m *sums) group(w *who, addr netip.AddrPort) *groupName {
-	name := w.group()
-	if name == "" {
-		name = addr.Addr().String()
-	}
-	g := m.groups[name]
-	if g == nil {
-		g = &groupName{name: name, service: w.service != "" && w.service == name}
-		m.groups[name] = g
-	}
-	return g
+	m.release(p.key.local)
+	m.release(p.key.peer)
 }
 
 // tick closes n seconds. Pairs may be as many as connections: each does its own

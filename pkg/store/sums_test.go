@@ -56,8 +56,9 @@ func TestKeptPairsAreWhatTheirRowsAddUpTo(t *testing.T) {
 		met := func(q Query) string {
 			q.Meets, q.Limit = true, 1000
 			var lines []string
-			for _, m := range s.Snapshot(q).Meets {
-				lines = append(lines, fmt.Sprintf("%s %s %v %v %v flows=%d faults=%d ports=%v", m.From, m.To, m.Verdict, m.Candidate, m.Enforced, m.Flows, m.Faults, m.Ports))
+			snap := s.Snapshot(q)
+			for _, m := range snap.Meets {
+				lines = append(lines, fmt.Sprintf("%s %s %v %v %v flows=%d faults=%d ports=%v", snap.MeetNames[m.From], snap.MeetNames[m.To], m.Verdict, m.Candidate, m.Enforced, m.Flows, m.Faults, m.Ports))
 			}
 			slices.Sort(lines)
 			return strings.Join(lines, "\n")

@@ -129,11 +129,18 @@ func (p *account) addTo(w *WorkloadRow) {
 	w.Dropped += p.dropped
 	w.Enforced += p.enforced
 	w.WouldDrop += unsigned(p.wouldDrop)
-	if n := len(p.history) - len(w.History); n > 0 {
-		w.History = append(make([]uint64, n), w.History...)
+	past := p.past()
+	if w.Pods == 1 {
+		w.History = past[:len(past):len(past)] // shared: it is never written again
+		return
 	}
-	for i, b := range p.history {
-		w.History[len(w.History)-len(p.history)+i] += b
+	if sum := w.History; w.Pods == 2 || len(past) > len(sum) {
+		w.History = make([]uint64, max(len(past), len(sum)))
+		copy(w.History[len(w.History)-len(sum):], sum)
+	}
+	sum := w.History[len(w.History)-len(past):]
+	for i, b := range past {
+		sum[i] += b
 	}
 }
 

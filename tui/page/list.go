@@ -3,6 +3,7 @@
 package page
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -30,6 +31,7 @@ type list[R any, K comparable] struct {
 	match  func(*flow.Event) bool
 	rev    int
 	asked  int // offset last asked for
+	until  int // end of what was last asked for
 	frozen bool
 
 	tall                      int // lines that the note may take where there is room; 0: a few
@@ -62,7 +64,7 @@ func (l *list[R, K]) query(q store.Query) store.Query {
 	if l.frozen {
 		q.Offset, q.Limit = max(0, q.Offset-2000), 5000
 	}
-	l.asked = q.Offset
+	l.asked, l.until = q.Offset, q.Offset+q.Limit
 	q.Order = store.Order{By: l.table.Sorted, Reverse: l.table.Reverse}
 	q.Match = l.match
 	q.Trouble = l.env.Trouble
@@ -80,11 +82,18 @@ func (l *list[R, K]) Set(digest any) {
 	l.moved()
 }
 
-// moved asks for another window once the cursor has left the middle of the
+// allAsked is for pages that get all rows there are, whatever is visible.
+func (l *list[R, K]) allAsked() {
+	l.asked, _ = l.table.Window()
+	l.until = math.MaxInt
+}
+
+// moved asks for another window once the screen has left the middle of the
 // loaded one.
 func (l *list[R, K]) moved() {
-	if offset, _ := l.table.Window(); !l.frozen && offset != l.asked {
-		l.asked = offset
+	offset, limit := l.table.Window()
+	if !l.frozen && (offset != l.asked || l.table.Bottom() > l.until) {
+		l.asked, l.until = offset, offset+limit
 		l.changed()
 	}
 }

@@ -3,7 +3,6 @@
 package page
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,10 +21,9 @@ import (
 // and what the candidate makes of it.
 type Matrix struct {
 	env           *Env
-	names         []string // rows and columns alike, sorted
-	cells         map[pair]*meeting
-	meets, total  int
-	x, y          int // cursor
+	grid          *grid
+	names         []string // the grid's
+	x, y          int      // cursor
 	left, top     int
 	clicked       bool // the cursor was put there by the mouse
 	filter        string
@@ -51,45 +49,15 @@ func (p *Matrix) Crumb() string { return "matrix" }
 // Rev implements [Page].
 func (p *Matrix) Rev() int { return p.rev }
 
-// grid is the digest.
-type grid struct {
-	names        []string
-	cells        map[pair]*meeting
-	meets, total int
-}
-
 // Ask implements [Page].
 func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := store.Query{Meets: true, Limit: mostMeets, Match: p.match, Trouble: p.env.Trouble}
-	return q, func(s *store.Snapshot) any {
-		g := grid{cells: make(map[pair]*meeting, len(s.Meets)), meets: len(s.Meets), total: s.MeetTotal}
-		seen := map[string]bool{}
-		room := make([]meeting, len(s.Meets)) // one piece of memory instead of thousands
-		for i := range s.Meets {
-			r := &s.Meets[i]
-			at := pair{part.Clean(r.From), part.Clean(r.To)}
-			if r.ToService {
-				at.to = serviceWord + at.to
-			}
-			m := g.cells[at]
-			if m == nil {
-				m = &room[i]
-				g.cells[at] = m
-				seen[at.from], seen[at.to] = true, true
-			}
-			m.add(r)
-		}
-		for n := range seen {
-			g.names = append(g.names, n)
-		}
-		slices.SortFunc(g.names, cmp.Compare)
-		return g
-	}
+	return q, func(s *store.Snapshot) any { return newGrid(s) }
 }
 
 // Set implements [Page].
 func (p *Matrix) Set(digest any) {
-	g, ok := digest.(grid)
+	g, ok := digest.(*grid)
 	if !ok {
 		return
 	}
@@ -98,9 +66,9 @@ func (p *Matrix) Set(digest any) {
 	if p.y < len(p.names) && p.x < len(p.names) {
 		row, column = p.names[p.y], p.names[p.x]
 	}
-	p.names, p.cells, p.meets, p.total = g.names, g.cells, g.meets, g.total
+	p.grid, p.names = g, g.names
 	if row == "" {
-		p.worst()
+		p.x, p.y = g.worst()
 	}
 	if i, ok := slices.BinarySearch(p.names, row); ok {
 		p.y = i
@@ -109,23 +77,6 @@ func (p *Matrix) Set(digest any) {
 		p.x = i
 	}
 	p.clamp()
-}
-
-// worst puts the cursor on the pair that deserves the first look.
-func (p *Matrix) worst() {
-	most := -1
-	for y, from := range p.names {
-		for x, to := range p.names {
-			m := p.cells[pair{from, to}]
-			if m == nil {
-				continue
-			}
-			gravity := m.gravity()
-			if gravity > most {
-				p.x, p.y, most = x, y, gravity
-			}
-		}
-	}
 }
 
 func (p *Matrix) clamp() {
@@ -241,11 +192,13 @@ func (p *Matrix) Copy() string { return strings.Join(p.sentences(), " ") }
 // Export gives the whole matrix as tab-separated text.
 func (p *Matrix) Export() (lines []string, ext string) {
 	lines = append(lines, "from\\to\t"+strings.Join(p.names, "\t"))
-	for _, from := range p.names {
+	row := make([]meeting, len(p.names))
+	for y, from := range p.names {
 		cells := []string{from}
-		for _, to := range p.names {
+		p.grid.row(y, 0, row)
+		for x := range row {
 			s := ""
-			if m := p.cells[pair{from, to}]; m != nil {
+			if m := &row[x]; m.any() {
 				s = m.word(p.env.Theme).Text
 			}
 			cells = append(cells, s)
@@ -274,8 +227,10 @@ func (p *Matrix) View() []string {
 		b.WriteString(part.Spaces(cellWidth-len(n)) + paint.S(n))
 	}
 	lines := []string{part.Cut(b.String(), p.width, "")}
+	row := make([]meeting, max(0, min(len(p.names)-p.left, p.columnRoom())))
 	for y := p.top; y < min(len(p.names), p.top+p.rowRoom()); y++ {
-		lines = append(lines, part.Cut(p.line(y, name), p.width, ""))
+		p.grid.row(y, p.left, row)
+		lines = append(lines, part.Cut(p.line(y, name, row), p.width, ""))
 	}
 	if n := p.noteHeight(); n > 0 {
 		lines = part.Frame(lines, p.height-n)
@@ -289,7 +244,7 @@ func (p *Matrix) View() []string {
 	return part.Frame(lines, p.height)
 }
 
-func (p *Matrix) line(y, name int) string {
+func (p *Matrix) line(y, name int, row []meeting) string {
 	th := p.env.Theme
 	mark, paint := "  ", style.Paint{}
 	if y == p.y {
@@ -297,16 +252,25 @@ func (p *Matrix) line(y, name int) string {
 	}
 	var b strings.Builder
 	b.WriteString(mark + th.Dim.S(part.Fit(strconv.Itoa(p.number(y)), 3, true, "")) + " " + paint.S(part.Fit(p.names[y], name, false, th.Ellipsis)))
-	for x := p.left; x < min(len(p.names), p.left+p.columnRoom()); x++ {
+	none := th.Rule.S(th.None)
+	for i := range row {
+		on := y == p.y && i == p.x-p.left
+		m := &row[i]
+		if !m.any() && !on {
+			b.WriteString("   ")
+			b.WriteString(none)
+			continue
+		}
 		text, paint := th.None, th.Rule
-		if m := p.cells[pair{p.names[y], p.names[x]}]; m != nil {
+		if m.any() {
 			w := m.word(th)
 			text, paint = w.Symbol, w.Paint
 		}
-		if x == p.x && y == p.y {
+		if on {
 			b.WriteString("  " + th.Cursor.S(" "+text))
 		} else {
-			b.WriteString("   " + paint.S(text))
+			b.WriteString("   ")
+			b.WriteString(paint.S(text))
 		}
 	}
 	return b.String()
@@ -320,8 +284,8 @@ func (p *Matrix) sentences() []string {
 	th := p.env.Theme
 	from, to := p.names[p.y], p.names[p.x]
 	s := from + " " + th.Right + " " + to + ": "
-	m := p.cells[pair{from, to}]
-	if m == nil {
+	m, ports := p.grid.at(p.x, p.y)
+	if !m.any() {
 		return []string{s + "no connection seen."}
 	}
 	var facts []string
@@ -336,9 +300,9 @@ func (p *Matrix) sentences() []string {
 	add(m.opened, "denied that the candidate would allow")
 	add(m.contested, "contested")
 	add(m.other, "not judged")
-	out := []string{s + strings.Join(facts, ", ") + "  (" + m.portList() + ")"}
-	if p.total > p.meets {
-		out = append(out, "Made of "+part.Count(uint64(p.meets))+" of "+part.Count(uint64(p.total))+" pairs, those with trouble first.")
+	out := []string{s + strings.Join(facts, ", ") + "  (" + ports + ")"}
+	if meets, total := len(p.grid.meets), p.grid.total; total > meets {
+		out = append(out, "Made of "+part.Count(uint64(meets))+" of "+part.Count(uint64(total))+" pairs, those with trouble first.")
 	}
 	return out
 }

@@ -62,7 +62,7 @@ func (p *Nodes) Crumb() string { return "nodes" }
 func (p *Nodes) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Nodes: true})
 	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
-	p.asked, _ = p.table.Window()
+	p.allAsked()
 	keep, order, trouble := words(p.filter), q.Order, p.env.Trouble
 	return q, func(s *store.Snapshot) any {
 		rows := slices.DeleteFunc(slices.Clone(s.Nodes), func(r *store.NodeRow) bool {

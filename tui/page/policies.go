@@ -62,7 +62,7 @@ func (p *Policies) Crumb() string { return "policies" }
 func (p *Policies) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Policies: true})
 	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
-	p.asked, _ = p.table.Window()
+	p.allAsked()
 	keep, order, trouble, actions := words(p.filter), q.Order, p.env.Trouble, p.env.Actions
 	return q, func(s *store.Snapshot) any {
 		advice := advise(actions)

@@ -80,27 +80,37 @@ func (p *Top) Ask() (store.Query, func(*store.Snapshot) any) {
 	// Groups are few: all of them come, and are filtered and sorted here. A
 	// filter by words means the names on the screen, one by fields or labels
 	// the flows that are summed up.
-	q.Offset, q.Limit = 0, 20_000
-	p.asked, _ = p.table.Window()
-	filter, order, group, trouble := p.filter, q.Order, p.group, q.Trouble
+	order := q.Order
+	q.Offset, q.Limit, q.Order.By = 0, 20_000, store.Unsorted
+	p.allAsked()
+	filter, group, trouble := p.filter, p.group, q.Trouble
 	if fields(filter) {
 		filter = ""
 	} else {
 		q.Match = nil
 	}
 	return q, func(s *store.Snapshot) any {
-		rows := slices.Clone(s.Workloads)
 		keep := words(filter)
-		rows = slices.DeleteFunc(rows, func(r *store.WorkloadRow) bool {
-			return !keep(slash(r.Namespace, r.Name)) || trouble && r.WouldDeny|r.Denied|r.Contested|r.Dropped|r.Enforced == 0
-		})
-		slices.SortStableFunc(rows, func(a, b *store.WorkloadRow) int {
+		list := make([]classed, 0, len(s.Workloads))
+		for _, r := range s.Workloads {
+			if keep(slash(r.Namespace, r.Name)) && (!trouble || r.WouldDeny|r.Denied|r.Contested|r.Dropped|r.Enforced != 0) {
+				list = append(list, classed{r, rateClass(r.Rate)})
+			}
+		}
+		slices.SortFunc(list, func(a, b classed) int {
 			c := compareWorkloads(a, b, order.By)
 			if order.Reverse {
 				c = -c
 			}
-			return cmp.Or(c, cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+			if c != 0 {
+				return c
+			}
+			return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 		})
+		rows := make([]*store.WorkloadRow, len(list))
+		for i, r := range list {
+			rows[i] = r.WorkloadRow
+		}
 		return newBatch(rows, 0, len(rows), func(r *store.WorkloadRow) workloadID {
 			// the group keeps ids of different groupings apart
 			return workloadID{group + " " + r.Namespace, r.Name}
@@ -108,8 +118,15 @@ func (p *Top) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 }
 
+// classed is a row with the class of its rate.
+type classed struct {
+	*store.WorkloadRow
+
+	class int
+}
+
 // compareWorkloads puts the most first, names in the order of the alphabet.
-func compareWorkloads(a, b *store.WorkloadRow, by string) int {
+func compareWorkloads(a, b classed, by string) int {
 	switch by {
 	case "name":
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -132,7 +149,7 @@ func compareWorkloads(a, b *store.WorkloadRow, by string) int {
 	case "pods":
 		return cmp.Compare(b.Pods, a.Pods)
 	}
-	return cmp.Compare(rateClass(b.Rate), rateClass(a.Rate))
+	return cmp.Compare(b.class, a.class)
 }
 
 // rateClass makes rates of the same magnitude equal, so that rows sorted by

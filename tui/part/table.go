@@ -52,15 +52,17 @@ type Table[K comparable] struct {
 	needs         []need // by column: what was drawn so far
 }
 
-// margin is how many rows beyond the screen are loaded on each side, so that
-// scrolling rarely waits for a snapshot.
-const margin = 80
-
-// Window is the part of the rows that should be loaded now.
+// Window is the part of the rows that should be loaded now: a screen's more on
+// each side, so that scrolling rarely waits for a snapshot. More would cost
+// more at each tick than all that is drawn.
 func (t *Table[K]) Window() (offset, limit int) {
-	offset = max(0, t.top-margin) / 50 * 50
-	return offset, max(1, t.height) + 2*margin + 50
+	screen := max(1, t.height)
+	offset = max(0, t.top-screen) / 20 * 20
+	return offset, t.top - offset + 2*screen
 }
+
+// Bottom is the position behind the last line of the screen.
+func (t *Table[K]) Bottom() int { return t.top + t.height }
 
 // SetRows takes the newly loaded rows. The cursor stays on its row and the row
 // on its line of the screen; only if the row has gone does the cursor stay at

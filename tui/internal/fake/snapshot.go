@@ -128,6 +128,15 @@ type meetID struct {
 // meets sums up like the store, in the order of the flows.
 func (w *World) meets(q store.Query, s *store.Snapshot) {
 	have := map[meetID]int{}
+	places := map[string]int32{}
+	name := func(n string) int32 {
+		at, ok := places[n]
+		if !ok {
+			at = int32(len(s.MeetNames)) //nolint:gosec // a few
+			places[n], s.MeetNames = at, append(s.MeetNames, n)
+		}
+		return at
+	}
 	for _, r := range w.flows {
 		e := &r.Event
 		if !wanted(&q, r) {
@@ -143,7 +152,7 @@ func (w *World) meets(q store.Query, s *store.Snapshot) {
 			at = len(s.Meets)
 			have[k] = at
 			s.Meets = append(s.Meets, store.MeetRow{
-				From: k.from, To: k.to, Verdict: k.verdict, Candidate: k.candidate, Enforced: k.enforced,
+				From: name(k.from), To: name(k.to), Verdict: k.verdict, Candidate: k.candidate, Enforced: k.enforced,
 				ToService: to.Service != "" && to.Service == k.to,
 			})
 		}
