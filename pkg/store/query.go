@@ -67,7 +67,7 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 
 // window cuts the asked-for rows out of a list that is not sorted yet.
 func window[T any](list []T, q *Query, order func(a, b T) int) []T {
-	if q.Order.By == Unsorted && q.Offset+q.Limit >= len(list) {
+	if q.Unsorted && q.Offset+q.Limit >= len(list) {
 		return list[min(q.Offset, len(list)):]
 	}
 	if q.Order.Reverse {

@@ -173,12 +173,9 @@ func (l Loss) Any() bool { return l.Ring|l.Thinned|l.Table|l.Resent != 0 }
 
 // Order names what rows are sorted by; ties are broken by a stable id.
 type Order struct {
-	By      string // a column's key, such as "rate", "name", "verdict"; unknown or empty: the page's own; or Unsorted
+	By      string // a column's key, such as "rate", "name", "verdict"; unknown or empty: the page's own
 	Reverse bool
 }
-
-// Unsorted is the order of whoever sorts workloads again.
-const Unsorted = "unsorted"
 
 // Query says what a snapshot shall hold. The zero value asks for everything,
 // within Limit.
@@ -193,8 +190,9 @@ type Query struct {
 	Changed  bool                   // only flows whose verdict the candidate changes
 	GroupBy  string                 // workloads by: "workload" (default), "pod", "namespace", "node", "port", "external"
 	Order    Order
-	Offset   int // first row wanted
-	Limit    int // rows wanted; 0: 1000
+	Unsorted bool // workloads may come in any order if all of them do
+	Offset   int  // first row wanted
+	Limit    int  // rows wanted; 0: 1000
 	Benign   bool
 	Selected *FlowID // also fetch this flow, wherever it stands
 }

@@ -81,7 +81,7 @@ func (p *Top) Ask() (store.Query, func(*store.Snapshot) any) {
 	// filter by words means the names on the screen, one by fields or labels
 	// the flows that are summed up.
 	order := q.Order
-	q.Offset, q.Limit, q.Order.By = 0, 20_000, store.Unsorted
+	q.Offset, q.Limit, q.Unsorted = 0, 20_000, true
 	p.allAsked()
 	filter, group, trouble := p.filter, p.group, q.Trouble
 	if fields(filter) {
