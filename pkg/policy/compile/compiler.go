@@ -26,7 +26,9 @@ type Compiler struct {
 	atomIDs    interner
 	classIDs   interner
 	setIDs     interner
-	atoms      []atom   // by atomID
+	atoms      []atom // by atomID
+	portAtoms  map[portAsk]atomID
+	nodeAtoms  []atomID // that select nodes
 	fresh      []atomID // that no pod was asked about yet
 	contents   map[*policy.Policy]*pointed
 	byID       map[uint32]*content
@@ -44,6 +46,7 @@ type Compiler struct {
 	mostBits    int // of a set; fewer than there are in tests
 	manyMatches int // about as many as the largest node has
 	scratch     []ruleset.Match
+	editScratch []ruleset.Edit[ruleset.Match]
 
 	world
 }
@@ -53,12 +56,12 @@ func New() *Compiler {
 	c := &Compiler{
 		mostBits: ruleset.Bits,
 		atoms:    make([]atom, 1),
-		contents: map[*policy.Policy]*pointed{},
-		byID:     map[uint32]*content{},
-		classes:  map[ruleset.ClassID]*class{},
-		sets:     map[ruleset.SetID]*set{},
-		loose:    map[*set]struct{}{},
-		nodes:    map[string]*nodeState{},
+		contents: map[*policy.Policy]*pointed{}, portAtoms: map[portAsk]atomID{},
+		byID:    map[uint32]*content{},
+		classes: map[ruleset.ClassID]*class{},
+		sets:    map[ruleset.SetID]*set{},
+		loose:   map[*set]struct{}{},
+		nodes:   map[string]*nodeState{},
 	}
 	c.forgetWorld()
 	return c

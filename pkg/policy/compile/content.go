@@ -138,9 +138,23 @@ func (c *Compiler) intern(text string, p *policy.Peer) atomID {
 	}
 	if c.atoms[id].id == 0 {
 		c.atoms[id] = atom{id, *p}
-		if p.Kind == policy.PodPeer {
+		switch p.Kind {
+		case policy.PodPeer:
 			c.fresh = append(c.fresh, id)
+		case policy.NodePeer:
+			c.nodeAtoms = append(c.nodeAtoms, id)
 		}
+	}
+	return id
+}
+
+// portAtom numbers a port name that is asked for like a peer. Its atom is of no
+// kind.
+func (c *Compiler) portAtom(ask portAsk) atomID {
+	id, known := c.portAtoms[ask]
+	if !known {
+		id = c.intern(fmt.Sprintf("port %q/%d", ask.name, ask.protocol), &policy.Peer{})
+		c.portAtoms[ask] = id
 	}
 	return id
 }

@@ -53,11 +53,11 @@ func (s *set) ruleMatches(i int, q asked) bool {
 		}
 	}
 	for _, who := range people {
-		names := who.names
+		named := who.has
 		if s.parts.direction == flow.Ingress {
-			names = s.subject
+			named = s.subjectHas
 		}
-		if (r.anyPeer || meets(r.pods, who.atoms) || q.address == nil && addressMatches(r, q)) && s.portMatches(i, q.ports, names) {
+		if (r.anyPeer || meets(r.pods, who.atoms) || q.address == nil && addressMatches(r, q)) && s.portMatches(i, q.ports, named) {
 			return true
 		}
 	}
@@ -75,14 +75,20 @@ func addressMatches(r *rule, q asked) bool {
 }
 
 // portMatches says whether a rule's ports hold those of the class, if the
-// destination has the given named ports.
-func (s *set) portMatches(i int, k *portClass, destination []portName) bool {
+// destination has named ports; nil: it has none.
+func (s *set) portMatches(i int, k *portClass, has func(portName) bool) bool {
 	if _, by := slices.BinarySearch(k.rules, i); by {
 		return true
 	}
-	return k.named.Number != 0 && slices.ContainsFunc(s.rules[i].names, func(p policy.Port) bool {
-		return slices.Contains(destination, portName{p.Name, p.Protocol, k.named.Protocol, k.named.Number})
+	return has != nil && k.named.Number != 0 && slices.ContainsFunc(s.rules[i].names, func(p policy.Port) bool {
+		return has(portName{p.Name, p.Protocol, k.named.Protocol, k.named.Number})
 	})
+}
+
+func (s *set) subjectHas(n portName) bool { return slices.Contains(s.subject, n) }
+
+func (p *person) has(n portName) bool {
+	return slices.ContainsFunc(p.names, func(a askedName) bool { return a.portName == n })
 }
 
 // meets says whether two sorted lists have an element in common.
@@ -144,7 +150,7 @@ func (s *set) newQuick() *quick {
 	}
 	for k := range s.ports.classes {
 		for _, i := range s.maybe(&s.ports.classes[k]) {
-			if s.portMatches(i, &s.ports.classes[k], s.subject) {
+			if s.portMatches(i, &s.ports.classes[k], s.subjectHas) {
 				q.ports[k].Add(s.rules[i].bit)
 			}
 		}

@@ -19,7 +19,7 @@ type nodeState struct {
 	stale   bool   // it refers to a world that was forgotten
 	pages   ruleset.Pages
 	sets    map[ruleset.SetID]*nodeSet
-	asks    map[asking]*nodeAsk
+	asks    []*nodeAsk // by what is asked; nil: nothing
 	classes map[ruleset.ClassID]*nodeClass
 	known   map[sight]*class
 	blocks  *blocks
@@ -43,6 +43,8 @@ type nodeSet struct {
 	retiring  bool
 	backers   map[*podState]int // pods in it that back services, by addresses
 	mark      uint64
+	change    setChange                    // while entries are written
+	changed   []*nodeClass                 // that came or went, of which it asks something
 	services  map[ruleset.ClassID]struct{} // service classes of which it says something
 	searched  map[*serviceRow]struct{}     // services of which it says what depends on modes
 }
@@ -50,7 +52,7 @@ type nodeSet struct {
 // nodeAsk is something that sets of the node ask about peers.
 type nodeAsk struct {
 	sets    []*nodeSet
-	classes map[*nodeClass]struct{}
+	classes []*nodeClass // in no order
 }
 
 // nodeClass is a class that peers of the node have.
@@ -70,7 +72,7 @@ type sight struct {
 
 func newNodeState(c *Compiler, name string) *nodeState {
 	return &nodeState{
-		c: c, name: name, sets: map[ruleset.SetID]*nodeSet{}, asks: map[asking]*nodeAsk{}, classes: map[ruleset.ClassID]*nodeClass{},
+		c: c, name: name, sets: map[ruleset.SetID]*nodeSet{}, classes: map[ruleset.ClassID]*nodeClass{},
 		known: map[sight]*class{}, blocks: &blocks{}, counted: map[*nodeSet]struct{}{}, nodeServices: newNodeServices(),
 	}
 }

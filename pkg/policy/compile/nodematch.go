@@ -17,53 +17,83 @@ func (n *nodeState) writeMatches(all bool) {
 		n.edits = nil
 		return
 	}
-	edits := n.edits
-	n.edits = nil
-	for _, s := range n.removed {
-		for m := range n.pages.Matches.From(func(m *ruleset.Match) bool { return m.Set < s.ID }) {
-			if m.Set != s.ID {
-				break
-			}
-			edits = append(edits, ruleset.Edit[ruleset.Match]{Value: *m, Delete: true})
-		}
-	}
+	touched := n.touchedSets()
+	edits := n.c.editScratch[:0]
 	list := n.c.scratch
-	defer func() { n.c.scratch = list[:0] }()
-	add := func(gone bool) {
-		for _, m := range list {
-			edits = append(edits, ruleset.Edit[ruleset.Match]{Value: m, Delete: gone})
+	for _, s := range touched {
+		switch s.change {
+		case setGone:
+			for m := range n.pages.Matches.From(func(m *ruleset.Match) bool { return m.Set < s.ID }) {
+				if m.Set != s.ID {
+					break
+				}
+				edits = append(edits, ruleset.Edit[ruleset.Match]{Value: *m, Delete: true})
+			}
+		case setNew:
+			list = n.part(list[:0], s)
+			edits = appendEdits(edits, list, false)
+		case setStays:
+			slices.SortFunc(s.changed, func(a, b *nodeClass) int { return cmp.Compare(a.id, b.id) })
+			for _, k := range s.changed {
+				list = s.appendMatches(list[:0], k.class, n.c.atoms)
+				edits = appendEdits(edits, list, k.peers == 0)
+			}
 		}
+		s.changed, s.change = nil, setStays
 	}
-	for _, k := range n.vanished {
-		n.eachSetOf(k.class, func(s *nodeSet) {
-			list = s.appendMatches(list[:0], k.class, n.c.atoms)
-			add(true)
-		})
+	matches := n.pages.Matches.Edit(edits, ruleset.CompareMatches)
+	n.pages.Matches = matches.Edit(n.edits, ruleset.CompareMatches) // of services: they have classes of their own
+	n.c.scratch, n.c.editScratch, n.edits = list[:0], edits[:0], nil
+}
+
+func appendEdits(edits []ruleset.Edit[ruleset.Match], list []ruleset.Match, gone bool) []ruleset.Edit[ruleset.Match] {
+	for i := range list {
+		edits = append(edits, ruleset.Edit[ruleset.Match]{Value: list[i], Delete: gone})
 	}
-	for _, k := range n.appeared {
-		n.eachSetOf(k.class, func(s *nodeSet) {
-			list = s.appendMatches(list[:0], k.class, n.c.atoms)
-			add(false)
-		})
+	return edits
+}
+
+// setChange is what becomes of a set's entries.
+type setChange byte
+
+const (
+	setStays setChange = iota // those of classes that came or went change
+	setNew
+	setGone
+)
+
+// touchedSets are the sets of which entries change, in order, with the classes
+// of which they do.
+func (n *nodeState) touchedSets() []*nodeSet {
+	out := slices.Concat(n.removed, n.added)
+	for _, s := range n.removed {
+		s.change = setGone
 	}
 	for _, s := range n.added {
-		list = n.part(list[:0], s)
-		add(false)
+		s.change = setNew
 	}
-	n.pages.Matches = n.pages.Matches.Edit(edits, ruleset.CompareMatches)
+	for _, list := range [2][]*nodeClass{n.vanished, n.appeared} {
+		for _, k := range list {
+			n.eachSetOf(k.class, func(s *nodeSet) {
+				if len(s.changed) == 0 {
+					out = append(out, s)
+				}
+				s.changed = append(s.changed, k)
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b *nodeSet) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }
 
 // eachSetOf calls f once with each set that asks something about the class,
 // but not with new ones.
 func (n *nodeState) eachSetOf(k *class, f func(*nodeSet)) {
 	n.marks++
-	for _, s := range n.added {
-		s.mark = n.marks
-	}
 	k.eachAsked(func(a asking) {
 		if ask := n.asks[a]; ask != nil {
 			for _, s := range ask.sets {
-				if s.mark != n.marks {
+				if s.mark != n.marks && s.change != setNew {
 					s.mark = n.marks
 					f(s)
 				}
@@ -86,15 +116,15 @@ func (n *nodeState) part(out []ruleset.Match, s *nodeSet) []ruleset.Match {
 	n.marks++
 	var classes []*nodeClass
 	var order []uint64 // id, place: sorting numbers spares following pointers
-	s.eachAsking(func(a asking) {
-		for k := range n.asks[a].classes {
+	for _, a := range s.askings {
+		for _, k := range n.asks[a].classes {
 			if k.mark != n.marks {
 				k.mark = n.marks
 				order = append(order, uint64(k.id)<<32|uint64(len(classes)))
 				classes = append(classes, k)
 			}
 		}
-	})
+	}
 	slices.Sort(order)
 	for _, o := range order {
 		out = s.appendMatches(out, classes[uint32(o)].class, n.c.atoms) //nolint:gosec // the lower half

@@ -16,26 +16,27 @@ import (
 // askAbout finds what the sets ask about peers, and the prefixes whose class
 // may be another one by that, in order.
 func (n *nodeState) askAbout(ch *changes) []netip.Prefix {
+	n.asks = append(n.asks, make([]*nodeAsk, len(n.c.atoms)-len(n.asks))...)
 	for _, s := range n.added {
-		s.eachAsking(func(a asking) {
+		for _, a := range s.askings {
 			ask := n.asks[a]
 			if ask == nil {
-				ask = &nodeAsk{classes: map[*nodeClass]struct{}{}}
+				ask = &nodeAsk{}
 				n.asks[a] = ask
 				n.asked = append(n.asked, a)
 			}
 			ask.sets = append(ask.sets, s)
-		})
+		}
 	}
 	for _, s := range n.removed {
-		s.eachAsking(func(a asking) {
+		for _, a := range s.askings {
 			ask := n.asks[a]
 			ask.sets = slices.DeleteFunc(ask.sets, func(x *nodeSet) bool { return x == s })
 			if len(ask.sets) == 0 {
-				delete(n.asks, a)
+				n.asks[a] = nil
 				n.forgotten = append(n.forgotten, a)
 			}
-		})
+		}
 	}
 	if ch == nil {
 		_, edges := n.changeBlocks(n.c.strangers.blocks...)
@@ -50,7 +51,7 @@ func (n *nodeState) askAbout(ch *changes) []netip.Prefix {
 	strange := false
 	for _, list := range [2][]asking{n.asked, n.forgotten} {
 		for _, a := range list {
-			strange = strange || n.c.strangers.has(a.atom)
+			strange = strange || n.c.strangers.has(a)
 			for p := range n.c.askers[a] {
 				n.c.addressesOf(p, mark)
 			}
@@ -105,7 +106,7 @@ func (n *nodeState) changeBlocks(more ...atomID) (ranges, edges []netip.Prefix) 
 	only := func(list []asking) (out []atomID) {
 		for _, a := range list {
 			if n.c.kindOf(a) == policy.CIDRPeer {
-				out = append(out, a.atom)
+				out = append(out, a)
 			}
 		}
 		return out
@@ -190,12 +191,16 @@ func (n *nodeState) settleClass(k *nodeClass) {
 		n.vanished = append(n.vanished, k)
 		k.eachAsked(func(a asking) {
 			if ask := n.asks[a]; ask != nil {
-				delete(ask.classes, k)
+				if i := slices.Index(ask.classes, k); i >= 0 {
+					last := len(ask.classes) - 1
+					ask.classes[i], ask.classes[last] = ask.classes[last], nil
+					ask.classes = ask.classes[:last]
+				}
 			}
 		})
 	case k.fresh:
 		n.appeared = append(n.appeared, k)
-		k.eachAsked(func(a asking) { n.asks[a].classes[k] = struct{}{} })
+		k.eachAsked(func(a asking) { n.asks[a].classes = append(n.asks[a].classes, k) })
 	}
 }
 
@@ -253,9 +258,9 @@ func (n *nodeState) classAt(ip netip.Addr) *class {
 
 func (n *nodeState) withNodes(address []atomID, node *identity.Node) []atomID {
 	out := slices.Clone(address)
-	for a := range n.asks {
-		if p := &n.c.atoms[a.atom].peer; p.Kind == policy.NodePeer && p.Nodes.Matches(node.Labels) {
-			out = append(out, a.atom)
+	for _, a := range n.c.nodeAtoms {
+		if n.asks[a] != nil && n.c.atoms[a].peer.Nodes.Matches(node.Labels) {
+			out = append(out, a)
 		}
 	}
 	slices.Sort(out)
@@ -266,12 +271,12 @@ func (n *nodeState) withNodes(address []atomID, node *identity.Node) []atomID {
 func (n *nodeState) filtered(p *person) person {
 	var out person
 	for _, a := range p.atoms {
-		if n.asks[asking{atom: a}] != nil {
+		if n.asks[a] != nil {
 			out.atoms = append(out.atoms, a)
 		}
 	}
 	for _, name := range p.names {
-		if n.asks[asking{port: portAsk{name.name, name.asked}}] != nil {
+		if n.asks[name.atom] != nil {
 			out.names = append(out.names, name)
 		}
 	}

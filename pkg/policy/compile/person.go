@@ -63,10 +63,16 @@ func (c *Compiler) look(s *space) []atomID {
 // person is all that any rule of any policy can know of a pod. Pods of which
 // rules know the same share one.
 type person struct {
-	atoms []atomID   // that select it; sorted
-	names []portName // its named ports; sorted
-	text  string     // that it is interned by
+	atoms []atomID    // that select it; sorted
+	names []askedName // its named ports; sorted
+	text  string      // that it is interned by
 	pods  map[*podState]struct{}
+}
+
+// askedName is a pod's named port, with the number of what asks for it.
+type askedName struct {
+	portName
+	atom atomID
 }
 
 func (p *person) empty() bool { return len(p.atoms) == 0 && len(p.names) == 0 }
@@ -146,11 +152,11 @@ func (c *Compiler) personOf(ps *podState) *person {
 	for _, port := range ps.pod.Ports {
 		for _, ask := range [2]portAsk{{port.Name, 0}, {port.Name, port.Protocol}} {
 			if c.universe[ask] != nil {
-				p.names = append(p.names, portName{port.Name, ask.protocol, port.Protocol, port.Number})
+				p.names = append(p.names, askedName{portName{port.Name, ask.protocol, port.Protocol, port.Number}, c.portAtom(ask)})
 			}
 		}
 	}
-	slices.SortFunc(p.names, func(a, b portName) int {
+	slices.SortFunc(p.names, func(a, b askedName) int {
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.asked, b.asked), cmp.Compare(a.is, b.is), cmp.Compare(a.number, b.number))
 	})
 	p.names = slices.Compact(p.names)
@@ -187,29 +193,26 @@ func (c *Compiler) addressesOf(p *person, f func(ip netip.Addr)) {
 }
 
 // asking is one thing that sets ask about peers: a peer as written, or a port
-// name.
-type asking struct {
-	atom atomID
-	port portAsk
-}
+// name, which is numbered like one.
+type asking = atomID
 
-func (s *set) eachAsking(f func(asking)) {
-	for a := range s.podAt {
-		f(asking{atom: a})
-	}
-	for a := range s.addrAt {
-		f(asking{atom: a})
+// findAskings lists what the set asks, each once.
+func (s *set) findAskings(c *Compiler) {
+	for i := range s.rules {
+		s.askings = append(append(s.askings, s.rules[i].pods...), s.rules[i].address...)
 	}
 	if s.asksNames() {
 		for _, n := range s.parts.named {
-			f(asking{port: portAsk{n.name, n.protocol}})
+			s.askings = append(s.askings, c.portAtom(portAsk{n.name, n.protocol}))
 		}
 	}
+	slices.Sort(s.askings)
+	s.askings = slices.Clip(slices.Compact(s.askings))
 }
 
 func (k *class) eachAsked(f func(asking)) {
 	for _, a := range k.address {
-		f(asking{atom: a})
+		f(a)
 	}
 	k.self.eachAsked(f)
 	for i := range k.hosts {
@@ -219,12 +222,12 @@ func (k *class) eachAsked(f func(asking)) {
 
 func (p *person) eachAsked(f func(asking)) {
 	for _, a := range p.atoms {
-		f(asking{atom: a})
+		f(a)
 	}
 	for _, n := range p.names {
-		f(asking{port: portAsk{n.name, n.asked}})
+		f(n.atom)
 	}
 }
 
 // kindOf is the kind of peer that is asked about; 0: a port name.
-func (c *Compiler) kindOf(a asking) policy.PeerKind { return c.atoms[a.atom].peer.Kind }
+func (c *Compiler) kindOf(a asking) policy.PeerKind { return c.atoms[a].peer.Kind }

@@ -222,7 +222,7 @@ func (n *nodeState) markAsked(s *nodeSet) {
 				n.markServices(r)
 			}
 		}
-		for who := range n.c.askers[asking{atom: a}] {
+		for who := range n.c.askers[a] {
 			n.c.addressesOf(who, func(ip netip.Addr) { n.markStates(n.c.backends[ip]) })
 		}
 		if p.Kind == policy.NodePeer {

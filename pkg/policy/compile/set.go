@@ -105,8 +105,7 @@ type set struct {
 	self    int          // bit that lets a pod reach itself, or the first of them; -1: none
 	stop    int          // bit that keeps what isn't enforced from the baseline tier; -1: none
 	ports   portTable
-	podAt   map[atomID][]int // rules by peer
-	addrAt  map[atomID][]int
+	askings []asking        // about peers; sorted
 	subject []portName      // ingress: the subject's named ports
 	base    []ruleset.Match // matches of class 0, by port class
 	naming  []int           // rules with ports that are names
@@ -152,7 +151,7 @@ func (c *Compiler) newSet(parts setParts) (*set, error) {
 		if err := s.addPorts(); err != nil {
 			return nil, err
 		}
-		s.index()
+		s.index(c)
 		return s, nil
 	}
 }
@@ -211,16 +210,10 @@ func (s *set) masks() {
 // asksNames says whether peers matter by the names of their ports.
 func (s *set) asksNames() bool { return s.parts.direction == flow.Egress && len(s.parts.named) > 0 }
 
-func (s *set) index() {
-	s.podAt, s.addrAt = map[atomID][]int{}, map[atomID][]int{}
-	for i, r := range s.rules {
-		for _, a := range r.pods {
-			s.podAt[a] = append(s.podAt[a], i)
-		}
-		for _, a := range r.address {
-			s.addrAt[a] = append(s.addrAt[a], i)
-			s.hasAddr = true
-		}
+func (s *set) index(c *Compiler) {
+	s.findAskings(c)
+	for i := range s.rules {
+		s.hasAddr = s.hasAddr || len(s.rules[i].address) > 0
 	}
 	if s.parts.direction == flow.Ingress {
 		s.subject = portNames(s.parts.named)
