@@ -73,6 +73,55 @@ func (p part[T]) edit(edits []Edit[T], compare func(a, b T) int) (out part[T], m
 	return append(out, p[done:]...), more
 }
 
+// Replace makes the list in which a run of entries stands for all that are from
+// low to below high. The run lies between the two and is in order; it is kept.
+func (l List[T]) Replace(low, high T, run []T, compare func(a, b T) int) List[T] {
+	from, to := l.place(low, compare), l.place(high, compare)
+	if from.part == to.part && from.page == to.page && from.at == to.at && len(run) == 0 {
+		return l
+	}
+	out := List[T]{parts: make([]part[T], 0, len(l.parts)+2+len(run)/pageSize/partSize), count: l.count + len(run)}
+	begins, ends := from, to
+	if from.page == 0 && from.at == 0 && from.part > 0 { // the part before grows, so that parts don't become many
+		begins = cursor[T]{part: from.part - 1, page: len(l.parts[from.part-1])}
+	}
+	out.parts = append(out.parts, l.parts[:begins.part]...)
+	var pages part[T]
+	if begins.part < len(l.parts) {
+		pages = append(pages, l.parts[begins.part][:begins.page]...)
+		if begins.at > 0 {
+			pages = append(pages, l.parts[begins.part][begins.page][:begins.at:begins.at])
+		}
+	}
+	pages = appendPages(pages, run)
+	if ends.page+ends.at > 0 {
+		p := l.parts[ends.part][ends.page:]
+		if ends.at > 0 {
+			pages, p = append(pages, p[0][ends.at:]), p[1:]
+		}
+		pages = append(pages, p...)
+		ends.part++
+	}
+	out.parts = append(appendParts(out.parts, pages), l.parts[ends.part:]...)
+	for from.parts = l.parts; from.part != to.part || from.page != to.page; from.nextPage() {
+		out.count -= len(from.rest())
+	}
+	out.count -= to.at - from.at
+	return out
+}
+
+// place is where the first entry is that isn't below v.
+func (l List[T]) place(v T, compare func(a, b T) int) (at cursor[T]) {
+	at.part = sort.Search(len(l.parts), func(i int) bool { return compare(*l.parts[i].last(), v) >= 0 })
+	if at.part == len(l.parts) {
+		return at
+	}
+	pages := l.parts[at.part]
+	at.page = sort.Search(len(pages), func(i int) bool { return compare(pages[i][len(pages[i])-1], v) >= 0 })
+	at.at = sort.Search(len(pages[at.page]), func(i int) bool { return compare(pages[at.page][i], v) >= 0 })
+	return at
+}
+
 // below is how many of the edits, in order, are of keys below that of v.
 func below[T comparable](edits []Edit[T], v T, compare func(a, b T) int) int {
 	return sort.Search(len(edits), func(i int) bool { return compare(edits[i].Value, v) >= 0 })

@@ -128,7 +128,7 @@ func lastBegins(n int, begins func(i int) bool) int {
 func diffLists[T comparable](old, new List[T], compare func(a, b T) int) (put, del []T) {
 	// Once to count, as these may be thousands: growing takes longer.
 	puts, dels := 0, 0
-	eachDifference(old, new, compare, func(*T) { puts++ }, func(*T) { dels++ })
+	eachDifference(old, new, compare, func(run []T) { puts += len(run) }, func(run []T) { dels += len(run) })
 	if puts+dels == 0 {
 		return nil, nil
 	}
@@ -138,41 +138,48 @@ func diffLists[T comparable](old, new List[T], compare func(a, b T) int) (put, d
 	if dels > 0 {
 		del = make([]T, 0, dels)
 	}
-	eachDifference(old, new, compare, func(v *T) { put = append(put, *v) }, func(v *T) { del = append(del, *v) })
+	eachDifference(old, new, compare, func(run []T) { put = append(put, run...) }, func(run []T) { del = append(del, run...) })
 	return put, del
 }
 
-func eachDifference[T comparable](old, new List[T], compare func(a, b T) int, put, del func(*T)) {
+// eachDifference calls put and del with runs of entries, in order.
+func eachDifference[T comparable](old, new List[T], compare func(a, b T) int, put, del func([]T)) {
 	a, b := cursor[T]{parts: old.parts}, cursor[T]{parts: new.parts}
 	for {
 		a.skipShared(&b)
-		x, y := a.value(), b.value()
+		x, y := a.rest(), b.rest()
 		switch {
 		case x == nil && y == nil:
 			return
-		case y == nil:
+		case y == nil || x != nil && compare(x[len(x)-1], y[0]) < 0:
 			del(x)
-			a.next()
+			a.nextPage()
 			continue
-		case x == nil:
+		case x == nil || compare(x[0], y[len(y)-1]) > 0:
 			put(y)
-			b.next()
+			b.nextPage()
 			continue
 		}
-		switch order := compare(*x, *y); {
-		case order < 0:
-			del(x)
-			a.next()
-		case order > 0:
-			put(y)
-			b.next()
-		default:
-			if *x != *y {
-				put(y)
+		// The two overlap: one of them is over first.
+		i, j := 0, 0
+		for i < len(x) && j < len(y) {
+			switch order := compare(x[i], y[j]); {
+			case order < 0:
+				del(x[i : i+1])
+				i++
+			case order > 0:
+				put(y[j : j+1])
+				j++
+			default:
+				if x[i] != y[j] {
+					put(y[j : j+1])
+				}
+				i++
+				j++
 			}
-			a.next()
-			b.next()
 		}
+		a.skip(i)
+		b.skip(j)
 	}
 }
 
@@ -199,15 +206,16 @@ func (c *cursor[T]) skipShared(d *cursor[T]) {
 	}
 }
 
-func (c *cursor[T]) value() *T {
+// rest is what is left of the page.
+func (c *cursor[T]) rest() []T {
 	if c.part >= len(c.parts) {
 		return nil
 	}
-	return &c.parts[c.part][c.page][c.at]
+	return c.parts[c.part][c.page][c.at:]
 }
 
-func (c *cursor[T]) next() {
-	if c.at++; c.at == len(c.parts[c.part][c.page]) {
+func (c *cursor[T]) skip(n int) {
+	if c.at += n; c.at == len(c.parts[c.part][c.page]) {
 		c.nextPage()
 	}
 }

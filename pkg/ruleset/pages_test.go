@@ -73,6 +73,20 @@ func TestListIsASortedMap(t *testing.T) {
 				}
 			}
 			list = list.Edit(edits, byPort)
+			if low := rapid.IntRange(0, 9000).Draw(t, "low"); rapid.Bool().Draw(t, "replace") {
+				high := low + rapid.SampledFrom([]int{0, 1, 100, 5000}).Draw(t, "width")
+				var run []Port
+				for range rapid.SampledFrom([]int{0, 0, 1, 90, 3000}).Draw(t, "replacements") {
+					if port := low + 3*len(run); port < high {
+						run = append(run, Port{Set: 1, Port: uint16(port), Class: 5})
+					}
+				}
+				list = list.Replace(Port{Port: uint16(low)}, Port{Port: uint16(high)}, run, byPort)
+				maps.DeleteFunc(model, func(port uint16, _ PortClass) bool { return int(port) >= low && int(port) < high })
+				for _, p := range run {
+					model[p.Port] = p.Class
+				}
+			}
 			checkList(t, list, model, byPort)
 			checkList(t, before, was, byPort)
 			d, err := DiffPages(&Pages{Ports: before}, &Pages{Ports: list})

@@ -48,6 +48,9 @@ type Compiler struct {
 	scratch     []ruleset.Match
 	editScratch []ruleset.Edit[ruleset.Match]
 
+	classScratch []*nodeClass
+	orderScratch []uint64
+
 	world
 }
 

@@ -43,7 +43,6 @@ type nodeSet struct {
 	retiring  bool
 	backers   map[*podState]int // pods in it that back services, by addresses
 	mark      uint64
-	change    setChange                    // while entries are written
 	changed   []*nodeClass                 // that came or went, of which it asks something
 	services  map[ruleset.ClassID]struct{} // service classes of which it says something
 	searched  map[*serviceRow]struct{}     // services of which it says what depends on modes
@@ -259,7 +258,7 @@ func (n *nodeState) findSets() {
 			retiring = append(retiring, s)
 		}
 	}
-	clear(n.counted)
+	n.counted = make(map[*nodeSet]struct{}, len(retiring)) // the old one may be large, and is then slow to walk
 	for _, s := range retiring {
 		n.counted[s] = struct{}{} // it goes with the next generation
 	}

@@ -17,31 +17,25 @@ func (n *nodeState) writeMatches(all bool) {
 		n.edits = nil
 		return
 	}
-	touched := n.touchedSets()
+	touched := n.changedSets()
 	edits := n.c.editScratch[:0]
 	list := n.c.scratch
 	for _, s := range touched {
-		switch s.change {
-		case setGone:
-			for m := range n.pages.Matches.From(func(m *ruleset.Match) bool { return m.Set < s.ID }) {
-				if m.Set != s.ID {
-					break
-				}
-				edits = append(edits, ruleset.Edit[ruleset.Match]{Value: *m, Delete: true})
-			}
-		case setNew:
-			list = n.part(list[:0], s)
-			edits = appendEdits(edits, list, false)
-		case setStays:
-			slices.SortFunc(s.changed, func(a, b *nodeClass) int { return cmp.Compare(a.id, b.id) })
-			for _, k := range s.changed {
-				list = s.appendMatches(list[:0], k.class, n.c.atoms)
-				edits = appendEdits(edits, list, k.peers == 0)
-			}
+		slices.SortFunc(s.changed, func(a, b *nodeClass) int { return cmp.Compare(a.id, b.id) })
+		for _, k := range s.changed {
+			list = s.appendMatches(list[:0], k.class, n.c.atoms)
+			edits = appendEdits(edits, list, k.peers == 0)
 		}
-		s.changed, s.change = nil, setStays
+		s.changed = nil
 	}
 	matches := n.pages.Matches.Edit(edits, ruleset.CompareMatches)
+	for _, s := range n.removed {
+		matches = matches.Replace(ruleset.Match{Set: s.ID}, ruleset.Match{Set: s.ID + 1}, nil, ruleset.CompareMatches)
+	}
+	for _, s := range n.added {
+		list = n.part(list[:0], s)
+		matches = matches.Replace(ruleset.Match{Set: s.ID}, ruleset.Match{Set: s.ID + 1}, slices.Clone(list), ruleset.CompareMatches)
+	}
 	n.pages.Matches = matches.Edit(n.edits, ruleset.CompareMatches) // of services: they have classes of their own
 	n.c.scratch, n.c.editScratch, n.edits = list[:0], edits[:0], nil
 }
@@ -53,25 +47,9 @@ func appendEdits(edits []ruleset.Edit[ruleset.Match], list []ruleset.Match, gone
 	return edits
 }
 
-// setChange is what becomes of a set's entries.
-type setChange byte
-
-const (
-	setStays setChange = iota // those of classes that came or went change
-	setNew
-	setGone
-)
-
-// touchedSets are the sets of which entries change, in order, with the classes
-// of which they do.
-func (n *nodeState) touchedSets() []*nodeSet {
-	out := slices.Concat(n.removed, n.added)
-	for _, s := range n.removed {
-		s.change = setGone
-	}
-	for _, s := range n.added {
-		s.change = setNew
-	}
+// changedSets are the sets that stay and ask something about classes that came
+// or went, in order, with those.
+func (n *nodeState) changedSets() (out []*nodeSet) {
 	for _, list := range [2][]*nodeClass{n.vanished, n.appeared} {
 		for _, k := range list {
 			n.eachSetOf(k.class, func(s *nodeSet) {
@@ -90,10 +68,13 @@ func (n *nodeState) touchedSets() []*nodeSet {
 // but not with new ones.
 func (n *nodeState) eachSetOf(k *class, f func(*nodeSet)) {
 	n.marks++
+	for _, s := range n.added {
+		s.mark = n.marks
+	}
 	k.eachAsked(func(a asking) {
 		if ask := n.asks[a]; ask != nil {
 			for _, s := range ask.sets {
-				if s.mark != n.marks && s.change != setNew {
+				if s.mark != n.marks {
 					s.mark = n.marks
 					f(s)
 				}
@@ -114,8 +95,8 @@ func (n *nodeState) part(out []ruleset.Match, s *nodeSet) []ruleset.Match {
 		out = append(out, m)
 	}
 	n.marks++
-	var classes []*nodeClass
-	var order []uint64 // id, place: sorting numbers spares following pointers
+	classes := n.c.classScratch[:0]
+	order := n.c.orderScratch[:0] // id, place: sorting numbers spares following pointers
 	for _, a := range s.askings {
 		for _, k := range n.asks[a].classes {
 			if k.mark != n.marks {
@@ -129,6 +110,8 @@ func (n *nodeState) part(out []ruleset.Match, s *nodeSet) []ruleset.Match {
 	for _, o := range order {
 		out = s.appendMatches(out, classes[uint32(o)].class, n.c.atoms) //nolint:gosec // the lower half
 	}
+	clear(classes)
+	n.c.classScratch, n.c.orderScratch = classes[:0], order[:0]
 	return out
 }
 

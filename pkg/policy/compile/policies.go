@@ -32,7 +32,7 @@ func (c *Compiler) diffPolicies(list []PolicyMode, ch *changes) {
 			touched[c.countPolicy(m, -1)] = struct{}{}
 		}
 	}
-	c.policies = slices.Clone(list)
+	c.policies = append(c.policies[:0], list...)
 	order := make([]*content, 0, len(touched))
 	for k := range touched {
 		order = append(order, k)

@@ -155,7 +155,7 @@ func (n *nodeState) writeServices(ch *changes, changed []netip.Addr) {
 			n.leaveKind(old)
 		}
 	}
-	clear(n.dirty)
+	n.dirty = map[policy.ServiceAddress]struct{}{} // the old one may be large, and is then slow to walk
 	n.listings = nil
 	n.pages.Services = n.pages.Services.Edit(edits, ruleset.CompareServices)
 }
