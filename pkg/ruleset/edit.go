@@ -21,7 +21,7 @@ func (l List[T]) Edit(edits []Edit[T], compare func(a, b T) int) List[T] {
 		return l
 	}
 	edits = inOrder(edits, compare)
-	out := List[T]{parts: make([]part[T], 0, len(l.parts)+1+len(edits)/pageSize/partSize), count: l.count}
+	out := List[T]{parts: make([]part[T], 0, len(l.parts)+1+len(edits)/pageSize[T]()/partSize), count: l.count}
 	done := 0 // parts that are in out, edited or not
 	for len(edits) > 0 && done < len(l.parts) {
 		// The first edit's part is the last one that begins at or below it.
@@ -60,7 +60,7 @@ func (p part[T]) edit(edits []Edit[T], compare func(a, b T) int) (out part[T], m
 			continue
 		}
 		if !changed {
-			changed, out = true, make(part[T], 0, len(p)+1+n/pageSize)
+			changed, out = true, make(part[T], 0, len(p)+1+n/pageSize[T]())
 		}
 		out = append(out, p[done:at]...)
 		more += len(edited) - len(p[at])
@@ -80,7 +80,7 @@ func (l List[T]) Replace(low, high T, run []T, compare func(a, b T) int) List[T]
 	if from.part == to.part && from.page == to.page && from.at == to.at && len(run) == 0 {
 		return l
 	}
-	out := List[T]{parts: make([]part[T], 0, len(l.parts)+2+len(run)/pageSize/partSize), count: l.count + len(run)}
+	out := List[T]{parts: make([]part[T], 0, len(l.parts)+2+len(run)/pageSize[T]()/partSize), count: l.count + len(run)}
 	begins, ends := from, to
 	if from.page == 0 && from.at == 0 && from.part > 0 { // the part before grows, so that parts don't become many
 		begins = cursor[T]{part: from.part - 1, page: len(l.parts[from.part-1])}
@@ -182,9 +182,10 @@ func edit[T comparable](page []T, edits []Edit[T], compare func(a, b T) int) []T
 
 // appendPages adds a run of entries, cut into pages.
 func appendPages[T comparable](pages part[T], run []T) part[T] {
-	for len(run) > 2*pageSize {
-		pages = append(pages, run[:pageSize:pageSize])
-		run = run[pageSize:]
+	size := pageSize[T]()
+	for len(run) > 2*size {
+		pages = append(pages, run[:size:size])
+		run = run[size:]
 	}
 	if len(run) == 0 {
 		return pages

@@ -4,16 +4,20 @@ package ruleset
 
 import (
 	"iter"
+	"reflect"
 	"slices"
 	"sort"
 )
 
-// pageSize is how many entries a new page holds, and partSize how many pages a
-// new part does; what grew to twice of it is cut.
+// pageBytes is about how long a new page is, and partSize how many pages a new
+// part has; what grew to twice of it is cut.
 const (
-	pageSize = 32
-	partSize = 32
+	pageBytes = 1536
+	partSize  = 32
 )
+
+// pageSize is how many entries a new page holds.
+func pageSize[T any]() int { return max(8, pageBytes/int(reflect.TypeFor[T]().Size())) }
 
 // List is an ordered table that doesn't change. Edit makes another one that
 // shares every page in which nothing was edited, and every part of which all
