@@ -126,18 +126,24 @@ func (n *nodeState) allMatches() []ruleset.Match {
 		}
 	}
 	slices.SortFunc(services, ruleset.CompareMatches)
-	var part []ruleset.Match
 	out := make([]ruleset.Match, 0, n.c.manyMatches)
 	for _, s := range sets {
-		part = n.part(part[:0], s)
-		for _, m := range part {
-			for len(services) > 0 && ruleset.CompareMatches(services[0], m) < 0 {
+		if len(services) == 0 || services[0].Set != s.ID {
+			out = n.part(out, s)
+			continue
+		}
+		n.c.scratch = n.part(n.c.scratch[:0], s)
+		for i := range n.c.scratch {
+			m := &n.c.scratch[i]
+			for len(services) > 0 && ruleset.CompareMatches(services[0], *m) < 0 {
 				out, services = append(out, services[0]), services[1:]
 			}
-			out = append(out, m)
+			out = append(out, *m)
+		}
+		for len(services) > 0 && services[0].Set == s.ID {
+			out, services = append(out, services[0]), services[1:]
 		}
 	}
-	out = append(out, services...)
 	n.c.manyMatches = max(n.c.manyMatches, len(out)+len(out)/20)
 	return slices.Clip(out)
 }
