@@ -48,9 +48,12 @@ func (t *Table[K]) place() []placed {
 	}
 	spare := room - taken(cols)
 	widest := func(i int) int { return max(t.Columns[i].Min, t.Columns[i].Soft, t.Columns[i].Max) }
+	short := func(i int) int { return min(widest(i), t.needs[i].short) }
+	full := func(i int) int { return min(widest(i), t.needs[i].full) }
+	spare = grow(cols, spare, short)
+	spare = satisfy(cols, spare, full)
 	for _, limit := range []func(i int) int{
-		func(i int) int { return min(widest(i), t.needs[i].short) },
-		func(i int) int { return min(widest(i), t.needs[i].full) },
+		full,
 		func(i int) int { return t.Columns[i].Min },
 		func(i int) int { return t.Columns[i].Soft },
 		func(i int) int { return t.Columns[i].Max },
@@ -123,6 +126,24 @@ func grow(cols []placed, spare int, limit func(index int) int) int {
 		}
 	}
 	return spare
+}
+
+// satisfy gives columns all that they lack, those that lack least first: half
+// of what a name needs helps nobody while another stands in for it.
+func satisfy(cols []placed, spare int, limit func(index int) int) int {
+	for {
+		least, at := spare+1, -1
+		for i, c := range cols {
+			if lack := limit(c.index) - c.width; lack > 0 && lack < least {
+				least, at = lack, i
+			}
+		}
+		if at < 0 {
+			return spare
+		}
+		cols[at].width += least
+		spare -= least
+	}
 }
 
 // fit is a cell's text in its column's width, and remembers what it would
