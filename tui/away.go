@@ -97,6 +97,7 @@ func (m *Model) release() tea.Cmd {
 		return m.say("Nothing is being enforced.", false)
 	}
 	a := m.opt.Actions
+	m.released = true
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()

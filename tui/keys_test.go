@@ -11,6 +11,7 @@ import (
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui/internal/fake"
 	"github.com/ebpol/kubectl-ebpol/tui/page"
 )
@@ -262,5 +263,40 @@ func TestHelpListsWhatThePageCanDo(t *testing.T) {
 		if slices.Contains(all, no) {
 			t.Errorf("the help of why lists %q", no)
 		}
+	}
+}
+
+// TestALeaseThatRunsOutSaysSo, and one that was released doesn't.
+func TestALeaseThatRunsOutSaysSo(t *testing.T) {
+	w := fake.New()
+	w.SetHealth(func(h *store.Health) { h.Enforcing = true })
+	d := drive(t, w, 120, 40, nil)
+	d.shows("ENFORCING")
+	w.SetHealth(func(h *store.Health) { h.Enforcing = false })
+	d.tick()
+	d.shows("The lease is over")
+	w.SetHealth(func(h *store.Health) { h.Enforcing = true })
+	d.tick()
+	d.rest()
+	d.keys("r")
+	d.rest()
+	w.SetHealth(func(h *store.Health) { h.Enforcing = false })
+	d.tick()
+	d.hides("The lease is over", "ENFORCING")
+}
+
+// TestARunningLeaseIsExtendedByAKeyOfTheFooter.
+func TestARunningLeaseIsExtendedByAKeyOfTheFooter(t *testing.T) {
+	w := fake.New()
+	d := drive(t, w, 120, 40, on("policies"))
+	d.keys("down", "e").typed("enforce 5m").keys("enter")
+	d.tick()
+	d.rest()
+	d.shows("t/o stop enforcing", "e extend…")
+	d.keys("e")
+	d.shows("Enforce shop/db-allow for 10m from now on?")
+	d.typed("enforce 20m").keys("enter")
+	if got := w.Done(); got[len(got)-1] != "enforce 20m0s" {
+		t.Errorf("calls %q", got)
 	}
 }

@@ -35,6 +35,8 @@ type Model struct {
 	toasts  int
 	leaving bool // q was pressed once while enforcing
 
+	released bool // the lease ends because somebody said so
+
 	frozen bool
 	narrow narrowing
 	asked  struct {

@@ -377,7 +377,7 @@ func TestFlowsSumUpAndOpen(t *testing.T) {
 
 func TestTheTimelineLeavesOutWhatIsOrdinary(t *testing.T) {
 	d := drive(t, fake.New(), 140, 40, on("timeline"))
-	d.shows("would deny", "dropped", "samples lost", "stream was cut", "db-allow is in dry-run")
+	d.shows("would deny", "dropped", "samples lost", "stream was cut", "db-allow is dry-run now")
 	d.hides("closed", "first packet")
 	d.keys("a")
 	d.shows("timeline (all)", "closed", "first packet")

@@ -117,6 +117,10 @@ func (m *Model) take(msg snapMsg) tea.Cmd {
 		m.noticed = h.Notices
 		news = m.say(h.Notice, true)
 	}
+	if m.toast == "" && m.env.Health.Enforcing && !msg.snap.Health.Enforcing && !m.released && m.env.Past.IsZero() && !msg.snap.Health.Replay {
+		news = tea.Batch(news, m.say("The lease is over: nothing is enforced any more.", false))
+	}
+	m.released = m.released && msg.snap.Health.Enforcing
 	m.env.Health = msg.snap.Health
 	m.dirty = true
 	if msg.header {

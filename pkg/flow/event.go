@@ -21,6 +21,9 @@ const (
 	OutcomeEvent EventType = "outcome" // what became of a known connection is known, or known better
 	DNSEvent     EventType = "dns"     // an answer that a subject got, or a question without one
 	HopEvent     EventType = "hop"     // a netfilter rule that a packet met on its way
+	PolicyEvent  EventType = "policy"  // a policy came, went, changed its text or its mode; in the timeline only
+	PodEvent     EventType = "pod"     // a pod came, became ready or ceased to be, or ended; in the timeline only
+	LeaseEvent   EventType = "lease"   // enforcement began or ended on a node; in the timeline only
 
 	IsolationEvent EventType = "isolation" // at the end: how long policies took to be enforced; fields of its own, see below
 )
@@ -120,7 +123,7 @@ type Event struct {
 	// counts as denied only if it would be whoever did. Absent: seen from its first packet, or told by the kernel.
 	OpenerUnknown bool `json:"openerUnknown,omitempty"`
 
-	Rule                *Rule  `json:"rule,omitempty"`                // the rule that decided; absent: no policy isolates, or the default deny
+	Rule                *Rule  `json:"rule,omitempty"`                // the rule that decided; absent: no policy isolates, or the default deny; of a policy event: the policy
 	CandidateRule       *Rule  `json:"candidateRule,omitempty"`       // likewise, of the candidate set
 	IsolatedBy          []Rule `json:"isolatedBy,omitempty"`          // set if the verdict is the default deny
 	CandidateIsolatedBy []Rule `json:"candidateIsolatedBy,omitempty"` // likewise, of the candidate set

@@ -92,6 +92,12 @@ func appendLine(b []byte, e *flow.Event, wide bool) []byte {
 		}
 		return b
 	}
+	switch e.Type {
+	case flow.PodEvent:
+		return fmt.Appendf(b, "%s %s", Name(e.Source), text(e.Note))
+	case flow.PolicyEvent, flow.LeaseEvent:
+		return append(b, text(e.Note)...)
+	}
 	b = fmt.Appendf(b, "%-7s %-6s %-34s -> %-34s", direction(e), protocol(e), Name(e.Source), Name(e.Destination))
 	if e.Backend != nil {
 		b = append(append(b, " => "...), Name(e.Backend)...)
@@ -181,7 +187,7 @@ func protocol(e *flow.Event) string {
 // policies say now, and what the candidate would change.
 func Word(e *flow.Event) string {
 	switch {
-	case e.Type == flow.LossEvent || e.Type == flow.GapEvent:
+	case e.Type == flow.LossEvent, e.Type == flow.GapEvent, e.Type == flow.PodEvent, e.Type == flow.PolicyEvent, e.Type == flow.LeaseEvent:
 		return "-"
 	case e.Enforced:
 		return "enforced"
@@ -212,6 +218,8 @@ func Why(e *flow.Event) string {
 		return s
 	case e.Type == flow.OutcomeEvent:
 		return outcome(e)
+	case e.Type == flow.PodEvent, e.Type == flow.PolicyEvent, e.Type == flow.LeaseEvent:
+		return text(e.Note)
 	case e.WouldChange():
 		was, is := decided(e.Rule, e.IsolatedBy), decided(e.CandidateRule, e.CandidateIsolatedBy)
 		return "now " + e.Verdict.String() + by(was) + ", then " + e.Candidate.String() + by(is)

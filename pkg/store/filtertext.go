@@ -98,5 +98,8 @@ func searchable(b []byte, e *flow.Event) []byte {
 	word(e.Node)
 	word(e.Direction.String())
 	word(e.Note)
+	if news(e) {
+		word(string(e.Type))
+	}
 	return b
 }

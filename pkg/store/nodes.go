@@ -214,6 +214,9 @@ func (a *applying) gap(m *wire.Gap) {
 
 func (a *applying) lease(m *wire.LeaseState) {
 	n := a.nodeState()
+	if n.row.Enforcing != m.GetActive() {
+		a.leaseChanged(m)
+	}
 	n.row.Enforcing = m.GetActive()
 	n.row.Dropped = max(n.row.Dropped, m.GetDroppedPackets())
 	n.row.LeaseLeft, n.totalLeft, n.leaseAt = 0, 0, a.at

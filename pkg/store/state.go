@@ -146,11 +146,18 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 	case *wire.Frame_LeaseState:
 		a.lease(b.LeaseState)
 	case *wire.Frame_World:
+		was := s.names.ledger.World()
 		a.world(b.World)
+		a.podsChanged(was, b.World)
 	case *wire.Frame_RuleNames:
 		s.rules.add(b.RuleNames)
 	case *wire.Frame_PolicyStates:
+		var was map[policyKey]policyStands
+		if !b.PolicyStates.GetMore() {
+			was = s.rules.modes()
+		}
 		s.rules.states(b.PolicyStates, a.at)
+		a.policiesChanged(was)
 	case *wire.Frame_ProbeState:
 		a.probeState(b.ProbeState)
 	default:

@@ -74,7 +74,7 @@ func (s *Store) queryTimeline(q *Query, out *Snapshot) {
 		if at := e.event.Time; out.TimelineFrom.IsZero() || at.Before(out.TimelineFrom) {
 			out.TimelineFrom = at
 		}
-		if (!q.Telling || !e.ordinary) && (q.Match == nil || q.Match(&e.event)) {
+		if (!q.Telling && !q.Trouble || !e.ordinary) && (!q.Trouble || !news(&e.event)) && (q.Match == nil || q.Match(&e.event)) {
 			list = append(list, moment{e.event.Time.UnixNano(), e.number, e})
 		}
 		return true

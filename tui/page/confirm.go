@@ -151,11 +151,19 @@ func (p *Confirm) View() []string {
 			*to = append(*to, " "+l)
 		}
 	}
-	title := fmt.Sprintf("Enforce %s for %s?", part.Clean(slash(p.policy.Namespace, p.policy.Name)), part.Length(p.env.EnforceFor))
+	title := "Enforce %s for %s?"
+	if p.policy.Enforced {
+		title = "Enforce %s for %s from now on?"
+	}
+	title = fmt.Sprintf(title, part.Clean(slash(p.policy.Namespace, p.policy.Name)), part.Length(p.env.EnforceFor))
 	head = append(head, th.Banner.S(part.Cut(" "+title+" ", p.width, th.Ellipsis)))
 	switch n := p.live; n {
 	case 0:
-		say(&head, "No live connection would be cut. New ones that it denies will be.", 2)
+		s := "No live connection would be cut. New ones that it denies will be"
+		if n := p.policy.WouldDeny; n > 0 && !p.policy.Enforced {
+			s += ": of those seen so far, " + part.Count(n)
+		}
+		say(&head, s+".", 2)
 	case 1:
 		say(&head, "This live connection would be cut:", 2)
 	default:

@@ -155,10 +155,14 @@ func (p *Drops) why(r *store.DropRow, width int) []string {
 	if r.Benign {
 		s = "Harmless: " + s
 	}
+	say := []string{s}
 	if rule := r.Event.NftRule; rule != nil {
-		return p.notes(width, s, "The rule: "+strings.Join(nftRule(rule), "  "))
+		say = append(say, "The rule: "+strings.Join(nftRule(rule), "  "))
 	}
-	return p.notes(width, s)
+	if at := part.Clean(r.Event.Location); at != "" && p.table.WidthOf("location") == 0 {
+		say = append(say, "Freed by the kernel at "+at+".") // what tells this row from another one like it
+	}
+	return p.notes(width, say...)
 }
 
 func (p *Drops) nothing() []string {

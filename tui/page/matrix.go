@@ -251,7 +251,7 @@ func (p *Matrix) line(y, name int, row []meeting) string {
 		mark, paint = th.Glyphs.Cursor+" ", th.Strong
 	}
 	var b strings.Builder
-	b.WriteString(mark + th.Dim.S(part.Fit(strconv.Itoa(p.number(y)), 3, true, "")) + " " + paint.S(part.Fit(p.names[y], name, false, th.Ellipsis)))
+	b.WriteString(mark + th.Dim.S(part.Fit(strconv.Itoa(p.number(y)), 3, true, "")) + " " + paint.S(part.Fit(shorter(p.names[y], name), name, false, th.Ellipsis)))
 	none := th.Rule.S(th.None)
 	for i := range row {
 		on := y == p.y && i == p.x-p.left

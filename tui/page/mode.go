@@ -93,7 +93,7 @@ func (e *Env) modeFooter(r *store.PolicyRow) []key.Binding {
 	var out []key.Binding
 	switch mode := e.modeNow(r); {
 	case r.Enforced:
-		out = []key.Binding{named("stop enforcing", k.Toggle, k.Off), named("dry-run only", k.DryRun)}
+		out = []key.Binding{named("stop enforcing", k.Toggle, k.Off), named("dry-run only", k.DryRun), named("extend"+e.Theme.Ellipsis, k.Enforce)}
 	case mode == store.ModeDryRun:
 		out = []key.Binding{named(enforce, k.Toggle, k.Enforce), named("off", k.Off)}
 	case mode == store.ModeLeftOut:

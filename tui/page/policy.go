@@ -84,7 +84,7 @@ func (p *Policy) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	case key.Matches(msg, k.End):
 		p.top = len(p.lines)
 	case key.Matches(msg, k.Enter):
-		return Effect{Push: NewFlows(p.env, slash(p.id.Namespace, p.id.Name), p.decides())}, true
+		return Effect{Push: NewFlows(p.env, slash(p.id.Namespace, p.id.Name), p.id.decides())}, true
 	case key.Matches(msg, k.Edit):
 		return p.edit(), true
 	default:
@@ -94,8 +94,7 @@ func (p *Policy) Key(msg tea.KeyPressMsg) (Effect, bool) {
 }
 
 // decides matches the flows that the policy decides, now or as a candidate.
-func (p *Policy) decides() func(*flow.Event) bool {
-	id := p.id
+func (id PolicyID) decides() func(*flow.Event) bool {
 	is := func(r *flow.Rule) bool {
 		return r != nil && r.Kind == id.Kind && r.Namespace == id.Namespace && r.Name == id.Name
 	}

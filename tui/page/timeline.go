@@ -90,10 +90,19 @@ func (p *Timeline) Key(msg tea.KeyPressMsg) (Effect, bool) {
 		return eff, true
 	}
 	if key.Matches(msg, p.env.Keys.Enter) {
-		if e, ok := p.Row(); ok {
-			return Effect{Push: NewWhyEvent(p.env, e.Event)}, true
+		e, ok := p.Row()
+		switch {
+		case !ok:
+			return Effect{}, true
+		case e.Type == flow.PolicyEvent && e.Rule != nil:
+			id := PolicyID{e.Rule.Kind, e.Rule.Namespace, e.Rule.Name}
+			return Effect{Push: NewFlows(p.env, ruleShort(*e.Rule), id.decides())}, true
+		case e.Type == flow.PodEvent && e.Source != nil:
+			ns, name := e.Source.Namespace, e.Source.Pod
+			of := func(q *flow.Peer) bool { return q != nil && q.Namespace == ns && q.Pod == name }
+			return Effect{Push: NewFlows(p.env, peerName(e.Source), func(e *flow.Event) bool { return of(e.Source) || of(e.Destination) })}, true
 		}
-		return Effect{}, true
+		return Effect{Push: NewWhyEvent(p.env, e.Event)}, true
 	}
 	return p.list.Key(msg)
 }
@@ -113,6 +122,9 @@ func (p *Timeline) Footer() []key.Binding {
 	k := p.env.Keys
 	enter := k.Enter
 	enter.SetHelp("enter", "why")
+	if e, ok := p.Row(); ok && (e.Type == flow.PolicyEvent || e.Type == flow.PodEvent) {
+		enter.SetHelp("enter", "its connections")
+	}
 	all := k.Benign
 	if p.all {
 		all.SetHelp("a", "what matters only")
@@ -174,6 +186,8 @@ func eventPaint(th *style.Theme, e *flow.Event) style.Paint {
 		return th.Text
 	case flow.CloseEvent:
 		return th.Dim
+	case flow.PolicyEvent, flow.LeaseEvent:
+		return th.Strong
 	case flow.FlowEvent, flow.VerdictEvent:
 		return th.Of(e.Verdict, e.Candidate, e.Enforced).Paint
 	}
@@ -226,6 +240,12 @@ func eventLine(th *style.Theme, e *flow.Event, ends bool) string {
 		if e.NftRule != nil {
 			return th.Bullet + " met  " + who + strings.Join(nftRule(e.NftRule), "  ")
 		}
+	case flow.PodEvent:
+		if e.Source != nil {
+			return th.Bullet + " pod  " + peerName(e.Source) + " " + part.Clean(e.Note)
+		}
+	case flow.PolicyEvent, flow.LeaseEvent:
+		return th.Bullet + " " + string(e.Type) + "  " + part.Clean(e.Note)
 	case flow.LossEvent:
 		return th.Gap + " " + part.Count(e.Lost) + " samples lost: " + part.Clean(e.Reason) + " (counters stay exact)"
 	case flow.GapEvent:

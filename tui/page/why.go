@@ -207,10 +207,15 @@ func (p *Why) compose() []string {
 	if e.Type == flow.DropEvent && p.drop != nil {
 		w = style.Word{Symbol: th.No, Text: "dropped by " + part.Clean(p.drop.Culprit), Paint: th.Denied}
 	}
-	add(part.Bar(th, p.width, []part.Segment{{Text: " " + w.String(), Paint: w.Paint}, {
-		Text:  peerName(e.Source) + " " + th.Right + " " + peerName(p.target()) + "  " + port(e),
-		Paint: th.Strong,
-	}}, nil), "")
+	about := e.Source != nil || p.target() != nil // else something that happened on a node
+	if about {
+		add(part.Bar(th, p.width, []part.Segment{{Text: " " + w.String(), Paint: w.Paint}, {
+			Text:  peerName(e.Source) + " " + th.Right + " " + peerName(p.target()) + "  " + port(e),
+			Paint: th.Strong,
+		}}, nil), "")
+	} else {
+		add(th.Strong.S(" "+part.Clean(string(e.Type))), "")
+	}
 	for _, s := range p.sentences() {
 		for _, l := range part.Wrap(s, min(p.width-2, 100), 8, th.Ellipsis) {
 			add(" " + l)
@@ -230,7 +235,11 @@ func (p *Why) compose() []string {
 	p.blame(add)
 	p.asked(add)
 	add("")
-	p.ends(add)
+	if about {
+		p.ends(add)
+	} else {
+		p.happened(add)
+	}
 	p.fate(add)
 	p.traffic(add)
 	p.where(add)

@@ -16,6 +16,21 @@ func (p *Why) target() *flow.Peer {
 	return p.event.Destination
 }
 
+// happened says where and when something that no connection did.
+func (p *Why) happened(add func(...string)) {
+	e := &p.event
+	if e.Node != "" {
+		add(p.field("NODE", part.Clean(e.Node)))
+	}
+	add(p.field("AT", clock(e.Time)+" UTC"))
+	if e.Reason != "" {
+		p.wrapped(add, "REASON", part.Clean(e.Reason), p.env.Theme.Text)
+	}
+	if e.Lost > 0 {
+		add(p.field("LOST", part.Count(e.Lost)+" samples; counters stay exact"))
+	}
+}
+
 // ends shows both addresses, the service's and the backend's where there is one.
 func (p *Why) ends(add func(...string)) {
 	e := &p.event

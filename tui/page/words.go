@@ -71,6 +71,18 @@ func kindless(workload string) string {
 	return name
 }
 
+// shorter is a group's name as far as there is room: the kind of the workload
+// goes before its name does.
+func shorter(name string, width int) string {
+	if part.Width(name) <= width || strings.HasPrefix(name, serviceWord) {
+		return name
+	}
+	if ns, workload, ok := strings.Cut(name, "/"); ok {
+		return slash(ns, kindless(workload))
+	}
+	return name
+}
+
 // ruleCell is what decided. Where there is no room, a policy goes without its
 // namespace if that is the namespace of whom it judges.
 func (e *Env) ruleCell(ev *flow.Event, paint style.Paint) part.Cell {

@@ -215,7 +215,8 @@ func shopTimeline() []flow.Event {
 		{Type: flow.DropEvent, Time: at(180), Node: "node-b", Protocol: flow.TCP, Source: intruder(50122), Destination: db(5432), Reason: "NETFILTER_DROP", Location: "nft_do_chain+0x41c"},
 		{Type: flow.LossEvent, Time: at(200), Node: "node-b", Lost: 312, Reason: "thinned to stay within 512 KiB/s"},
 		{Type: flow.GapEvent, Time: at(220), Node: "node-a", Reason: "the connection to the API server was idle for 4.2 s"},
-		{Type: "policy", Time: at(240), Note: "shop/db-allow is in dry-run"},
+		{Type: flow.PodEvent, Time: at(230), Node: "node-b", Source: batch(0), Note: "came, is ready"},
+		{Type: flow.PolicyEvent, Time: at(240), Rule: &flow.Rule{Kind: flow.NetworkPolicy, Namespace: "shop", Name: "db-allow"}, Note: "NetworkPolicy shop/db-allow is dry-run now, was off"},
 		{Type: flow.CloseEvent, Time: at(260), Node: "node-a", Protocol: flow.TCP, Source: web(40101), Destination: cart(8080), Packets: 88, Bytes: 60_320},
 	}
 }
