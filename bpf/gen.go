@@ -15,6 +15,6 @@ package bpf
 
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -no-global-types -type drop_event -type drop_key -type drop_count -type drop_losses -cflags "-O2 -g -Wall -Werror -fdebug-compilation-dir=. -Ilib" Drop drop.bpf.c
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -no-global-types -type who_event -type who_process -type who_kind -type addr -cflags "-O2 -g -Wall -Werror -fdebug-compilation-dir=. -Ilib" Who who.bpf.c
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -no-global-types -type who_event -type who_process -type who_kind -type who_sends -type addr -cflags "-O2 -g -Wall -Werror -fdebug-compilation-dir=. -Ilib" Who who.bpf.c
 
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -no-global-types -cflags "-O2 -g -Wall -Werror -fdebug-compilation-dir=. -Ilib" Host host.bpf.c

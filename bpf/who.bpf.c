@@ -37,6 +37,19 @@ int ebpol_who_wants6(struct bpf_sock_addr *ctx)
 	return wants(ctx, &want);
 }
 
+/* Run when a process sends on a socket of UDP that isn't connected. */
+SEC("cgroup/sendmsg4")
+int ebpol_who_speaks4(struct bpf_sock_addr *ctx)
+{
+	return datagram(ctx);
+}
+
+SEC("cgroup/sendmsg6")
+int ebpol_who_speaks6(struct bpf_sock_addr *ctx)
+{
+	return datagram(ctx);
+}
+
 /* Runs for each change of a TCP socket's state. Towards SYN_SENT and LISTEN
  * that is in the process that asks for it, before it has a port of its own. */
 SEC("tp_btf/inet_sock_set_state")
@@ -123,31 +136,27 @@ int BPF_PROG(ebpol_who_gone, struct sock___who *sk)
 }
 
 /* Runs after a process sent something (Linux 6.3), on any socket of the
- * machine: what isn't UDP must cost a load, not a call. Reading isn't followed,
- * it would cost every message as much again; who only ever reads UDP is known
- * if the socket was open when the trace began. */
+ * machine: what isn't UDP must cost a load, not a call, and it hangs only while
+ * pods speak UDP. Reading isn't followed, it would cost every message as much
+ * again; who only ever reads UDP is known if the socket was open when the trace
+ * began. */
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(ebpol_who_sends, struct sock___who *sk, int sent)
 {
 	struct who_process p = {};
-	struct who_speaker *last, now = {};
 	__u32 netns;
-	__u64 key;
 
 	if (!who_enabled || sk->sk_protocol != IPPROTO_UDP)
 		return 0;
 	netns = space(sk);
 	if (!netns)
 		return 0;
+	if (!who_spoke) /* written seldom: all processors share it */
+		who_spoke = 1;
 	if (sent < 0)
 		not_sent(sk, netns, sent);
-	key = (__u64)netns << 16 | BPF_CORE_READ(sk, __sk_common.skc_num);
-	now.socket = (__u64)sk;
-	now.pid = bpf_get_current_pid_tgid() >> 32;
-	last = bpf_map_lookup_elem(&who_speakers, &key);
-	if (last && last->socket == now.socket && last->pid == now.pid)
+	if (!new_speaker(sk, netns))
 		return 0;
-	bpf_map_update_elem(&who_speakers, &key, &now, BPF_ANY);
 	current_process(&p);
 	told(WHO_SPEAKS, netns, sk, &p, 0);
 	return 0;
@@ -179,6 +188,7 @@ int BPF_PROG(ebpol_who_runs, struct task_struct *task, int old, struct linux_bin
 const struct {
 	enum who_kind a;
 	struct who_event b;
+	enum who_sends c;
 } *for_go __attribute__((unused));
 
 char _license[] SEC("license") = "Dual BSD/GPL";

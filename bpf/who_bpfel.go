@@ -57,28 +57,40 @@ type WhoWhoProcess struct {
 	Command [16]int8
 }
 
+type WhoWhoSends uint32
+
+const (
+	WhoWhoSendsSENDS_RESTS   WhoWhoSends = 0
+	WhoWhoSendsSENDS_HANGS   WhoWhoSends = 1
+	WhoWhoSendsSENDS_MISSING WhoWhoSends = 2
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	WhoMapAsleep          = "asleep"
-	WhoMapWhoEvents       = "who_events"
-	WhoMapWhoFailed       = "who_failed"
-	WhoMapWhoSockets      = "who_sockets"
-	WhoMapWhoSpaces       = "who_spaces"
-	WhoMapWhoSpeakers     = "who_speakers"
-	WhoMapWhoWants        = "who_wants"
-	WhoProgEbpolWhoAgain  = "ebpol_who_again"
-	WhoProgEbpolWhoGone   = "ebpol_who_gone"
-	WhoProgEbpolWhoRuns   = "ebpol_who_runs"
-	WhoProgEbpolWhoSends  = "ebpol_who_sends"
-	WhoProgEbpolWhoState  = "ebpol_who_state"
-	WhoProgEbpolWhoWants4 = "ebpol_who_wants4"
-	WhoProgEbpolWhoWants6 = "ebpol_who_wants6"
-	WhoVarForGo           = "for_go"
-	WhoVarWhoEnabled      = "who_enabled"
-	WhoVarWhoLost         = "who_lost"
-	WhoVarWhoPidns        = "who_pidns"
+	WhoMapAsleep           = "asleep"
+	WhoMapWhoEvents        = "who_events"
+	WhoMapWhoFailed        = "who_failed"
+	WhoMapWhoSockets       = "who_sockets"
+	WhoMapWhoSpaces        = "who_spaces"
+	WhoMapWhoSpeakers      = "who_speakers"
+	WhoMapWhoWants         = "who_wants"
+	WhoProgEbpolWhoAgain   = "ebpol_who_again"
+	WhoProgEbpolWhoGone    = "ebpol_who_gone"
+	WhoProgEbpolWhoRuns    = "ebpol_who_runs"
+	WhoProgEbpolWhoSends   = "ebpol_who_sends"
+	WhoProgEbpolWhoSpeaks4 = "ebpol_who_speaks4"
+	WhoProgEbpolWhoSpeaks6 = "ebpol_who_speaks6"
+	WhoProgEbpolWhoState   = "ebpol_who_state"
+	WhoProgEbpolWhoWants4  = "ebpol_who_wants4"
+	WhoProgEbpolWhoWants6  = "ebpol_who_wants6"
+	WhoVarForGo            = "for_go"
+	WhoVarWhoEnabled       = "who_enabled"
+	WhoVarWhoLost          = "who_lost"
+	WhoVarWhoPidns         = "who_pidns"
+	WhoVarWhoSending       = "who_sending"
+	WhoVarWhoSpoke         = "who_spoke"
 )
 
 // LoadWho returns the embedded CollectionSpec for Who.
@@ -123,13 +135,15 @@ type WhoSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WhoProgramSpecs struct {
-	EbpolWhoAgain  *ebpf.ProgramSpec `ebpf:"ebpol_who_again"`
-	EbpolWhoGone   *ebpf.ProgramSpec `ebpf:"ebpol_who_gone"`
-	EbpolWhoRuns   *ebpf.ProgramSpec `ebpf:"ebpol_who_runs"`
-	EbpolWhoSends  *ebpf.ProgramSpec `ebpf:"ebpol_who_sends"`
-	EbpolWhoState  *ebpf.ProgramSpec `ebpf:"ebpol_who_state"`
-	EbpolWhoWants4 *ebpf.ProgramSpec `ebpf:"ebpol_who_wants4"`
-	EbpolWhoWants6 *ebpf.ProgramSpec `ebpf:"ebpol_who_wants6"`
+	EbpolWhoAgain   *ebpf.ProgramSpec `ebpf:"ebpol_who_again"`
+	EbpolWhoGone    *ebpf.ProgramSpec `ebpf:"ebpol_who_gone"`
+	EbpolWhoRuns    *ebpf.ProgramSpec `ebpf:"ebpol_who_runs"`
+	EbpolWhoSends   *ebpf.ProgramSpec `ebpf:"ebpol_who_sends"`
+	EbpolWhoSpeaks4 *ebpf.ProgramSpec `ebpf:"ebpol_who_speaks4"`
+	EbpolWhoSpeaks6 *ebpf.ProgramSpec `ebpf:"ebpol_who_speaks6"`
+	EbpolWhoState   *ebpf.ProgramSpec `ebpf:"ebpol_who_state"`
+	EbpolWhoWants4  *ebpf.ProgramSpec `ebpf:"ebpol_who_wants4"`
+	EbpolWhoWants6  *ebpf.ProgramSpec `ebpf:"ebpol_who_wants6"`
 }
 
 // WhoMapSpecs contains maps before they are loaded into the kernel.
@@ -153,6 +167,8 @@ type WhoVariableSpecs struct {
 	WhoEnabled *ebpf.VariableSpec `ebpf:"who_enabled"`
 	WhoLost    *ebpf.VariableSpec `ebpf:"who_lost"`
 	WhoPidns   *ebpf.VariableSpec `ebpf:"who_pidns"`
+	WhoSending *ebpf.VariableSpec `ebpf:"who_sending"`
+	WhoSpoke   *ebpf.VariableSpec `ebpf:"who_spoke"`
 }
 
 // WhoObjects contains all objects after they have been loaded into the kernel.
@@ -204,19 +220,23 @@ type WhoVariables struct {
 	WhoEnabled *ebpf.Variable `ebpf:"who_enabled"`
 	WhoLost    *ebpf.Variable `ebpf:"who_lost"`
 	WhoPidns   *ebpf.Variable `ebpf:"who_pidns"`
+	WhoSending *ebpf.Variable `ebpf:"who_sending"`
+	WhoSpoke   *ebpf.Variable `ebpf:"who_spoke"`
 }
 
 // WhoPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadWhoObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WhoPrograms struct {
-	EbpolWhoAgain  *ebpf.Program `ebpf:"ebpol_who_again"`
-	EbpolWhoGone   *ebpf.Program `ebpf:"ebpol_who_gone"`
-	EbpolWhoRuns   *ebpf.Program `ebpf:"ebpol_who_runs"`
-	EbpolWhoSends  *ebpf.Program `ebpf:"ebpol_who_sends"`
-	EbpolWhoState  *ebpf.Program `ebpf:"ebpol_who_state"`
-	EbpolWhoWants4 *ebpf.Program `ebpf:"ebpol_who_wants4"`
-	EbpolWhoWants6 *ebpf.Program `ebpf:"ebpol_who_wants6"`
+	EbpolWhoAgain   *ebpf.Program `ebpf:"ebpol_who_again"`
+	EbpolWhoGone    *ebpf.Program `ebpf:"ebpol_who_gone"`
+	EbpolWhoRuns    *ebpf.Program `ebpf:"ebpol_who_runs"`
+	EbpolWhoSends   *ebpf.Program `ebpf:"ebpol_who_sends"`
+	EbpolWhoSpeaks4 *ebpf.Program `ebpf:"ebpol_who_speaks4"`
+	EbpolWhoSpeaks6 *ebpf.Program `ebpf:"ebpol_who_speaks6"`
+	EbpolWhoState   *ebpf.Program `ebpf:"ebpol_who_state"`
+	EbpolWhoWants4  *ebpf.Program `ebpf:"ebpol_who_wants4"`
+	EbpolWhoWants6  *ebpf.Program `ebpf:"ebpol_who_wants6"`
 }
 
 func (p *WhoPrograms) Close() error {
@@ -225,6 +245,8 @@ func (p *WhoPrograms) Close() error {
 		p.EbpolWhoGone,
 		p.EbpolWhoRuns,
 		p.EbpolWhoSends,
+		p.EbpolWhoSpeaks4,
+		p.EbpolWhoSpeaks6,
 		p.EbpolWhoState,
 		p.EbpolWhoWants4,
 		p.EbpolWhoWants6,

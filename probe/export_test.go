@@ -50,3 +50,19 @@ func (p *Probe) SetBlameIdle(d time.Duration) {
 
 // Programs are those that may run for packets and processes.
 func (p *Probe) Programs() []*ebpf.Program { return p.meter.programs }
+
+// Listens says whether each datagram that is sent is looked at.
+func (p *Probe) Listens() bool {
+	p.owners.mu.Lock()
+	defer p.owners.mu.Unlock()
+	return p.owners.senders.hangs != nil
+}
+
+// NobodySpoke is what happens once it was silent for a while, and may have to be
+// said twice: somebody may have spoken since the last time.
+func (p *Probe) NobodySpoke() error {
+	p.owners.mu.Lock()
+	defer p.owners.mu.Unlock()
+	p.owners.senders.since = time.Now().Add(-restAfter)
+	return p.owners.rest()
+}

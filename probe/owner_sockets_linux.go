@@ -105,6 +105,9 @@ func (o *owners) existingIn(netns, pid uint32, holders map[uint64]uint32) error 
 			if err != nil {
 				continue // UDP's diagnosis is a module of its own
 			}
+			if len(list) > 0 {
+				o.listen()
+			}
 			for _, s := range list[:min(len(list), left)] {
 				if p := o.holder(s, holders); p != nil {
 					k := portKey{netns, flow.UDP, s.ID.SourcePort}
@@ -134,7 +137,7 @@ func (o *owners) existingTCP(netns uint32, s *netlink.Socket, p *process) {
 	if s.State == tcpListen {
 		k := portKey{netns, flow.TCP, s.ID.SourcePort}
 		if _, known := o.ports[k]; !known {
-			o.port(k, &portOwner{p, local.Addr(), true})
+			o.port(k, &portOwner{process: p, ip: local.Addr(), listens: true})
 		}
 		return
 	}

@@ -65,14 +65,27 @@ func (o *owners) of(f *wire.Flow) (*wire.Owner, uint32) {
 	if protocol == flow.TCP {
 		again = known.retransmits
 	}
-	if protocol == flow.TCP && flow.Direction(f.GetDirection()) == flow.Egress {
-		if p := o.onlyPending(k); p != nil {
-			return p.owner(), again
+	egress := flow.Direction(f.GetDirection()) == flow.Egress
+	p := o.ports[portKey{k.netns, protocol, k.localPort}]
+	if egress && (protocol == flow.TCP || protocol == flow.UDP) {
+		first := o.onlyPending(k.waiting(protocol))
+		if protocol == flow.TCP {
+			if first == nil {
+				return nil, again
+			}
+			return first.process.owner(), again
 		}
-		return nil, again
+		if first != nil && (p == nil || p.at.Before(first.at)) {
+			p = &portOwner{process: first.process, at: first.at}
+			o.port(portKey{k.netns, protocol, k.localPort}, p) // it may never send another
+			o.settle(first.socket, k.waiting(protocol))
+		}
 	}
-	if p := o.ports[portKey{k.netns, protocol, k.localPort}]; p != nil && p.process != nil && p.accepts(k.localAddr()) && (protocol == flow.UDP || p.listens) {
+	if p != nil && p.process != nil && p.accepts(k.localAddr()) && (protocol == flow.UDP || p.listens) {
 		return p.process.owner(), again
+	}
+	if egress && protocol == flow.UDP && o.senders.begun {
+		o.listen() // a socket that was silent until now
 	}
 	return nil, again
 }
@@ -81,22 +94,19 @@ func (p *portOwner) accepts(ip netip.Addr) bool {
 	return !p.ip.IsValid() || p.ip.IsUnspecified() || p.ip == ip
 }
 
-// onlyPending is the process of the one connection that is being opened to k's
-// peer from k's namespace; nil if there are several, or none: then a port will
-// tell.
-func (o *owners) onlyPending(k connKey) *process {
-	list := o.pending[k.waiting()]
-	var p *process
-	for _, one := range list {
+// onlyPending is what is being opened there, if it is by one process alone that
+// is known; nil if there are several, or none: then a port will tell.
+func (o *owners) onlyPending(there connKey) (found *opening) {
+	for _, one := range o.pending[there] {
 		if time.Since(one.at) > pendingFor {
 			continue
 		}
-		if p != nil && p != one.process {
+		if one.process == nil || found != nil && found.process != one.process {
 			return nil
 		}
-		p = one.process
+		found = one
 	}
-	return p
+	return found
 }
 
 // whoPace is how soon is read what processes do: at once after a rest, as one
@@ -105,7 +115,7 @@ var whoPace = kernel.Pace{Next: 20 * time.Millisecond}
 
 // follow reads what the kernel tells until stop is called.
 func (o *owners) follow() {
-	for o.ring.Rest(o.poll(), 0) == nil {
+	for o.ring.Rest(o.poll(), o.again()) == nil {
 	}
 }
 
@@ -120,6 +130,7 @@ func (o *owners) poll() (some bool) {
 	if time.Since(o.lastSweep) > 10*time.Second {
 		o.lastSweep = time.Now()
 		o.sweep()
+		_ = o.rest() // the next sweep tries again
 	}
 	return some
 }
@@ -147,23 +158,27 @@ func (o *owners) take(e *bpf.WhoWhoEvent) {
 	}
 	switch bpf.WhoWhoKind(e.Kind) {
 	case bpf.WhoWhoKindWHO_OPENS:
-		at := k.waiting()
-		if len(o.pending) < maxPending && len(o.pending[at]) < 64 {
-			o.pending[at] = append(o.pending[at], &opening{e.Socket, time.Now(), p})
-		}
+		o.opens(e.Socket, k.waiting(flow.TCP), p)
 	case bpf.WhoWhoKindWHO_OPENED, bpf.WhoWhoKindWHO_RETRANSMITS:
-		o.settle(e.Socket, k.waiting())
+		o.settle(e.Socket, k.waiting(flow.TCP))
 		o.put(k, p, e.Count)
 	case bpf.WhoWhoKindWHO_LISTENS:
-		o.port(portKey{e.Netns, flow.TCP, e.LocalPort}, &portOwner{p, local.Addr(), true})
+		o.port(portKey{e.Netns, flow.TCP, e.LocalPort}, &portOwner{process: p, ip: local.Addr(), listens: true})
 	case bpf.WhoWhoKindWHO_STOPPED:
 		delete(o.ports, portKey{e.Netns, flow.TCP, e.LocalPort})
 	case bpf.WhoWhoKindWHO_SPEAKS:
-		o.port(portKey{e.Netns, flow.UDP, e.LocalPort}, &portOwner{process: p})
+		o.speaks(e, k, p)
 	case bpf.WhoWhoKindWHO_UNSENT:
 		o.failed(e, peer, p)
 	case bpf.WhoWhoKindWHO_RUNS:
 		p.runs(unix.ByteSliceToString(asBytes(e.Path[:])))
+	}
+}
+
+// opens notes one that has no port of its own yet.
+func (o *owners) opens(socket uint64, at connKey, p *process) {
+	if len(o.pending) < maxPending && len(o.pending[at]) < 64 {
+		o.pending[at] = append(o.pending[at], &opening{socket, time.Now(), p})
 	}
 }
 

@@ -5,9 +5,11 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,12 +29,12 @@ import (
 type owners struct {
 	maps  bpf.WhoMaps
 	vars  bpf.WhoVariables
-	progs []*ebpf.Program  // of tracepoints
-	wants [2]*ebpf.Program // of connect() to IPv4 and IPv6; nil: the kernel can't
+	progs []*ebpf.Program // of tracepoints
 	links []link.Link
 	ring  *kernel.Ring
 
 	mu        sync.Mutex // guards what follows, and the reading of the ring
+	senders   senders
 	on        bool
 	closed    bool
 	record    ringbuf.Record
@@ -60,9 +62,10 @@ func connOf(netns uint32, local, peer netip.AddrPort) connKey {
 	return connKey{local.Addr().As16(), peer.Addr().As16(), netns, local.Port(), peer.Port()}
 }
 
-// waiting is the key of pending: what is known of it before it has a port.
-func (k connKey) waiting() connKey {
-	return connKey{netns: k.netns, peer: k.peer, peerPort: k.peerPort}
+// waiting is the key of pending: what is known of it before it has a port,
+// whose place the protocol takes.
+func (k connKey) waiting(p flow.Protocol) connKey {
+	return connKey{netns: k.netns, localPort: uint16(p), peer: k.peer, peerPort: k.peerPort}
 }
 
 func (k connKey) localAddr() netip.Addr { return netip.AddrFrom16(k.local).Unmap() }
@@ -88,6 +91,7 @@ type portOwner struct {
 	process *process
 	ip      netip.Addr
 	listens bool
+	at      time.Time // when it was told to speak; zero: it had the socket before the trace began
 }
 
 const (
@@ -112,9 +116,10 @@ func openOwners(files system) (*owners, error) {
 		spaces: map[uint32]bool{}, endpoints: map[uint32]uint32{}, opened: map[connKey]opened{},
 		failures: make(chan struct{}, 1), ports: map[portKey]*portOwner{}, pending: map[connKey][]*opening{},
 	}
+	o.senders.hooks = map[ebpf.AttachType]*ebpf.Program{}
 	o.processes.init("/proc")
 	// Each of these is one ability; the first is what the rest stands on.
-	names := []string{bpf.WhoProgEbpolWhoState, bpf.WhoProgEbpolWhoAgain, bpf.WhoProgEbpolWhoGone, bpf.WhoProgEbpolWhoRuns, bpf.WhoProgEbpolWhoSends}
+	names := []string{bpf.WhoProgEbpolWhoState, bpf.WhoProgEbpolWhoAgain, bpf.WhoProgEbpolWhoGone, bpf.WhoProgEbpolWhoRuns}
 	programs := spec.Programs
 	spec.Programs = nil
 	c, err := ebpf.NewCollection(spec)
@@ -131,9 +136,12 @@ func openOwners(files system) (*owners, error) {
 			return nil, fmt.Errorf("trace sockets: %w", err)
 		}
 	}
-	for i, name := range []string{bpf.WhoProgEbpolWhoWants4, bpf.WhoProgEbpolWhoWants6} {
-		if o.wants[i], err = load(programs[name], c); err != nil {
-			o.wants[i] = nil
+	if prog, err := load(programs[bpf.WhoProgEbpolWhoSends], c); err == nil {
+		o.senders.prog = prog
+	}
+	for at, name := range senderHooks {
+		if prog, err := load(programs[name], c); err == nil {
+			o.senders.hooks[at] = prog
 		}
 	}
 	if err := errors.Join(c.Assign(&o.maps), c.Assign(&o.vars)); err != nil {
@@ -165,7 +173,8 @@ func load(p *ebpf.ProgramSpec, c *ebpf.Collection) (*ebpf.Program, error) {
 }
 
 // attach puts the programs to work. Some run whenever any process of the
-// machine sends or receives, so they hang there only while they are asked for.
+// machine opens or closes something, so they hang there only while they are
+// asked for.
 func (o *owners) attach() error {
 	for i, p := range o.progs {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
@@ -176,12 +185,11 @@ func (o *owners) attach() error {
 			return fmt.Errorf("trace sockets: %w", err)
 		}
 	}
-	o.attachWants()
-	return nil
+	return o.attachHooks()
 }
 
 func (o *owners) detach() error {
-	var errs []error
+	errs := []error{o.deafen()}
 	for _, l := range o.links {
 		errs = append(errs, l.Close())
 	}
@@ -274,11 +282,9 @@ func (o *owners) programs() []*ebpf.Program {
 	if o == nil {
 		return nil
 	}
-	list := o.progs
-	for _, p := range o.wants {
-		if p != nil {
-			list = append(list[:len(list):len(list)], p)
-		}
+	list := slices.AppendSeq(slices.Clone(o.progs), maps.Values(o.senders.hooks))
+	if o.senders.prog != nil {
+		list = append(list, o.senders.prog)
 	}
 	return list
 }
@@ -295,8 +301,8 @@ func (o *owners) close() error {
 	o.closed = true
 	var errs []error
 	errs = append(errs, o.detach(), o.stop())
-	for _, p := range append(o.progs, o.wants[:]...) {
-		errs = append(errs, p.Close()) // a nil one too
+	for _, p := range o.programs() {
+		errs = append(errs, p.Close())
 	}
 	return errors.Join(append(errs, o.maps.Close())...)
 }

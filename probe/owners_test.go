@@ -23,7 +23,6 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
-	"github.com/ebpol/kubectl-ebpol/pkg/testkit"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 	"github.com/ebpol/kubectl-ebpol/probe"
 )
@@ -67,6 +66,18 @@ func actor(what string) {
 				_, err = c.Write([]byte("hello"))
 			}
 			fmt.Println("sent", err)
+		case "answer":
+			c, err := net.ListenPacket("udp", at)
+			fmt.Println("listens", err)
+			go func() {
+				for b := make([]byte, 64); err == nil; {
+					var n int
+					var to net.Addr
+					if n, to, err = c.ReadFrom(b); err == nil {
+						_, err = c.WriteTo(b[:n], to)
+					}
+				}
+			}()
 		}
 	}
 }
@@ -131,6 +142,16 @@ func owned(f *wire.Flow, by *running) bool {
 		strings.HasPrefix(f.GetOwner().GetExecutable(), "/")
 }
 
+// owned says whether a flow at the endpoint is that process's.
+func (s *sink) owned(endpoint uint32, by *running) bool {
+	for _, f := range s.flows {
+		if f.GetEndpoint() == endpoint && owned(f, by) {
+			return true
+		}
+	}
+	return false
+}
+
 func owners(t *testing.T, p *probe.Probe) {
 	t.Helper()
 	if err := p.SetOptions(&wire.Options{Owners: true, Names: true, TickNs: int64(100 * time.Millisecond)}); err != nil {
@@ -138,8 +159,8 @@ func owners(t *testing.T, p *probe.Probe) {
 	}
 }
 
-// sendingIsTraced is nil if the kernel tells of each sending: senders of
-// datagrams are known by that alone.
+// sendingIsTraced is nil if the kernel tells of each sending: what fails of
+// datagrams is known by that alone.
 func sendingIsTraced() error {
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {
@@ -147,7 +168,7 @@ func sendingIsTraced() error {
 	}
 	var point *btf.Typedef
 	if err := spec.TypeByName("btf_trace_sock_send_length", &point); errors.Is(err, btf.ErrNotFound) {
-		return fmt.Errorf("%w: senders of datagrams need Linux 6.3: there is no tracepoint sock_send_length", errors.ErrUnsupported)
+		return fmt.Errorf("%w: what fails of datagrams needs Linux 6.3: there is no tracepoint sock_send_length", errors.ErrUnsupported)
 	} else if err != nil {
 		return err
 	}
@@ -166,10 +187,48 @@ func TestOwnersOfBothEnds(t *testing.T) {
 			s.await(t, "owners of both ends", func() bool {
 				return owned(s.find(1, flow.Egress, flow.TCP, 8080), client) && owned(s.find(2, flow.Ingress, flow.TCP, 8080), server)
 			})
-			testkit.SkipIfNotSupported(t, sendingIsTraced())
 			u := spawn(t, pods[0], "send "+at(pods[1], i, 9).String())
 			u.do(t, "sent <nil>")
 			s.await(t, "the sender of a datagram", func() bool { return owned(s.find(1, flow.Egress, flow.UDP, 9), u) })
+		})
+	}
+}
+
+// TestSendersWhileNobodyListens: datagrams are looked at only while pods speak
+// UDP. Who begins to is known nevertheless, whether its socket is connected, was
+// there before, or answers; and it is told from others that had the port before.
+func TestSendersWhileNobodyListens(t *testing.T) {
+	for i, family := range []string{"IPv4", "IPv6"} {
+		t.Run(family, func(t *testing.T) {
+			p, s, _, pods := start(t, probe.Options{})
+			owners(t, p)
+			if p.Listens() {
+				t.Fatal("nobody speaks UDP")
+			}
+			server := spawn(t, pods[1], "answer "+at(pods[1], i, 9).String())
+			server.do(t, "listens <nil>")
+			for range 3 {
+				u := spawn(t, pods[0], "send "+at(pods[1], i, 9).String())
+				u.do(t, "sent <nil>")
+				s.await(t, "who sends", func() bool {
+					return s.owned(1, u)
+				})
+				until(t, "who answers", func() bool {
+					p.Resend() // it wasn't known yet when the question came
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return s.owned(2, server)
+				})
+				if sendingIsTraced() == nil && !p.Listens() {
+					t.Fatal("nobody listens, and pods speak")
+				}
+				until(t, "silence", func() bool {
+					if err := p.NobodySpoke(); err != nil {
+						t.Fatal(err)
+					}
+					return !p.Listens()
+				})
+			}
 		})
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -230,21 +229,4 @@ func (p *Probe) addressOf(id uint32, to netip.Addr) netip.Addr {
 		return netip.IPv4Unspecified()
 	}
 	return netip.IPv6Unspecified()
-}
-
-// attachWants puts the programs on connect() to work; without them, or without
-// a cgroup of version 2, what fails there isn't told.
-func (o *owners) attachWants() {
-	root := cgroupRoot()
-	if root == "" {
-		return
-	}
-	for at, p := range map[ebpf.AttachType]*ebpf.Program{ebpf.AttachCGroupInet4Connect: o.wants[0], ebpf.AttachCGroupInet6Connect: o.wants[1]} {
-		if p == nil {
-			continue
-		}
-		if l, err := link.AttachCgroup(link.CgroupOptions{Path: root, Attach: at, Program: p}); err == nil {
-			o.links = append(o.links, l)
-		}
-	}
 }

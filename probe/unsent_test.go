@@ -28,6 +28,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/testkit"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
+	"github.com/ebpol/kubectl-ebpol/probe"
 )
 
 // TestUnsent: what fails inside the pod before there is a packet is told, with
@@ -56,13 +57,14 @@ func TestUnsent(t *testing.T) {
 		"MTU":             {plant: []string{"ip", "link", "set", "eth0", "mtu", "1300"}, to: far, udp: true, size: 1400, cause: "size"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, s, bed, pods := startBlaming(t, &wire.Options{Blame: true, Owners: true})
+			p, s, bed, pods := startBlaming(t, &wire.Options{Blame: true, Owners: true})
 			run(t, pods[0].Namespace, c.plant...)
 			if c.prog {
 				refuse(t, c.cause == "program", far)
 			}
 			if c.udp {
-				datagram(t, bed, pods[0], c.to, c.size)
+				testkit.SkipIfNotSupported(t, sendingIsTraced())
+				datagram(t, p, bed, pods[0], c.to, c.size)
 			} else if err := bed.Try(pods[0], "tcp", c.to, time.Second); err == nil {
 				t.Fatal("it connects")
 			}
@@ -149,13 +151,14 @@ func TestSentIsNotUnsent(t *testing.T) {
 	})
 }
 
-// datagram sends one that must not be fragmented.
-func datagram(t *testing.T, bed *testkit.Bed, pod *netbed.Pod, to netip.AddrPort, size int) {
+// datagram sends one that must not be fragmented, once datagrams are looked at.
+func datagram(t *testing.T, p *probe.Probe, bed *testkit.Bed, pod *netbed.Pod, to netip.AddrPort, size int) {
 	t.Helper()
 	raw, err := bed.Dial(pod, "udp", to).(*net.UDPConn).SyscallConn() //nolint:forcetypeassert // of a UDP dial
 	if err != nil {
 		t.Fatal(err)
 	}
+	until(t, "the look at datagrams", p.Listens)
 	var sent error
 	err = raw.Control(func(fd uintptr) {
 		if sent = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_MTU_DISCOVER, syscall.IP_PMTUDISC_DO); sent == nil {

@@ -100,8 +100,45 @@ static __always_inline void unsent(__u64 socket, __u32 netns, __u8 protocol, con
 	seen->told = n;
 }
 
+/* new_speaker: whether this process wasn't told of last for that port. */
+static __always_inline bool new_speaker(struct sock___who *sk, __u32 netns)
+{
+	__u64 key = (__u64)netns << 16 | BPF_CORE_READ(sk, __sk_common.skc_num);
+	struct who_speaker *last, now = { .socket = (__u64)sk, .pid = bpf_get_current_pid_tgid() >> 32 };
+
+	last = bpf_map_lookup_elem(&who_speakers, &key);
+	if (last && last->socket == now.socket && last->pid == now.pid)
+		return false;
+	bpf_map_update_elem(&who_speakers, &key, &now, BPF_ANY);
+	return true;
+}
+
+/* speaks tells who connects a socket of UDP, or sends on one that isn't
+ * connected, unless the datagram will tell it. to is where, of one that isn't
+ * connected yet. */
+static __always_inline void speaks(struct sock___who *sk, __u32 netns, const struct who_want *to)
+{
+	struct who_event *e;
+
+	if (who_sending == SENDS_HANGS)
+		return;
+	if (who_sending == SENDS_MISSING && BPF_CORE_READ(sk, __sk_common.skc_num) && !new_speaker(sk, netns))
+		return;
+	e = reserve(WHO_SPEAKS, netns);
+	if (!e)
+		return;
+	current_process(&e->process);
+	e->socket = (__u64)sk;
+	ends(e, sk);
+	if (to) {
+		e->peer = to->peer;
+		e->peer_port = to->port;
+	}
+	bpf_ringbuf_submit(e, rouse());
+}
+
 /* wants notes a connect(). Of UDP, where one that works is as silent as one that
- * doesn't, only what a program refused is told. */
+ * doesn't, what a program refused is told, and who will speak. */
 static __always_inline int wants(struct bpf_sock_addr *ctx, struct who_want *want)
 {
 	__u64 at = ctx->sk, key;
@@ -117,8 +154,10 @@ static __always_inline int wants(struct bpf_sock_addr *ctx, struct who_want *wan
 	if (bpf_core_enum_value_exists(enum bpf_func_id___who, BPF_FUNC_get_retval___who))
 		want->error = bpf_get_retval();
 	if (ctx->protocol != IPPROTO_TCP) {
-		if (want->error && ctx->protocol == IPPROTO_UDP)
+		if (ctx->protocol == IPPROTO_UDP && want->error)
 			unsent(key, netns, IPPROTO_UDP, want);
+		else if (ctx->protocol == IPPROTO_UDP)
+			speaks((struct sock___who *)key, netns, want);
 		return 1;
 	}
 	old = bpf_map_lookup_elem(&who_wants, &key);
@@ -141,6 +180,21 @@ static __always_inline void no_port(__u64 key, __u32 netns, struct sock___who *s
 	want.port = at.peer_port;
 	want.error = -EADDRNOTAVAIL;
 	unsent(key, netns, IPPROTO_TCP, &want);
+}
+
+/* datagram: one that is about to be sent to somewhere. */
+static __always_inline int datagram(struct bpf_sock_addr *ctx)
+{
+	__u64 at = ctx->sk, key;
+	__u32 netns;
+
+	if (!who_enabled || who_sending == SENDS_HANGS || ctx->protocol != IPPROTO_UDP)
+		return 1;
+	bpf_probe_read_kernel(&key, sizeof(key), &at);
+	netns = space((struct sock___who *)key);
+	if (netns)
+		speaks((struct sock___who *)key, netns, NULL);
+	return 1;
 }
 
 /* not_sent: a datagram that nothing came of before it was a packet. Where to is

@@ -19,7 +19,7 @@ enum who_kind {
 	WHO_OPENS = 1,      /* a TCP connection; its own port may not be chosen yet */
 	WHO_OPENED = 2,     /* the same with all ports, or once more */
 	WHO_LISTENS = 3,
-	WHO_SPEAKS = 4,     /* UDP from a port */
+	WHO_SPEAKS = 4,     /* UDP from a port; 0: none is chosen yet, it's a socket that is being connected */
 	WHO_RUNS = 5,       /* a process became another program */
 	WHO_RETRANSMITS = 6,
 	WHO_STOPPED = 7,    /* a port is no longer listened on */
@@ -74,6 +74,17 @@ struct {
 	__type(key, __u64);
 	__type(value, struct who_socket);
 } who_sockets SEC(".maps");
+
+/* What looks at every datagram, ebpol_who_sends, is run for whatever any process
+ * sends. So it hangs only while pods speak UDP. */
+enum who_sends {
+	SENDS_RESTS,   /* whoever speaks is told, so that it is hung up */
+	SENDS_HANGS,
+	SENDS_MISSING, /* the kernel has no such place (below 6.3) */
+};
+volatile __u32 who_sending; /* enum who_sends */
+/* 1: it saw a datagram; user space takes it back. */
+volatile __u32 who_spoke;
 
 /* Key: namespace << 16 | port of UDP. Value: the socket and process last told
  * of: each is told once. */

@@ -59,8 +59,9 @@ type load struct {
 }
 
 var loads = []load{
-	{"TCP throughput", "Gbit/s", 0.99, throughput},
-	{"TCP request/response", "1/s", 0.97, requests},
+	{"TCP throughput, two processors", "bit/s", 0.99, pinned(sink, 0, 1, stream)},
+	{"TCP request/response, one processor", "1/s", 0.97, pinned(pong, 1, 1, request)},
+	{"TCP request/response, two processors", "1/s", 0.97, pinned(pong, 0, 1, request)},
 	{"TCP connections", "1/s", 0, connections},
 }
 

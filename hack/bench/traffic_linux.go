@@ -3,10 +3,14 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
 )
@@ -16,20 +20,22 @@ const (
 	message = 64        // bytes of a request and of its answer
 )
 
-// The first byte of a connection says what the client wants.
+// The first byte of a connection says what the client wants. The next says on
+// which processor, unless any will do.
 const (
 	sink = 's' // read everything
-	echo = 'e' // answer each message with itself
+	pong = 'p' // answer whatever comes with itself
+	echo = 'e' // answer each message with itself, on any processor
 )
 
-func dial(p *netbed.Pod, to netip.AddrPort, mode byte) (net.Conn, error) {
+func dial(p *netbed.Pod, to netip.AddrPort, mode ...byte) (net.Conn, error) {
 	var c net.Conn
 	err := p.Do(func() error {
 		var err error
 		if c, err = net.DialTimeout("tcp", to.String(), 5*time.Second); err != nil {
 			return err
 		}
-		_, err = c.Write([]byte{mode})
+		_, err = c.Write(mode)
 		return err
 	})
 	return c, err
@@ -72,54 +78,115 @@ func answer(c net.Conn) {
 			}
 		}
 	}
-	buf := make([]byte, block)
-	for {
-		if _, err := c.Read(buf); err != nil {
-			return
-		}
+	processor := make([]byte, 1)
+	if _, err := io.ReadFull(c, processor); err != nil {
+		return
 	}
+	// Whoever asked sees how it ends.
+	_ = blocking(c, int(processor[0]), func(fd int) error {
+		buf := make([]byte, block)
+		for {
+			n, err := unix.Read(fd, buf)
+			if n <= 0 || err != nil {
+				return err
+			}
+			if mode[0] == pong {
+				if _, err := unix.Write(fd, buf[:n]); err != nil {
+					return err
+				}
+			}
+		}
+	})
 }
 
-// throughput is in Gbit/s as the sender counts.
-func throughput(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
-	c, err := dial(client, to, sink)
-	if err != nil {
-		return 0, err
-	}
-	defer c.Close()
-	buf := make([]byte, block)
-	var sent int64
-	start := time.Now()
-	for time.Since(start) < d {
-		n, err := c.Write(buf)
+// pinned is a load whose two ends are each a thread that blocks in the kernel,
+// on a processor of its own or both on one, as netperf's -T: who meets whom where
+// is otherwise the scheduler's choice, which changes from round to round and
+// weighs ten times what we measure. each moves that much
+// of what is counted.
+func pinned(mode byte, here, there int, each func(fd int) (int, error)) func(*netbed.Pod, netip.AddrPort, time.Duration) (float64, error) {
+	return func(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
+		c, err := dial(client, to, mode, byte(there))
 		if err != nil {
 			return 0, err
 		}
-		sent += int64(n)
+		defer c.Close()
+		var sum float64
+		err = blocking(c, here, func(fd int) error {
+			start := time.Now()
+			for time.Since(start) < d {
+				n, err := each(fd)
+				if err != nil {
+					return err
+				}
+				sum += float64(n)
+			}
+			sum /= time.Since(start).Seconds()
+			return nil
+		})
+		return sum, err
 	}
-	return float64(sent) * 8 / time.Since(start).Seconds() / 1e9, nil
 }
 
-// requests is the number of one-message answers per second on one connection.
-func requests(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
-	c, err := dial(client, to, echo)
+// blocking runs f on the given one of our processors, counted from 0 and over
+// again after the last, with the connection as a file that waits in the kernel.
+func blocking(c net.Conn, processor int, f func(fd int) error) error {
+	file, err := c.(*net.TCPConn).File()
 	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return err
+	}
+	ended := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with us
+		ended <- errors.Join(unix.SchedSetaffinity(0, nth(&all, processor)), f(int(file.Fd())))
+	}()
+	return <-ended
+}
+
+func nth(all *unix.CPUSet, n int) *unix.CPUSet {
+	n %= all.Count()
+	var one unix.CPUSet
+	for cpu := 0; one.Count() == 0; cpu++ {
+		if all.IsSet(cpu) {
+			if n == 0 {
+				one.Set(cpu)
+			}
+			n--
+		}
+	}
+	return &one
+}
+
+var sent = make([]byte, block)
+
+// stream is one write, in bits.
+func stream(fd int) (int, error) {
+	n, err := unix.Write(fd, sent)
+	return 8 * n, err
+}
+
+// request is one message and its answer.
+func request(fd int) (int, error) {
+	buf := make([]byte, message)
+	if _, err := unix.Write(fd, buf); err != nil {
 		return 0, err
 	}
-	defer c.Close()
-	buf := make([]byte, message)
-	n := 0
-	start := time.Now()
-	for time.Since(start) < d {
-		if _, err := c.Write(buf); err != nil {
+	for got := 0; got < message; {
+		n, err := unix.Read(fd, buf[got:])
+		if err != nil {
 			return 0, err
 		}
-		if _, err := io.ReadFull(c, buf); err != nil {
-			return 0, err
+		if n == 0 {
+			return 0, io.ErrUnexpectedEOF
 		}
-		n++
+		got += n
 	}
-	return float64(n) / time.Since(start).Seconds(), nil
+	return 1, nil
 }
 
 // latency is the median time of one-message answers on one connection, in
