@@ -4,6 +4,7 @@ package store
 
 import (
 	"net/netip"
+	"time"
 )
 
 // account is what one subject, usually a pod, sums up to. It outlives its
@@ -19,7 +20,12 @@ type account struct {
 	dropped, enforced                     uint64
 	tickBytes                             uint64
 	history                               []uint64
+	quiet                                 int // ticks since the last byte
 	rate                                  float64
+
+	last  time.Time // when it last said something
+	into  *account  // what it was summed up in when it was let go; nil: it is kept
+	folds bool      // others are summed up in it
 }
 
 // accountOf finds or opens the account of a subject. One that has no name goes
@@ -31,10 +37,13 @@ func (s *Store) accountOf(w *who, ip netip.Addr, node string) *account {
 	}
 	p := s.pods[key]
 	if p == nil {
+		for len(s.pods) >= s.opt.Subjects {
+			s.foldAccounts()
+		}
 		p = &account{who: w, node: node, addr: ip}
 		s.pods[key] = p
 	}
-	p.who = w
+	p.who, p.last = w, s.now
 	return p
 }
 
@@ -60,6 +69,12 @@ func (p *account) push(bytes uint64) {
 	p.rate = (p.rate + float64(bytes)) / 2
 	if p.rate < 1 {
 		p.rate = 0
+	}
+	if bytes > 0 {
+		p.quiet = 0
+	} else if p.quiet++; p.quiet >= historyTicks {
+		p.history = nil // thousands have been silent for long
+		return
 	}
 	// What was once handed out with a snapshot is never written again.
 	if len(p.history) == cap(p.history) && len(p.history) >= historyTicks {

@@ -29,6 +29,7 @@ type kernelKey struct {
 type kernelCount struct {
 	packets uint64
 	groups  map[*dropGroup]bool
+	again   bool // it may have been told of before, and let go
 }
 
 type dropGroup struct {
@@ -37,6 +38,9 @@ type dropGroup struct {
 	row         DropRow
 	sampled     uint64 // what samples stand for
 	kernel      map[*kernelCount]bool
+	settled     uint64 // of counters that were let go
+	shared      bool   // of these, some counted other groups as well
+	unsure      bool   // counters were let go that go on
 	first, last time.Time
 }
 
@@ -57,6 +61,9 @@ func (a *applying) dropped(m *wire.Drops) {
 		k := n.count(kernelKey{reason, location, c.GetEndpoint(), c.GetEnforced()})
 		was := k.packets
 		k.packets = max(was, c.GetPackets())
+		if k.again { // what it counted before was charged already
+			was, k.again = k.packets, false
+		}
 		if c.GetEnforced() {
 			n.row.Dropped = max(n.row.Dropped, k.packets)
 		}
@@ -73,6 +80,8 @@ func (a *applying) charge(endpoint uint32, c Cause, packets uint64) {
 	if p := a.s.names.decoder.Pod(ruleset.EndpointID(endpoint)); p != nil {
 		if acc := a.s.pods[p.Key()]; acc != nil {
 			acc.dropped += packets
+		} else if acc = a.s.pods[foldedKey(p.Namespace, p.Workload, p.Node)]; acc != nil {
+			acc.dropped += packets
 		}
 	}
 }
@@ -80,13 +89,42 @@ func (a *applying) charge(endpoint uint32, c Cause, packets uint64) {
 func (n *nodeState) count(k kernelKey) *kernelCount {
 	c := n.kernel[k]
 	if c == nil {
-		if len(n.kernel) >= 100_000 {
-			clear(n.kernel) // totals come again with the next change
+		if len(n.kernel) >= maxKernelCounts {
+			n.forgetCounts()
 		}
-		c = &kernelCount{groups: map[*dropGroup]bool{}}
+		c = &kernelCount{groups: map[*dropGroup]bool{}, again: n.forgot}
 		n.kernel[k] = c
 	}
 	return c
+}
+
+// maxKernelCounts is of one node.
+const maxKernelCounts = 10_000
+
+// forgetCounts lets the totals of endpoints go that are no more, or all, if
+// there are too many even so: they come again with their next change.
+func (n *nodeState) forgetCounts() {
+	before := len(n.kernel)
+	for k, c := range n.kernel {
+		if n.endpoints[k.endpoint] == nil {
+			for g := range c.groups { // they keep what was counted for them
+				g.settled += c.packets
+				g.shared = g.shared || len(c.groups) > 1
+				delete(g.kernel, c)
+			}
+			delete(n.kernel, k)
+		}
+	}
+	if len(n.kernel) > before/2 {
+		n.forgot = true
+		for _, c := range n.kernel {
+			for g := range c.groups {
+				g.unsure = true
+				delete(g.kernel, c)
+			}
+		}
+		clear(n.kernel)
+	}
 }
 
 func (a *applying) drop(d *wire.Drop) {
@@ -259,17 +297,16 @@ func (t *dropTable) letGo(s *Store) {
 func (g *dropGroup) dropRow() *DropRow {
 	r := g.row
 	r.First, r.Last = g.first, g.last
-	var exact uint64
-	alone := true
+	exact, alone := g.settled, !g.shared
 	for k := range g.kernel {
 		exact += k.packets
 		alone = alone && len(k.groups) == 1
 	}
 	switch {
-	case alone && exact >= g.sampled:
+	case alone && !g.unsure && exact >= g.sampled:
 		r.Count = exact
 	default:
-		r.Count, r.Sampled = g.sampled, exact > g.sampled
+		r.Count, r.Sampled = g.sampled, exact > g.sampled || g.unsure
 	}
 	return &r
 }

@@ -106,6 +106,7 @@ func (a *applying) flow(r *row, m *wire.Flow) {
 			return // let go, or never told of: its totals are in the loss counters
 		}
 	}
+	r.account = r.account.kept()
 	a.count(r, m)
 	a.observe(r, m)
 	altered := a.judge(r, m)
@@ -210,6 +211,7 @@ func (a *applying) count(r *row, m *wire.Flow) {
 		return
 	}
 	r.account.tickBytes += s.lately(r, bytes)
+	r.account.last = s.now
 	if dt := a.at.Sub(r.updated); dt > 0 {
 		now := float64(bytes) / max(dt, 100*time.Millisecond).Seconds()
 		if dt > 3*tick {
@@ -303,6 +305,7 @@ func (s *Store) retire(r *row) {
 	}
 	r.done = true
 	r.closed = s.now
+	r.account = r.account.kept()
 	r.account.flows--
 	if r.wouldDrop {
 		r.wouldDrop = false
@@ -322,7 +325,7 @@ func (s *Store) makeRoom() {
 			if r = s.open.pop(); r == nil {
 				return
 			}
-			r.account.flows--
+			r.account.kept().flows--
 			s.letGo++
 		}
 		r.inOpen, r.inClosed = false, false

@@ -56,7 +56,7 @@ type names struct {
 // may tell of a new owner only after the first packet has passed.
 const renaming = 10 * time.Second
 
-const maxInterns = 400_000
+const maxInterns = 100_000
 
 func (n *names) init() { n.interns, n.pods = map[who]*who{}, map[*identity.Pod]*who{} }
 

@@ -29,6 +29,7 @@ type nodeState struct {
 	leaseAt    time.Time
 	totalLeft  time.Duration
 	kernel     map[kernelKey]*kernelCount
+	forgot     bool                  // some of kernel, that go on
 	attachedAt map[uint32]time.Time  // endpoints, since when they are watched
 	heard      time.Time             // when the last frame came
 	lostAt     time.Time             // when samples were last lost, as far as it was told

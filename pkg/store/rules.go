@@ -3,6 +3,7 @@
 package store
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -31,6 +32,17 @@ type rules struct {
 	version      uint64    // of policies
 	movedAt      time.Time // when they last changed
 	since        map[policyKey]*effect
+
+	limit int // bits of all sets
+	bits  int // so many there are
+	rules map[ruleKey]*flow.Rule
+	list  []flow.Rule // memory of the last isolation
+}
+
+// ruleKey is a rule that can be compared: many sets share their rules.
+type ruleKey struct {
+	policyKey
+	index int // -1: the policy as a whole
 }
 
 // effect is since when the present text of a policy is in effect.
@@ -48,6 +60,7 @@ type setNames struct {
 	isolateStart  int
 	baselineStart int
 	byMode        [2][]flow.Rule
+	used          bool // since it was last to be let go
 }
 
 type ruleBit struct {
@@ -64,13 +77,14 @@ type policyCount struct {
 }
 
 const (
-	maxSets     = 1 << 18
+	maxCounted  = 10_000 // policies whose hits are counted
 	maxParts    = 1 << 20
 	fromCluster = "cluster" // the origin of a policy that no file has a version of
 )
 
 func (r *rules) init() {
 	r.sets, r.byKey, r.counts = map[uint32]*setNames{}, map[policyKey]*standing{}, map[policyKey]*policyCount{}
+	r.rules = map[ruleKey]*flow.Rule{}
 }
 
 func (r *rules) add(m *wire.RuleNames) {
@@ -84,19 +98,52 @@ func (r *rules) add(m *wire.RuleNames) {
 			bits: make([]ruleBit, len(s.GetBits())),
 		}
 		for i, b := range s.GetBits() {
-			rule := b.Rule()
-			n.bits[i] = ruleBit{&rule, b.GetCandidateOnly()}
+			n.bits[i] = ruleBit{r.intern(b.Rule()), b.GetCandidateOnly()}
 		}
-		if r.sets[s.GetSet()] == nil {
+		if old := r.sets[s.GetSet()]; old != nil {
+			r.bits -= len(old.bits)
+		} else {
 			r.age = append(r.age, s.GetSet())
 		}
+		r.bits += len(n.bits)
 		r.sets[s.GetSet()] = n
 		r.isolation(n)
 	}
-	for len(r.age) > maxSets {
-		delete(r.sets, r.age[0])
+	r.forget()
+}
+
+// forget lets sets go, the oldest first. One that somebody asked for since it
+// was last its turn is new again: the sets of pods that stay are as old as the
+// session. The newest stay, whatever their size.
+func (r *rules) forget() {
+	for turns := len(r.age); r.bits > r.limit && len(r.age) > 1 && turns > -len(r.age); turns-- {
+		id := r.age[0]
 		r.age = r.age[1:]
+		s := r.sets[id]
+		if s.used && turns > 0 {
+			s.used = false
+			r.age = append(r.age, id)
+			continue
+		}
+		r.bits -= len(s.bits)
+		delete(r.sets, id)
 	}
+}
+
+// intern gives one rule for all that are equal.
+func (r *rules) intern(rule flow.Rule) *flow.Rule {
+	k := ruleKey{keyOf(&rule), -1}
+	if rule.Index != nil {
+		k.index = *rule.Index
+	}
+	if have := r.rules[k]; have != nil {
+		return have
+	}
+	if len(r.rules) >= max(1000, r.limit/10) {
+		clear(r.rules) // sets keep what they point to
+	}
+	r.rules[k] = &rule
+	return &rule
 }
 
 // states takes the list of policies, which may come in parts; nothing changes
@@ -174,16 +221,24 @@ func (r *rules) changed(k policyKey) time.Time {
 	return time.Time{}
 }
 
-// isolation finds out who isolates in each mode.
+// isolation finds out who isolates in each mode. Most changes of policies
+// change little of it: lists that are the same stay, and the modes share them.
 func (r *rules) isolation(s *setNames) {
 	for mode := range s.byMode {
-		var list []flow.Rule
+		list := r.list[:0]
 		for j := s.isolateStart; j < min(s.baselineStart, len(s.bits)); j++ {
 			if r.in(s.bits[j], mode == 1) {
 				list = append(list, *s.bits[j].rule)
 			}
 		}
-		s.byMode[mode] = list
+		r.list = list
+		switch {
+		case slices.Equal(list, s.byMode[mode]):
+		case slices.Equal(list, s.byMode[0]):
+			s.byMode[mode] = s.byMode[0]
+		default:
+			s.byMode[mode] = slices.Clone(list)
+		}
 	}
 }
 
@@ -207,6 +262,9 @@ func (r *rules) in(b ruleBit, candidate bool) bool {
 func (r *rules) decided(set, bit uint32, candidate bool) (rule *flow.Rule, isolatedBy []flow.Rule) {
 	s := r.sets[set]
 	i := int(bit) - 1
+	if s != nil {
+		s.used = true
+	}
 	if s == nil || i < 0 || i >= len(s.bits) {
 		return nil, nil
 	}
@@ -252,10 +310,26 @@ func (r *rules) wouldDeny(rule *flow.Rule, isolatedBy []flow.Rule) {
 func (r *rules) count(k policyKey) *policyCount {
 	c := r.counts[k]
 	if c == nil {
+		if len(r.counts) >= maxCounted {
+			r.forgetCounts()
+		}
 		c = &policyCount{ruleHits: map[RuleAt]uint64{}}
 		r.counts[k] = c
 	}
 	return c
+}
+
+// forgetCounts lets the hits of policies go that nobody has any more, or all,
+// if there are too many even so.
+func (r *rules) forgetCounts() {
+	for k := range r.counts {
+		if r.byKey[k] == nil {
+			delete(r.counts, k)
+		}
+	}
+	if len(r.counts) >= maxCounted {
+		clear(r.counts)
+	}
 }
 
 func (c *policyCount) at(at RuleAt) {

@@ -33,8 +33,11 @@ const (
 	defaultFlows  = 100_000
 	defaultDrops  = 10_000
 	defaultEvents = 10_000
-	historyTicks  = 120
-	tick          = time.Second
+
+	defaultSubjects = 20_000
+	defaultRules    = 500_000
+	historyTicks    = 120
+	tick            = time.Second
 )
 
 // Store is the state of one session; see the package comment.
@@ -88,6 +91,12 @@ func New(opt Options) *Store {
 	if opt.Events <= 0 {
 		opt.Events = defaultEvents
 	}
+	if opt.Subjects <= 0 {
+		opt.Subjects = defaultSubjects
+	}
+	if opt.Rules <= 0 {
+		opt.Rules = defaultRules
+	}
 	s := &Store{
 		opt: opt, pods: map[string]*account{}, nodes: map[string]*nodeState{},
 		open:   queue{still: func(r *row) bool { return r.inOpen }},
@@ -100,7 +109,7 @@ func New(opt Options) *Store {
 	s.joins.init()
 	s.isolation.init()
 	s.sums.init()
-	s.events.limit = opt.Events
+	s.events.limit, s.rules.limit = opt.Events, opt.Rules
 	return s
 }
 

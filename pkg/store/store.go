@@ -251,4 +251,7 @@ type Limits struct {
 	Flows  int // open and recently closed [100,000]
 	Drops  int // groups [10,000]
 	Events int // timeline [10,000]
+
+	Subjects int // pods and addresses that are summed up one by one [20,000]
+	Rules    int // rules of policy sets, as often as they are part of one [500,000]
 }

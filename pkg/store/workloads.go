@@ -114,7 +114,10 @@ func (p *account) groupKey(by string) [2]string {
 }
 
 func (p *account) addTo(w *WorkloadRow) {
-	w.Pods++
+	first := w.History == nil
+	if !p.folds {
+		w.Pods++
+	}
 	if n := cmp.Or(p.who.node, p.node); n != "" {
 		w.Nodes = append(w.Nodes, n)
 	}
@@ -130,12 +133,12 @@ func (p *account) addTo(w *WorkloadRow) {
 	w.Enforced += p.enforced
 	w.WouldDrop += unsigned(p.wouldDrop)
 	past := p.past()
-	if w.Pods == 1 {
+	if first {
 		w.History = past[:len(past):len(past)] // shared: it is never written again
 		return
 	}
-	if sum := w.History; w.Pods == 2 || len(past) > len(sum) {
-		w.History = make([]uint64, max(len(past), len(sum)))
+	if sum := w.History; cap(sum) == len(sum) || len(past) > len(sum) {
+		w.History = make([]uint64, max(len(past), len(sum)), historyTicks+1) // its own, by its capacity
 		copy(w.History[len(w.History)-len(sum):], sum)
 	}
 	sum := w.History[len(w.History)-len(past):]

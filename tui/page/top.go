@@ -169,7 +169,7 @@ func (p *Top) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	switch {
 	case key.Matches(msg, k.Enter):
 		if r, ok := p.Row(); ok {
-			if r.Name == others && p.group != "workload" {
+			if r.Name == others || r.Name == "pod/"+others {
 				return Effect{Toast: "These are too many to be listed one by one."}, true
 			}
 			return Effect{Push: NewFlows(p.env, slash(r.Namespace, r.Name), p.belongs(r))}, true
