@@ -5,12 +5,33 @@ package store
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 )
+
+// TestAFieldThatIsNotIsNamed, with the one that was meant, and how to search
+// for the text all the same.
+func TestAFieldThatIsNotIsNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		"prot=5432":     `there is no field "prot", did you mean proto=? To search for the text write prot[=]5432`,
+		"verdikt!=deny": `did you mean verdict=?`,
+		"zzzzzz=1":      `fields are agreement, candidate, culprit, direction, from`,
+		"to=db foo=bar": `there is no field "foo"`,
+	} {
+		if _, err := ParseFilter(text, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	for _, text := range []string{"a=b", "/cart?id=3", "X=1", "prot=", "=5432"} {
+		if _, err := ParseFilter(text, nil); err != nil {
+			t.Errorf("%q is a text to search for: %v", text, err)
+		}
+	}
+}
 
 func TestFilters(t *testing.T) {
 	e := &flow.Event{

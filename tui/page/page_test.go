@@ -46,6 +46,7 @@ func TestWhatIsSavedInTheEditorBecomesACandidate(t *testing.T) {
 	}{
 		{name: "changed", saved: "new", drafted: true, says: "is in dry-run; the cluster is as it was"},
 		{name: "unchanged", saved: "old", says: "Nothing was changed"},
+		{name: "emptied", saved: " \n", says: "The text was emptied, so nothing was changed. o takes"},
 		{name: "refused", saved: "new", refuse: errors.New("line 3: not a policy"), drafted: true, says: "line 3: not a policy; E opens your text again"},
 		{name: "editor failed", saved: "new", editor: errors.New("exit status 1"), says: "The editor failed"},
 	} {

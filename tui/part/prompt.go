@@ -59,16 +59,19 @@ func (p *Prompt) View(width int, th *style.Theme) string {
 	if at < len(value) {
 		under, after = string(value[at]), string(value[at+1:])
 	}
+	rest := "" // what tab would add; the cursor stands on its first letter
+	if after == "" && under == " " && p.input.ShowSuggestions && p.Error == "" {
+		if s := p.input.CurrentSuggestion(); len(s) > len(p.input.Value()) {
+			r := []rune(s[len(p.input.Value()):])
+			under, rest = string(r[0]), string(r[1:])
+		}
+	}
 	room := width - Width(p.Sign) - 1
 	for Width(before) > max(0, room-1) && before != "" {
 		before = string([]rune(before)[1:])
 	}
 	line := th.Key.S(p.Sign) + th.Match.S(before) + th.Cursor.S(under) + th.Match.S(after)
-	if after == "" && p.input.ShowSuggestions && p.Error == "" {
-		if s := p.input.CurrentSuggestion(); len(s) > len(p.input.Value()) {
-			line += th.Dim.S(s[len(p.input.Value()):])
-		}
-	}
+	line += th.Dim.S(rest)
 	if len(value) == 0 && p.Hint != "" {
 		line += " " + th.Dim.S(p.Hint)
 	}
