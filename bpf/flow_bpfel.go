@@ -279,10 +279,17 @@ const (
 	FlowSetFlagsSET_ENFORCED FlowSetFlags = 4
 )
 
+type FlowStale struct {
+	_      structs.HostLayout
+	Key    FlowConn6Key
+	Family uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FlowMapAgain            = "again"
 	FlowMapAsleep           = "asleep"
 	FlowMapCidrs4           = "cidrs4"
 	FlowMapCidrs6           = "cidrs6"
@@ -372,6 +379,7 @@ type FlowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowMapSpecs struct {
+	Again         *ebpf.MapSpec `ebpf:"again"`
 	Asleep        *ebpf.MapSpec `ebpf:"asleep"`
 	Cidrs4        *ebpf.MapSpec `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.MapSpec `ebpf:"cidrs6"`
@@ -431,6 +439,7 @@ func (o *FlowObjects) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowMaps struct {
+	Again         *ebpf.Map `ebpf:"again"`
 	Asleep        *ebpf.Map `ebpf:"asleep"`
 	Cidrs4        *ebpf.Map `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.Map `ebpf:"cidrs6"`
@@ -455,6 +464,7 @@ type FlowMaps struct {
 
 func (m *FlowMaps) Close() error {
 	return _FlowClose(
+		m.Again,
 		m.Asleep,
 		m.Cidrs4,
 		m.Cidrs6,

@@ -49,6 +49,17 @@ func (k *Kernel) TestRun(direction flow.Direction, frame []byte) (action int32, 
 // JudgeAgain brings the verdicts of silent connections up to date, as a scan does.
 func (k *Kernel) JudgeAgain() error { return k.judgeAgain() }
 
+// AgainRuns is how often the program for silent connections ran, and how many
+// nanoseconds that took, as the kernel counts them.
+func (k *Kernel) AgainRuns(t testing.TB) (runs uint64, took time.Duration) {
+	t.Helper()
+	s, err := k.objects.EbpolJudgeAgain.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.RunCount, s.Runtime
+}
+
 // ForgetConns empties the tables of connections.
 func (k *Kernel) ForgetConns(t testing.TB) {
 	t.Helper()

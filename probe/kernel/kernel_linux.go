@@ -31,6 +31,7 @@ type Kernel struct {
 	bare    *bpf.FlowPrograms // for devices without a link header; loaded when first asked for
 	spec    *ebpf.CollectionSpec
 	noAgain error // why connections can't be judged again without a packet
+	again   again
 	tables  tables
 	scanner scanner
 	hosts   hosts
@@ -214,16 +215,6 @@ func (k *Kernel) bump() error {
 		k.epoch = 1
 	}
 	return k.objects.Epoch.Set(k.epoch)
-}
-
-// judgeAgain brings the verdicts of silent connections up to date. Where the
-// kernel can't, their next packet does.
-func (k *Kernel) judgeAgain() error {
-	if k.noAgain != nil {
-		return nil //nolint:nilerr // see above: their next packet does
-	}
-	_, err := k.objects.EbpolJudgeAgain.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
-	return err
 }
 
 // Close frees what is loaded. What is attached stays until its link is closed.

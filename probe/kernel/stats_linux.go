@@ -21,7 +21,7 @@ func (k *Kernel) MapBytes() uint64 {
 	defer k.size.mu.Unlock()
 	writes := k.size.writes.Load()
 	if !k.size.known || k.size.after != writes {
-		k.size.bytes = 0
+		k.size.bytes = Memlock(k.objects.Again)
 		for _, m := range k.objects.shared() {
 			k.size.bytes += Memlock(m)
 		}
