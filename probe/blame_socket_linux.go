@@ -66,8 +66,9 @@ func listenEvidence(port uint16) string {
 }
 
 // asksAgain are reasons by which a socket may turn away what its peer sends to
-// ask whether there is room yet. Ordinary duplicates have them too.
-var asksAgain = map[string]bool{"TCP_OLD_SEQUENCE": true, "TCP_ZEROWINDOW": true, "TCP_OVERWINDOW": true, "TCP_OLD_DATA": true}
+// ask whether there is room yet. Ordinary duplicates have them too. Old kernels
+// (6.1) call any number that is out of the window invalid.
+var asksAgain = map[string]bool{"TCP_OLD_SEQUENCE": true, "TCP_INVALID_SEQUENCE": true, "TCP_ZEROWINDOW": true, "TCP_OVERWINDOW": true, "TCP_OLD_DATA": true}
 
 // unreadEvidence says how much waits in the socket that a TCP packet was for, if
 // that is more than half of what it takes; it must be called inside the
