@@ -107,19 +107,13 @@ func nftRule(w *wire.NftRule) *flow.NftRule {
 
 // RuleName is a rule in words: which one, where, and what its author called it.
 func RuleName(r *flow.NftRule) string {
+	table := r.Family + " " + r.Table
 	if _, old := legacyTool(r); old {
-		s := fmt.Sprintf("rule %d of chain %s in table %s of %s", r.Handle, r.Chain, r.Table, r.Family)
-		if r.Handle == 0 {
-			s = fmt.Sprintf("the policy of chain %s in table %s of %s", r.Chain, r.Table, r.Family)
-		}
-		if r.Comment != "" {
-			s += fmt.Sprintf(" (%q)", r.Comment)
-		}
-		return s
+		table = r.Table + " of " + r.Family
 	}
-	s := fmt.Sprintf("rule %d of chain %s in table %s %s", r.Handle, r.Chain, r.Family, r.Table)
+	s := fmt.Sprintf("rule %d of chain %s in table %s", r.Handle, r.Chain, table)
 	if r.Handle == 0 {
-		s = fmt.Sprintf("the policy of chain %s in table %s %s", r.Chain, r.Family, r.Table)
+		s = fmt.Sprintf("the policy of chain %s in table %s", r.Chain, table)
 	}
 	if r.Comment != "" {
 		s += fmt.Sprintf(" (%q)", r.Comment)
