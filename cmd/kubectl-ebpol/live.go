@@ -53,7 +53,7 @@ type liveFlags struct {
 func (f *liveFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVarP(&f.output, "output", "o", "", "lines instead of the screen: wide or json")
-	fs.StringVar(&f.page, "page", "", "page to begin with; without a screen, print it instead of events: top, flows, changes, drops, policies, policy, nodes, timeline, matrix or why")
+	fs.StringVar(&f.page, "page", "", "page to begin with; without a screen, print it instead of events: top, flows, changes, connections, drops, policies, policy, nodes, timeline, matrix or why")
 	fs.StringVar(&f.record, "record", "", "also write the session to this file, for replay")
 	fs.StringVar(&f.image, "probe-image", probeImage, "image of the probe")
 	fs.StringVar(&f.namespace, "probe-namespace", deploy.DefaultNamespace, "namespace that the probe's pods run in")

@@ -50,6 +50,10 @@ func TestTheDemoOnTheScreen(t *testing.T) {
 		{name: "why", page: "connections", height: 40, filter: "from=report-* to=db-* direction=ingress", keys: []string{"enter"}, shows: []string{"The candidate would change that to denied", "NEARLY", "WOULD HELP", "app: report"}},
 		{name: "policy", page: "policies", height: 30, filter: "backends", keys: []string{"enter"}, shows: []string{"kind: NetworkPolicy", "no rule allows: denied"}},
 		{name: "drops", page: "drops", height: 20, shows: []string{"DROPPED BY"}},
+		{name: "policies", page: "policies", height: 20, shows: []string{"dry-run", "LINT", "WEIGHT"}},
+		{name: "matrix", page: "matrix", height: 20, shows: []string{"shop/cronjob/report", "default/pod/intruder → shop/sts/db"}},
+		{name: "nodes", page: "nodes", height: 22, shows: []string{"PROBE", "Our programs take"}},
+		{name: "timeline", page: "timeline", height: 20, shows: []string{"WHAT HAPPENED", "dropped"}},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			const width = 120

@@ -55,7 +55,7 @@ func newReplay(g *globals) *cobra.Command {
 	c.addLooks(cmd)
 	cmd.Flags().StringVarP(&c.output, "output", "o", "", "lines instead of the screen: wide or json")
 	cmd.Flags().BoolVar(&c.noise, "noise", false, "also print drops that are part of ordinary life")
-	cmd.Flags().StringVar(&c.page, "page", "top", "page to begin with; without a screen, print it as it is at the end instead of events: top, flows, changes, drops, policies, policy, nodes, timeline, matrix or why")
+	cmd.Flags().StringVar(&c.page, "page", "top", "page to begin with; without a screen, print it as it is at the end instead of events: top, flows, changes, connections, drops, policies, policy, nodes, timeline, matrix or why")
 	cmd.Flags().Float64Var(&c.speed, "speed", 1, "1: as it was, 2: twice as fast, 0: at once; lines come at once unless it is given")
 	return cmd
 }

@@ -18,6 +18,13 @@ import (
 // a verdict that changed stands beside what changed it. It isn't printed among
 // the connections.
 
+// The label of our own pods, as pkg/deploy sets it: what we do ourselves is no
+// news.
+const (
+	probeLabel = "app.kubernetes.io/name"
+	probeName  = "ebpol-probe"
+)
+
 // maxNews is how many events one frame may add; the rest are counted.
 const maxNews = 100
 
@@ -125,7 +132,7 @@ func (a *applying) podsChanged(was *identity.World, m *wire.World) {
 		key := d.GetNamespace() + "/" + d.GetName()
 		old, now := was.Pods[key], is.Pods[key]
 		switch {
-		case now == nil:
+		case now == nil, now.Labels[probeLabel] == probeName: // not ourselves
 		case old == nil || old.UID != now.UID:
 			if !now.Done && a.at.Sub(now.Created) < time.Minute { // else it is only new to us
 				add(now, "came"+ready(now))
@@ -138,7 +145,7 @@ func (a *applying) podsChanged(was *identity.World, m *wire.World) {
 	}
 	for _, g := range m.GetGone() {
 		key, _ := strings.CutPrefix(g, "pod ")
-		if old := was.Pods[key]; old != nil && key != g && !old.Done && is.Pods[key] == nil {
+		if old := was.Pods[key]; old != nil && key != g && !old.Done && old.Labels[probeLabel] != probeName && is.Pods[key] == nil {
 			add(old, "is gone")
 		}
 	}

@@ -97,6 +97,10 @@ func TestTheTimelineTellsOfPods(t *testing.T) {
 	if got := s.news(Query{Trouble: true}); len(got) != 0 {
 		t.Errorf("no trouble: %q", got)
 	}
+	pod(func(p *wire.Pod) {
+		p.Name, p.Uid, p.Labels = "ebpol-1", "u10", map[string]string{probeLabel: probeName}
+	})
+	s.frame("", &wire.Frame_World{World: &wire.World{Gone: []string{"pod shop/ebpol-1"}}})
 	// a pod that was there before it could be seen is no news
 	s.world(&wire.Pod{Namespace: "shop", Name: "old", Uid: "u8", CreatedNs: t0.Add(-time.Hour).UnixNano()})
 	if got := s.news(Query{}); len(got) != len(want) {

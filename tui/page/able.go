@@ -56,7 +56,11 @@ type (
 
 // toPolicies is the key of the page where a candidate becomes more than that.
 func (e *Env) toPolicies() key.Binding {
-	return key.NewBinding(key.WithKeys("4"), key.WithHelp("4", "policies, to enforce"))
+	what := "policies, to enforce"
+	if e.Actions.Can("enforce") != "" {
+		what = "policies"
+	}
+	return key.NewBinding(key.WithKeys("4"), key.WithHelp("4", what))
 }
 
 // Advice is what an Adviser knows of a policy.
