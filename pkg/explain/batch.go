@@ -59,7 +59,7 @@ func NewBatch(w *identity.World, policies []*policy.Policy, engine Engine) (*Bat
 	}
 	out, err := compile.New().Compile(compile.Input{Generation: 1, World: w, Policies: modes})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the policies don't fit the tables: %w, or let --engine %s answer, which has no tables", err, Reference)
 	}
 	b.out = out
 	return b, nil

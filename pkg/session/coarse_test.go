@@ -15,6 +15,49 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
 
+// Policies that don't fit at all are told, once; nothing of them is applied, and
+// nobody is judged by rules that were made for another pod meanwhile.
+func TestRulesThatDontFitLeaveThoseFromBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, Config{NewCompiler: PolicyCompiler}, "n1")
+		fake := b.probes["n1"].fake
+		web, fine := pod("shop", "web", "n1", "10.0.0.1"), toyPolicy("fine")
+		fine.Tier, fine.IsolatesIngress = policy.Network, true
+		b.cluster.states <- State{World: worldOf(web, pod("shop", "old", "n1", "10.0.0.2")), Policies: []*policy.Policy{fine}}
+		fake.AwaitGeneration(1)
+		fake.AwaitEndpoints(2)
+		much := toyPolicy("much")
+		much.Tier, much.IsolatesIngress = policy.Network, true
+		for _, protocol := range []flow.Protocol{flow.TCP, flow.UDP} {
+			for port := uint16(1); port < 40_000; port++ {
+				much.Ingress = append(much.Ingress, policy.Rule{AnyPeer: true, Action: policy.Accept, Ports: []policy.Port{{Protocol: protocol, From: port, To: port}}})
+			}
+		}
+		for range 2 { // told once
+			b.cluster.states <- State{World: worldOf(web, pod("shop", "new", "n1", "10.0.0.2")), Policies: []*policy.Policy{fine, much}}
+			fake.AwaitEndpoints(1)
+			synctest.Wait()
+		}
+		if r := fake.Rules(); r.Generation != 1 || len(r.Sets) != 1 {
+			t.Errorf("generation %d with %d sets: the rules before must stay", r.Generation, len(r.Sets))
+		}
+		b.cluster.states <- State{World: worldOf(web, pod("shop", "new", "n1", "10.0.0.2")), Policies: []*policy.Policy{fine}}
+		fake.AwaitEndpoints(2)
+		var told []string
+		b.mu.Lock()
+		for _, f := range b.frames {
+			if text := f.GetNotice().GetText(); strings.Contains(text, "fit") {
+				told = append(told, text)
+			}
+		}
+		b.mu.Unlock()
+		if len(told) != 2 || !strings.Contains(told[0], `at most 65535 fit: write ranges instead of single ports`) || !strings.Contains(told[1], "fit again") {
+			t.Errorf("told %q", told)
+		}
+		b.close()
+	})
+}
+
 // A pod with more rules than bits is judged as the reference judges it; its
 // policies carry the warning, and the user is told once.
 func TestMoreRulesThanBitsAreTold(t *testing.T) {

@@ -170,3 +170,21 @@ func lifeOf(p *identity.Pod) string {
 func sameEndpoints(a, b []*wire.Endpoint) bool {
 	return slices.EqualFunc(a, b, func(x, y *wire.Endpoint) bool { return x.GetId() == y.GetId() })
 }
+
+// only takes what isn't in a list from the pods that the probe watches: rules
+// for others can't be made now, and an address that went on to another pod must
+// not be judged by those of its former owner.
+func (n *node) only(eps []*wire.Endpoint) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	there := make(map[uint32]bool, len(eps))
+	for _, e := range eps {
+		there[e.GetId()] = true
+	}
+	kept := slices.DeleteFunc(slices.Clone(n.endpoints), func(e *wire.Endpoint) bool { return !there[e.GetId()] })
+	if len(kept) < len(n.endpoints) {
+		n.endpoints = kept
+		n.epVersion++
+		n.signal()
+	}
+}

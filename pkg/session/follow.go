@@ -115,7 +115,10 @@ func (l *Live) compile() (uint64, error) {
 		err = fmt.Errorf("compile the policies: %w", err)
 		if l.stuck != err.Error() { // each change of the cluster comes by here
 			l.stuck = err.Error()
-			l.warn(l.stuck + "; until that fits, the rules from before stay, for all pods on all nodes")
+			l.warn(l.stuck + "; until that fits, the rules from before stay, for all pods on all nodes, and pods that start are not watched")
+		}
+		for name, n := range nodes {
+			n.only(l.current.byNode[name])
 		}
 		return 0, err
 	}

@@ -7,6 +7,7 @@ package kernel_test
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -442,6 +443,36 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	}
 	if err := k.Apply(&ruleset.Delta{From: 7, Generation: 8}); err == nil {
 		t.Error("a delta from another generation was taken")
+	}
+}
+
+// A node holds so many addresses. One more is refused in a sentence that says
+// what to do, and those from before are judged as before.
+func TestMorePodAddressesThanFit(t *testing.T) {
+	const most = 2048
+	k := open(t, kernel.Options{})
+	load(t, k, isolated(1, 1))
+	big, ids := isolated(2, 2), map[netip.Addr]ruleset.EndpointID{}
+	for i := range most + 1 {
+		ip := netip.AddrFrom4([4]byte{10, 99, byte(i >> 8), byte(i)})
+		ids[ip] = ruleset.EndpointID(100 + i)
+		big.Endpoints = append(big.Endpoints, ruleset.Endpoint{IP: ip, ID: ids[ip], Ingress: 2, Egress: 2})
+	}
+	big.Sort()
+	d, err := ruleset.Diff(isolated(1, 1), big)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sentence = "pod addresses are more than the 2048 that a node holds: select fewer pods for this session"
+	if err := k.Apply(d); err == nil || !strings.Contains(err.Error(), sentence) {
+		t.Errorf("applying: %v", err)
+	}
+	if err := k.Watch(ids); err == nil || !strings.Contains(err.Error(), sentence) {
+		t.Errorf("watching: %v", err)
+	}
+	got, err := k.Judge(ruleset.Packet{Direction: flow.Egress, Protocol: flow.TCP, Local: local4, Peer: peer4, Port: 80})
+	if err != nil || k.Generation() != 1 || got.Set != 1 || got.Current.Verdict != flow.Allow {
+		t.Errorf("generation %d judges %+v, %v", k.Generation(), got, err)
 	}
 }
 
