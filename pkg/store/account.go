@@ -10,22 +10,23 @@ import (
 // account is what one subject, usually a pod, sums up to. It outlives its
 // rows, so that totals stay exact when rows are let go.
 type account struct {
+	// What every event of a connection reads and writes stands close together.
+	into                         *account // what it was summed up in when it was let go; nil: it is kept
+	bytesIn, bytesOut, tickBytes uint64
+	enforced                     uint64
+	last                         time.Time // when it last said something
+
 	who  *who
 	node string
 	addr netip.Addr
 
 	flows, wouldDrop                      int64 // open now
-	bytesIn, bytesOut                     uint64
 	allowed, wouldDeny, denied, contested int64 // flows since the session began, by their last verdict
-	dropped, enforced                     uint64
-	tickBytes                             uint64
+	dropped                               uint64
 	history                               []uint64
 	quiet                                 int // ticks since the last byte
 	rate                                  float64
-
-	last  time.Time // when it last said something
-	into  *account  // what it was summed up in when it was let go; nil: it is kept
-	folds bool      // others are summed up in it
+	folds                                 bool // others are summed up in it
 }
 
 // accountOf finds or opens the account of a subject. One that has no name goes

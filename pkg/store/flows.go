@@ -81,7 +81,7 @@ func (a *applying) flows(list []*wire.Flow) {
 	}
 	for _, r := range found {
 		if r != nil && r.sum.pair != nil {
-			s.touched += r.sum.pair.Bytes + uint64(r.sum.pair.Open) //nolint:gosec // nobody reads it
+			s.touched += r.sum.pair.Bytes + uint64(r.sum.pair.Open) + r.account.bytesIn //nolint:gosec // nobody reads it
 		}
 	}
 	for i, m := range list {

@@ -36,16 +36,17 @@ type PairRow struct {
 	Sample *FlowRow // the newest of them
 }
 
-// pair is a PairRow that is kept up to date, with its rows in the order in
-// which they came. What every event of a connection changes stands first.
+// pair is a PairRow that is kept up to date, with its rows in no order. What
+// every event of a connection changes stands first.
 type pair struct {
-	tickBytes     uint64 // since the second that ticks says
-	ticks         int    // seconds that Rate knows of
-	PairRow              // its Rate may be of some seconds ago: rateAt is of now
-	first, newest *row   // by arrival
-	key           pairKey
-	at            int // in the list of all
-	meet          *meet
+	tickBytes    uint64 // since the second that ticks says
+	ticks        int    // seconds that Rate knows of
+	PairRow             // its Rate may be of some seconds ago: rateAt is of now
+	some, newest *row   // newest is by arrival
+	unsure       bool   // newest is to be found
+	key          pairKey
+	at           int // in the list of all
+	meet         *meet
 }
 
 // rateAt is the rate when so many seconds have gone by.
@@ -111,43 +112,53 @@ type pairKey struct {
 	enforced           bool
 }
 
-// put adds a row to the pair's. Most come last; one whose verdict has changed
-// goes between those that came before and after it.
+// put adds a row to the pair's.
 func (p *pair) put(r *row) {
-	after := p.newest
-	for after != nil && after.seq > r.seq {
-		after = after.sum.prev
+	r.sum.prev, r.sum.next = nil, p.some
+	if p.some != nil {
+		p.some.sum.prev = r
 	}
-	r.sum.prev = after
-	if after == nil {
-		r.sum.next = p.first
-	} else {
-		r.sum.next = after.sum.next
-		after.sum.next = r
-	}
-	if r.sum.next != nil {
-		r.sum.next.sum.prev = r
-	} else {
+	p.some = r
+	if !p.unsure && (p.newest == nil || r.seq > p.newest.seq) {
 		p.newest = r
-	}
-	if r.sum.prev == nil {
-		p.first = r
 	}
 }
 
-// take removes a row from the pair's.
-func (p *pair) take(r *row) {
+// take removes a row from the pair's. If it is the newest, the next one is
+// looked for when the frame has been taken: another verdict may come for all
+// of a hundred thousand rows, in no order.
+func (m *sums) take(p *pair, r *row) {
 	if r.sum.prev != nil {
 		r.sum.prev.sum.next = r.sum.next
 	} else {
-		p.first = r.sum.next
+		p.some = r.sum.next
 	}
 	if r.sum.next != nil {
 		r.sum.next.sum.prev = r.sum.prev
-	} else {
-		p.newest = r.sum.prev
 	}
 	r.sum.prev, r.sum.next = nil, nil
+	if p.newest != r {
+		return
+	}
+	p.newest = nil
+	if p.some != nil {
+		p.unsure = true
+		m.unsure = append(m.unsure, p)
+	}
+}
+
+// findNewest is for pairs whose newest row was taken.
+func (m *sums) findNewest() {
+	for _, p := range m.unsure {
+		p.unsure = false
+		for r := p.some; r != nil; r = r.sum.next {
+			if p.newest == nil || r.seq > p.newest.seq {
+				p.newest = r
+			}
+		}
+	}
+	clear(m.unsure)
+	m.unsure = m.unsure[:0]
 }
 
 // queryPairs gives the pairs as they are kept, or, for a filter that looks at

@@ -3,6 +3,8 @@
 package store
 
 import (
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -38,5 +40,30 @@ func TestPairsSumUpWhoTalksToWhom(t *testing.T) {
 	}
 	if got := s.Snapshot(Query{Pairs: true, Offset: 2, Limit: 5}); got.PairTotal != 3 || len(got.Pairs) != 1 {
 		t.Errorf("%d of %d in the window", len(got.Pairs), got.PairTotal)
+	}
+}
+
+// BenchmarkVerdictsOfOnePair judges a hundred thousand connections of one pair
+// anew, in the order in which a kernel's table has them: none.
+func BenchmarkVerdictsOfOnePair(b *testing.B) {
+	s := New(Options{Quiet: true})
+	const n = 50_000
+	order := rand.New(rand.NewPCG(1, 2)).Perm(n) //nolint:gosec // the same each time
+	for i := range n {
+		s.Apply(&wire.Frame{Node: "n1", TimeNs: t0.UnixNano(), Body: &wire.Frame_Flows{Flows: &wire.Flows{Flows: []*wire.Flow{{
+			Id: uint64(i + 1), Kind: wire.Flow_NEW, Endpoint: 1, Direction: 1, Protocol: 6, LocalIp: ip4("10.0.0.2"), PeerIp: ip4("10.0.0.1"), //nolint:gosec // small
+			LocalPort: 443, PeerPort: uint32(i), Verdict: 1, Candidate: 1, //nolint:gosec // small
+		}}}}})
+	}
+	verdict := uint32(1)
+	for b.Loop() {
+		verdict = 3 - verdict
+		for list := range slices.Chunk(order, 250) {
+			f := &wire.Flows{}
+			for _, i := range list {
+				f.Flows = append(f.Flows, &wire.Flow{Id: uint64(i + 1), Kind: wire.Flow_VERDICT, Endpoint: 1, Verdict: verdict, Candidate: verdict}) //nolint:gosec // small
+			}
+			s.Apply(&wire.Frame{Node: "n1", TimeNs: t0.UnixNano(), Body: &wire.Frame_Flows{Flows: f}})
+		}
 	}
 }

@@ -174,6 +174,7 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 	}
 	s.advance()
 	a.lookAgain()
+	s.sums.findNewest()
 	s.id++
 	return a.out
 }

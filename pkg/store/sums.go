@@ -17,6 +17,7 @@ type sums struct {
 	unnamed   []int32      // the free places
 	pairs     map[pairKey]*pair
 	list      []pairEntry // all pairs, in no order
+	unsure    []*pair     // whose newest row is to be found
 	meets     meets
 	ports     map[string]*account // by destination port: "tcp/5432"
 	externals map[string]*account // by who is neither pod nor service: a name or an address
@@ -37,7 +38,7 @@ func (m *sums) init() {
 // summed is what a row has added to the sums so far.
 type summed struct {
 	pair                     *pair
-	prev, next               *row // of the pair's rows, in order of arrival
+	prev, next               *row // of the pair's rows
 	port, external           *account
 	localWho, peerWho        *who
 	in, out, packets, faults uint64
@@ -263,7 +264,7 @@ func (s *Store) leave(r *row) {
 func (m *sums) takeOut(r *row) {
 	c := &r.sum
 	p := c.pair
-	p.take(r)
+	m.take(p, r)
 	p.Flows--
 	p.meet.flows--
 	p.meet.faults -= c.faults
