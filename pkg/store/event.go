@@ -78,6 +78,9 @@ func (s *Store) fillEnds(r *row, e *flow.Event) {
 // contestedCase says in words on what the verdict turns.
 func contestedCase(r *row) string {
 	if r.service && !r.backend.IsValid() {
+		if r.alt == flow.Deny && r.candidate == flow.Contested { // what is taken allows, of the cluster's policies and the candidate's
+			return "depends on the backend that the service picks; enforcement lets it through here"
+		}
 		return "depends on the backend that the service picks"
 	}
 	switch r.alt {

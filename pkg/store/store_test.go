@@ -5,6 +5,7 @@ package store
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -231,9 +232,9 @@ func TestServiceAndBackend(t *testing.T) {
 	s := newSession(Limits{})
 	e := s.frame("n1", &wire.Frame_Flows{Flows: &wire.Flows{Flows: []*wire.Flow{{
 		Id: 5, Kind: wire.Flow_NEW, Endpoint: 1, Direction: 2, Protocol: 6, LocalIp: ip4("10.0.0.1"), LocalPort: 4000, PeerIp: ip4("10.96.0.9"), PeerPort: 5432,
-		Verdict: 3, Service: true, Alt: 2,
+		Verdict: 3, Candidate: 3, Service: true, Alt: 2,
 	}}}})[0]
-	if e.Destination.Service != "shop/db" || e.Destination.Pod != "" || e.Subject != "source" || e.Reason == "" {
+	if e.Destination.Service != "shop/db" || e.Destination.Pod != "" || e.Subject != "source" || !strings.Contains(e.Reason, "enforcement lets it through") {
 		t.Errorf("destination %+v reason %q", e.Destination, e.Reason)
 	}
 	s.frame("n1", &wire.Frame_Flows{Flows: &wire.Flows{Flows: []*wire.Flow{{Id: 5, BackendIp: ip4("10.0.0.2"), BackendPort: 5432, PacketsOut: 1}}}})
