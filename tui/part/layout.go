@@ -50,6 +50,7 @@ func (t *Table[K]) place() []placed {
 	widest := func(i int) int { return max(t.Columns[i].Min, t.Columns[i].Soft, t.Columns[i].Max) }
 	short := func(i int) int { return min(widest(i), t.needs[i].short) }
 	full := func(i int) int { return min(widest(i), t.needs[i].full) }
+	spare = satisfy(cols, spare, short)
 	spare = grow(cols, spare, short)
 	spare = satisfy(cols, spare, full)
 	for _, limit := range []func(i int) int{

@@ -67,6 +67,26 @@ func TestAShortFormStandsInBeforeANameIsCut(t *testing.T) {
 	}
 }
 
+// TestNobodyLosesALetterToWhomItDoesNotHelp: a column that can have all that
+// it needs gets it before another, which stays cut, gets a part.
+func TestNobodyLosesALetterToWhomItDoesNotHelp(t *testing.T) {
+	table := &Table[int]{Columns: []Column{
+		{Key: "a", Title: "A", Min: 10, Max: 30},
+		{Key: "b", Title: "B", Min: 10, Max: 60},
+	}}
+	table.Resize(2+10+2+10+5, 4)
+	table.SetRows(0, []int{1}, 1)
+	lines := table.View(style.New(style.Options{NoColor: true}), func(_ int, key string) Cell {
+		if key == "a" {
+			return Cell{Text: "fourteen-cells"}
+		}
+		return Cell{Text: strings.Repeat("b", 50)}
+	})
+	if got := ansi.Strip(lines[1]); !strings.Contains(got, "fourteen-cells") {
+		t.Errorf("cut by one letter: %q", got)
+	}
+}
+
 // TestColumnsComeToRest: they move when a longer name comes that finds no
 // room, and not back when it goes.
 func TestColumnsComeToRest(t *testing.T) {
