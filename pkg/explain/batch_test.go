@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/explain"
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/corpus/gen"
@@ -24,6 +25,23 @@ func batch(t interface{ Fatal(...any) }, w *identity.World, policies []*policy.P
 		t.Fatal(err)
 	}
 	return b
+}
+
+// What doesn't fit the tables is refused with the limit and what to do; the
+// reference has none.
+func TestMoreKindsOfPortsThanFit(t *testing.T) {
+	w, _ := shopWorld(t)
+	much := &policy.Policy{Kind: flow.NetworkPolicy, Tier: policy.Network, Namespace: "shop", Name: "much", IsolatesIngress: true, Subject: policy.Subject{Namespaces: policy.Everything(), Pods: policy.Everything()}}
+	for _, protocol := range []flow.Protocol{flow.TCP, flow.UDP} {
+		for port := uint16(1); port < 40_000; port++ {
+			much.Ingress = append(much.Ingress, policy.Rule{AnyPeer: true, Action: policy.Accept, Ports: []policy.Port{{Protocol: protocol, From: port, To: port}}})
+		}
+	}
+	_, err := explain.NewBatch(w, []*policy.Policy{much}, explain.Compiled)
+	if err == nil || !strings.Contains(err.Error(), "at most 65535 fit: write ranges instead of single ports") || !strings.Contains(err.Error(), "--engine reference") {
+		t.Errorf("compiled: %v", err)
+	}
+	batch(t, w, []*policy.Policy{much}, explain.Reference)
 }
 
 // Both engines give the same lines, letter by letter, but for which of several
