@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	BenchMapAgain            = "again"
 	BenchMapAsleep           = "asleep"
 	BenchMapCidrs4           = "cidrs4"
 	BenchMapCidrs6           = "cidrs6"
@@ -113,6 +114,7 @@ type BenchProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchMapSpecs struct {
+	Again         *ebpf.MapSpec `ebpf:"again"`
 	Asleep        *ebpf.MapSpec `ebpf:"asleep"`
 	Cidrs4        *ebpf.MapSpec `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.MapSpec `ebpf:"cidrs6"`
@@ -172,6 +174,7 @@ func (o *BenchObjects) Close() error {
 //
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchMaps struct {
+	Again         *ebpf.Map `ebpf:"again"`
 	Asleep        *ebpf.Map `ebpf:"asleep"`
 	Cidrs4        *ebpf.Map `ebpf:"cidrs4"`
 	Cidrs6        *ebpf.Map `ebpf:"cidrs6"`
@@ -196,6 +199,7 @@ type BenchMaps struct {
 
 func (m *BenchMaps) Close() error {
 	return _BenchClose(
+		m.Again,
 		m.Asleep,
 		m.Cidrs4,
 		m.Cidrs6,

@@ -182,25 +182,23 @@ func edit[T comparable](page []T, edits []Edit[T], compare func(a, b T) int) []T
 
 // appendPages adds a run of entries, cut into pages.
 func appendPages[T comparable](pages part[T], run []T) part[T] {
-	size := pageSize[T]()
-	for len(run) > 2*size {
-		pages = append(pages, run[:size:size])
-		run = run[size:]
-	}
-	if len(run) == 0 {
-		return pages
-	}
-	return append(pages, run)
+	return appendCut(pages, run, pageSize[T]())
 }
 
 // appendParts adds a run of pages, cut into parts.
 func appendParts[T comparable](parts []part[T], run part[T]) []part[T] {
-	for len(run) > 2*partSize {
-		parts = append(parts, run[:partSize:partSize])
-		run = run[partSize:]
+	return appendCut(parts, run, partSize)
+}
+
+// appendCut adds what stands in a row, cut into pieces; one may grow to twice
+// the size.
+func appendCut[L ~[]S, S ~[]E, E any](list L, run S, size int) L {
+	for len(run) > 2*size {
+		list = append(list, run[:size:size])
+		run = run[size:]
 	}
 	if len(run) == 0 {
-		return parts
+		return list
 	}
-	return append(parts, run)
+	return append(list, run)
 }
