@@ -26,7 +26,7 @@ func (b *bed) tellQuiet() error {
 		return err
 	}
 	start := time.Now()
-	if _, err := pinned(pong, 0, 1, request)(b.client, b.addr, b.quiet); err != nil {
+	if _, err := latency(b.client, "tcp", b.addr, b.quiet); err != nil {
 		return fmt.Errorf("request/response: %w", err)
 	}
 	after, err := b.probe.cpu()

@@ -14,30 +14,13 @@ import (
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
 )
 
-// What is at the pods' devices while traffic is measured.
+// What is at a pair's devices while traffic is measured.
 const (
 	nothing = iota
 	hooks   // programs that do nothing
 	probing
-	states
+	roles
 )
-
-// enter brings the state about; leave ends it.
-func (p *probe) enter(state int, pods []*netbed.Pod) (leave func() error, err error) {
-	switch state {
-	case hooks:
-		return attachEmpty(pods)
-	case probing:
-		// Attaching and reading what was open before aren't observing: the
-		// second statistics come when that is done.
-		err := p.watch(pods, true)
-		if err == nil {
-			err = p.nextStats(2)
-		}
-		return func() error { return p.watch(nil, false) }, err
-	}
-	return func() error { return nil }, nil
-}
 
 // attachEmpty puts a program that lets everything pass where the probe's would
 // be. On kernels without TCX there is nothing to compare with, and an error.

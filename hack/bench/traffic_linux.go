@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -16,17 +17,13 @@ import (
 )
 
 const (
-	block   = 128 << 10 // bytes a write, as iperf does
-	message = 64        // bytes of a request and of its answer
+	message = 64        // bytes of an answer, and of a small request
+	block   = 128 << 10 // bytes of a large one that are sent at once, as iperf does
 )
 
-// The first byte of a connection says what the client wants. The next says on
-// which processor, unless any will do.
-const (
-	sink = 's' // read everything
-	pong = 'p' // answer whatever comes with itself
-	echo = 'e' // answer each message with itself, on any processor
-)
+// echo as a connection's first byte: each message is answered with itself. Else
+// what an exchange is follows.
+const echo = 0
 
 func dial(p *netbed.Pod, to netip.AddrPort, mode ...byte) (net.Conn, error) {
 	var c net.Conn
@@ -78,58 +75,95 @@ func answer(c net.Conn) {
 			}
 		}
 	}
-	processor := make([]byte, 1)
-	if _, err := io.ReadFull(c, processor); err != nil {
+	var x exchange
+	if err := binary.Read(c, binary.BigEndian, &x); err != nil {
 		return
 	}
 	// Whoever asked sees how it ends.
-	_ = blocking(c, int(processor[0]), func(fd int) error {
+	_ = blocking(c, int(x.There), func(fd int) error {
 		buf := make([]byte, block)
 		for {
-			n, err := unix.Read(fd, buf)
-			if n <= 0 || err != nil {
+			if err := transfer(unix.Read, fd, buf, int(x.Size)); err != nil {
 				return err
 			}
-			if mode[0] == pong {
-				if _, err := unix.Write(fd, buf[:n]); err != nil {
-					return err
-				}
+			if err := transfer(unix.Write, fd, buf, message); err != nil {
+				return err
 			}
 		}
 	})
 }
 
-// pinned is a load whose two ends are each a thread that blocks in the kernel,
-// on a processor of its own or both on one, as netperf's -T: who meets whom where
-// is otherwise the scheduler's choice, which changes from round to round and
-// weighs ten times what we measure. each moves that much
-// of what is counted.
-func pinned(mode byte, here, there int, each func(fd int) (int, error)) func(*netbed.Pod, netip.AddrPort, time.Duration) (float64, error) {
-	return func(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
-		c, err := dial(client, to, mode, byte(there))
-		if err != nil {
-			return 0, err
-		}
-		defer c.Close()
-		var sum float64
-		err = blocking(c, here, func(fd int) error {
-			start := time.Now()
-			for time.Since(start) < d {
-				n, err := each(fd)
-				if err != nil {
-					return err
-				}
-				sum += float64(n)
-			}
-			sum /= time.Since(start).Seconds()
-			return nil
-		})
-		return sum, err
-	}
+// exchange is a request of some bytes and its answer. Each end is a thread that
+// blocks in the kernel, on a processor of its own or both on one, as netperf's
+// -T has it: who meets whom where is otherwise the scheduler's choice, which
+// changes from one turn to the next and weighs ten times what we measure.
+type exchange struct {
+	Here, There uint8 // processors: see nth
+	Size        uint32
 }
 
-// blocking runs f on the given one of our processors, counted from 0 and over
-// again after the last, with the connection as a file that waits in the kernel.
+// open gives a way to make n exchanges, which tells how long they took. It can
+// be used until stop is called.
+func (x exchange) open(client *netbed.Pod, to netip.AddrPort) (run func(n int) (time.Duration, error), stop func(), err error) {
+	c, err := dial(client, to, echo+1)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := binary.Write(c, binary.BigEndian, x); err != nil {
+		return nil, nil, errors.Join(err, c.Close())
+	}
+	asked, took, ended := make(chan int), make(chan time.Duration), make(chan error, 1)
+	go func() {
+		ended <- blocking(c, int(x.Here), func(fd int) error {
+			buf := make([]byte, block)
+			for n := range asked {
+				start := time.Now()
+				for range n {
+					if err := transfer(unix.Write, fd, buf, int(x.Size)); err != nil {
+						return err
+					}
+					if err := transfer(unix.Read, fd, buf, message); err != nil {
+						return err
+					}
+				}
+				took <- time.Since(start)
+			}
+			return nil
+		})
+	}()
+	run = func(n int) (time.Duration, error) {
+		select {
+		case asked <- n:
+		case err := <-ended:
+			return 0, err
+		}
+		select {
+		case d := <-took:
+			return d, nil
+		case err := <-ended:
+			return 0, err
+		}
+	}
+	return run, func() { close(asked); c.Close() }, nil
+}
+
+// transfer moves that many bytes.
+func transfer(move func(fd int, b []byte) (int, error), fd int, buf []byte, bytes int) error {
+	for bytes > 0 {
+		n, err := move(fd, buf[:min(bytes, len(buf))])
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.ErrUnexpectedEOF
+		}
+		bytes -= n
+	}
+	return nil
+}
+
+// blocking runs f on one of our processors, with the connection as a file that
+// waits in the kernel.
 func blocking(c net.Conn, processor int, f func(fd int) error) error {
 	file, err := c.(*net.TCPConn).File()
 	if err != nil {
@@ -143,11 +177,16 @@ func blocking(c net.Conn, processor int, f func(fd int) error) error {
 	ended := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with us
-		ended <- errors.Join(unix.SchedSetaffinity(0, nth(&all, processor)), f(int(file.Fd())))
+		err := unix.SchedSetaffinity(0, nth(&all, processor))
+		if err == nil {
+			err = f(int(file.Fd()))
+		}
+		ended <- err
 	}()
 	return <-ended
 }
 
+// nth is one of the processors, counted from 0 and over again after the last.
 func nth(all *unix.CPUSet, n int) *unix.CPUSet {
 	n %= all.Count()
 	var one unix.CPUSet
@@ -160,33 +199,6 @@ func nth(all *unix.CPUSet, n int) *unix.CPUSet {
 		}
 	}
 	return &one
-}
-
-var sent = make([]byte, block)
-
-// stream is one write, in bits.
-func stream(fd int) (int, error) {
-	n, err := unix.Write(fd, sent)
-	return 8 * n, err
-}
-
-// request is one message and its answer.
-func request(fd int) (int, error) {
-	buf := make([]byte, message)
-	if _, err := unix.Write(fd, buf); err != nil {
-		return 0, err
-	}
-	for got := 0; got < message; {
-		n, err := unix.Read(fd, buf[got:])
-		if err != nil {
-			return 0, err
-		}
-		if n == 0 {
-			return 0, io.ErrUnexpectedEOF
-		}
-		got += n
-	}
-	return 1, nil
 }
 
 // latency is the median time of one-message answers on one connection, in
@@ -244,25 +256,12 @@ func echoes(p *netbed.Pod, at netip.AddrPort) (stop func(), err error) {
 	return func() { c.Close() }, nil
 }
 
-// connections opens, asks once and closes, as often as it can.
-func connections(client *netbed.Pod, to netip.AddrPort, d time.Duration) (float64, error) {
-	n := 0
-	start := time.Now()
-	err := openWhile(client, to, func() bool { n++; return time.Since(start) < d })
-	return float64(n) / time.Since(start).Seconds(), err
-}
-
-// open does that n times.
+// open opens a connection, asks once and closes, n times.
 func open(client *netbed.Pod, to netip.AddrPort, n int) error {
-	return openWhile(client, to, func() bool { n--; return n > 0 })
-}
-
-// openWhile asks after each connection whether there is to be another.
-func openWhile(client *netbed.Pod, to netip.AddrPort, more func() bool) error {
 	buf := make([]byte, 1+message)
 	buf[0] = echo
 	return client.Do(func() error {
-		for {
+		for range n {
 			c, err := net.Dial("tcp", to.String())
 			if err != nil {
 				return err
@@ -278,9 +277,7 @@ func openWhile(client *netbed.Pod, to netip.AddrPort, more func() bool) error {
 				return err
 			}
 			c.Close()
-			if !more() {
-				return nil
-			}
 		}
+		return nil
 	})
 }
