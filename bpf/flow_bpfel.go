@@ -208,7 +208,7 @@ type FlowOpening struct {
 	LocalPort uint16
 	PeerPort  uint16
 	Protocol  uint8
-	Egress    uint8
+	First     uint8
 	TcpFlags  uint8
 	Direction uint8
 	Judgement FlowJudgement

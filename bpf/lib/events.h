@@ -41,7 +41,7 @@ static __always_inline int announce(const struct tuple *t, const struct conn *co
 	o->local_port = t->local_port;
 	o->peer_port = t->peer_port;
 	o->protocol = t->protocol;
-	o->egress = t->egress;
+	o->first = t->egress | (conn->dropped ? 2 : 0);
 	o->tcp_flags = t->tcp_flags;
 	o->judgement = conn->judgement;
 	o->conn = conn->id;

@@ -46,13 +46,18 @@ static __always_inline int dropped(struct __sk_buff *skb, const struct conn *con
 	return DROP;
 }
 
+static __always_inline bool leased(void)
+{
+	return bpf_ktime_get_boot_ns() < lease_until;
+}
+
 __noinline int enforce(struct __sk_buff *skb, struct conn *conn, const struct tuple *t)
 {
 	__u64 before;
 
 	if (!conn || !t)
 		return NEXT;
-	if (bpf_ktime_get_boot_ns() >= lease_until)
+	if (!leased())
 		return NEXT;
 	before = conn->dropped;
 	__sync_fetch_and_add(&conn->dropped, 1);
@@ -247,6 +252,8 @@ static __always_inline int opened(struct __sk_buff *skb, const struct tuple *t)
 		return NEXT;
 	}
 	first(conn, skb, t);
+	if (conn->drop && leased())
+		conn->dropped = 1; /* what is told of it says so */
 	conn->flags |= CONN_ANNOUNCED;
 	err = insert(t, conn);
 	if (err == -EEXIST)
@@ -264,10 +271,7 @@ static __always_inline int opened(struct __sk_buff *skb, const struct tuple *t)
 		if (there)
 			look(skb, there, t);
 	}
-	if (!conn->drop)
-		return NEXT;
-	there = find(t); /* what is dropped is counted where it is read */
-	return enforce(skb, there ? there : conn, t);
+	return conn->dropped ? dropped(skb, conn, t, true) : NEXT;
 }
 
 /* track: everything but the established packet of the fast path. missed: that

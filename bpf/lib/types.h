@@ -285,7 +285,7 @@ struct opening {
 	__be16 local_port;
 	__be16 peer_port;
 	__u8 protocol;
-	__u8 egress; /* the first packet leaves the endpoint */
+	__u8 first; /* of its packets: 1: leaves the endpoint, + 2: the lease drops it */
 	__u8 tcp_flags;
 	__u8 direction; /* of the connection */
 	struct judgement judgement;

@@ -128,10 +128,10 @@ func decodeOpening(b []byte, r *Record, skew time.Duration) bool {
 		Protocol: flow.Protocol(v.Protocol), Time: time.Duration(v.TimeNs) + skew, Skew: skew,
 		Conn: bpf.FlowConn{
 			Id: v.Conn, FirstNs: v.TimeNs, LastNs: v.TimeNs, JudgedNs: v.TimeNs, Endpoint: v.Endpoint, Flags: v.Flags,
-			Direction: v.Direction, Drop: v.Judgement.Drop, Judgement: v.Judgement,
+			Direction: v.Direction, Drop: v.Judgement.Drop, Judgement: v.Judgement, Dropped: uint64(v.First >> 1),
 		},
 	}
-	way := v.Egress & 1
+	way := v.First & 1
 	r.Conn.Packets[way], r.Conn.Bytes[way], r.Conn.TcpFlags[way] = uint64(v.Packets), uint64(v.Bytes), v.TcpFlags
 	return true
 }

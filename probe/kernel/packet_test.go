@@ -374,6 +374,32 @@ func TestVerdictBelongsToTheConnection(t *testing.T) {
 	}
 }
 
+// TestFirstPacketDropped: what is told of a connection whose first packet the
+// lease drops says so, and the packet is counted once.
+func TestFirstPacketDropped(t *testing.T) {
+	k := open(t, kernel.Options{})
+	load(t, k, isolated(1, 1))
+	if err := k.SetLease(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	opens := packet(local4, peer4, flow.TCP, segment(1000, 81, syn))
+	for i := range uint64(2) {
+		if got := run(t, k, flow.Egress, opens); got != drop {
+			t.Errorf("packet %d: action %d", i+1, got)
+		}
+		if c := conn(t, k, local4, flow.TCP, 1000, 81); c.Dropped != i+1 || c.Packets != [2]uint64{0, i + 1} {
+			t.Errorf("after packet %d: dropped %d of %v", i+1, c.Dropped, c.Packets)
+		}
+	}
+	if n, err := k.Counts(); err != nil || n.EnforcedPackets != 2 {
+		t.Errorf("%d packets enforced, %v", n.EnforcedPackets, err)
+	}
+	_, records := read(t, k, 0)
+	if len(records) != 3 || records[0].Kind != kernel.New || records[0].Conn.Dropped != 1 || records[1].Kind != kernel.Dropped {
+		t.Errorf("%+v", records)
+	}
+}
+
 func TestClosedConnectionOpensAnew(t *testing.T) {
 	k := open(t, kernel.Options{})
 	load(t, k, isolated(1, 1))
