@@ -51,3 +51,7 @@ echo
 echo "## From a change in the API to its effect in the kernel"
 echo
 test/e2e/event-to-kernel.sh
+echo
+echo "## What being observed costs pods on two nodes"
+echo
+test/e2e/observing.sh

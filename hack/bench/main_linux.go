@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/internal/netbed"
@@ -30,6 +31,8 @@ func run() int {
 	quiet := flag.Duration("quiet", 10*time.Second, "how long the probe's own time is taken while nothing new happens")
 	asked := flag.String("ask", "all", "what is `asked` of the probe besides flows: all that a session asks for, or drops")
 	opened := flag.Int("connections", 50000, "`connections` to open and close before memory is read for the last time")
+	pairs := flag.String("pairs", "", "instead of all else: two pairs of a cluster's pods, each CLIENT SERVER ADDRESS with the network namespaces' `paths`, separated by a comma")
+	watch := flag.String("watch", "", "`command` that watches the pair $PAIR, 0 or 1")
 	flag.Parse()
 	if *quiet < time.Second {
 		fmt.Fprintf(os.Stderr, "bench: -quiet %s: use 1s or more\n", *quiet)
@@ -42,6 +45,13 @@ func run() int {
 	if *asked != "all" && *asked != "drops" {
 		fmt.Fprintf(os.Stderr, "bench: -ask %q: use all or drops\n", *asked)
 		return 2
+	}
+	if *pairs != "" {
+		if err := cluster(strings.Split(*pairs, ","), *watch, *rounds); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			return 1
+		}
+		return 0
 	}
 	if err := bench(*probe, *only, *rounds, *slot, *asked == "all", *opened, *quiet); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

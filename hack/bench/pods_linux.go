@@ -76,74 +76,96 @@ func (l *load) prepare(p *pair) (turn func() (float64, error), stop func(), err 
 
 // pods compares, at the same time and in turns too short for the machine to
 // change meanwhile, pods that are watched with pods of the same node that
-// aren't, and with such that have empty programs at the same hooks. Every pair
-// of pods has each part as often. The pods that aren't watched run no program of
-// ours: that is what BenchmarkRoundTrip shows.
+// aren't, and with such that have empty programs at the same hooks. The pods
+// that aren't watched run no program of ours: that is what BenchmarkRoundTrip
+// shows.
 func (b *bed) pods() error {
-	turns := [roles][]func() (float64, error){}
-	for i := range b.pairs {
+	var busy, whole time.Duration
+	results, err := compare(b.pairs[:], b.rounds, func(n int) (func() error, error) {
+		leave, err := b.cast(n)
+		if err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		before, err := b.probe.cpu()
+		return func() error {
+			after, err := b.probe.cpu()
+			busy, whole = busy+after-before, whole+time.Since(start)
+			return errors.Join(err, leave())
+		}, err
+	})
+	if err != nil {
+		return err
+	}
+	tell("between two pods", results)
+	fmt.Printf("\nThe probe itself took %.1f %% of one core meanwhile.\n", 100*busy.Seconds()/whole.Seconds())
+	return b.probe.tellMemory(b.pair.pods(), func() error { return open(b.client, b.addr, b.opened) })
+}
+
+// compare gives, by part and load, what came of the turns. There are as many
+// parts as pairs, and each pair has each of them as often: cast says which.
+func compare(pairs []pair, rounds int, cast func(n int) (leave func() error, err error)) ([][][]float64, error) {
+	parts := len(pairs)
+	turns := make([][]func() (float64, error), parts)
+	results := make([][][]float64, parts)
+	for i := range pairs {
+		results[i] = make([][]float64, len(loads))
 		for l := range loads {
-			turn, stop, err := loads[l].prepare(&b.pairs[i])
+			turn, stop, err := loads[l].prepare(&pairs[i])
 			if err != nil {
-				return fmt.Errorf("%s: %w", loads[l].name, err)
+				return nil, fmt.Errorf("%s: %w", loads[l].name, err)
 			}
 			defer stop()
 			turns[i] = append(turns[i], turn)
 		}
 	}
-	var results [roles][][]float64
-	for r := range results {
-		results[r] = make([][]float64, len(loads))
-	}
-	var busy, whole time.Duration
-	for cast := range 2 * roles {
-		fmt.Fprintf(os.Stderr, "part %d of %d\n", cast+1, 2*roles)
-		leave, err := b.cast(cast)
+	for n := range 2 * parts {
+		fmt.Fprintf(os.Stderr, "part %d of %d\n", n+1, 2*parts)
+		leave, err := cast(n)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		start := time.Now()
-		before, err := b.probe.cpu()
-		if err != nil {
-			return err
-		}
-		for round := range b.rounds {
+		for round := range rounds {
 			for l := range loads {
-				for i := range roles {
-					who := (round + i) % roles
+				for i := range parts {
+					who := (round + i) % parts
 					v, err := turns[who][l]()
 					if err != nil {
-						return fmt.Errorf("%s: %w", loads[l].name, err)
+						return nil, errors.Join(fmt.Errorf("%s: %w", loads[l].name, err), leave())
 					}
-					role := (who + cast) % roles
-					results[role][l] = append(results[role][l], v)
+					part := (who + n) % parts
+					results[part][l] = append(results[part][l], v)
 				}
 			}
 		}
-		after, err := b.probe.cpu()
-		if err := errors.Join(err, leave()); err != nil {
-			return err
+		if err := leave(); err != nil {
+			return nil, err
 		}
-		busy, whole = busy+after-before, whole+time.Since(start)
 	}
-	b.tellPods(&results)
-	fmt.Printf("\nThe probe itself took %.1f %% of one core meanwhile.\n", 100*busy.Seconds()/whole.Seconds())
-	return b.probe.tellMemory(b.pair.pods(), func() error { return open(b.client, b.addr, b.opened) })
+	return results, nil
 }
 
-func (b *bed) tellPods(results *[roles][][]float64) {
-	fmt.Println("| between two pods | not watched | empty programs | watched | empty, ratio | watched, ratio | 95 % of it | target |")
-	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+// tell prints them; the first part is to be compared with, the last is watched.
+func tell(what string, results [][][]float64) {
+	head, line := "", ""
+	if len(results) > 2 {
+		head, line = " empty programs, ratio |", " ---: |"
+	}
+	fmt.Printf("| %s | not watched | watched |%s ratio | 95 %% of it | target |\n", what, head)
+	fmt.Printf("| --- | ---: | ---: |%s ---: | ---: | ---: |\n", line)
 	for i, l := range loads {
 		target := "none"
 		if l.target > 0 {
 			target = fmt.Sprintf("≥ %.2f", l.target)
 		}
-		without, empty, with := results[nothing][i], results[hooks][i], results[probing][i]
-		hook, _, _ := ratio(empty, without)
+		without, with := results[0][i], results[len(results)-1][i]
+		fmt.Printf("| %s, %s | %.4g | %.4g |", l.name, l.unit, median(without), median(with))
+		if len(results) > 2 {
+			hook, _, _ := ratio(results[1][i], without)
+			fmt.Printf(" %.3f |", hook)
+		}
 		mid, low, high := ratio(with, without)
-		fmt.Printf("| %s, %s | %.4g | %.4g | %.4g | %.3f | %.3f | %.3f to %.3f | %s |\n",
-			l.name, l.unit, median(without), median(empty), median(with), hook, mid, low, high, target)
+		fmt.Printf(" %.3f | %.3f to %.3f | %s |\n", mid, low, high, target)
 	}
 }
 

@@ -42,14 +42,17 @@ func New(name string) (*Namespace, error) {
 }
 
 // Host is the namespace that this process runs in.
-func Host() (*Namespace, error) {
-	f, err := os.Open("/proc/self/ns/net")
+func Host() (*Namespace, error) { return Open("/proc/self/ns/net") }
+
+// Open is the namespace that a path such as /proc/1/ns/net names.
+func Open(path string) (*Namespace, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("network namespace of this process: %w", err)
+		return nil, fmt.Errorf("network namespace %q: %w", path, err)
 	}
-	n := &Namespace{name: "host", file: f}
+	n := &Namespace{name: path, file: f}
 	if n.nl, err = netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE); err != nil {
-		return nil, errors.Join(fmt.Errorf("netlink in the host's namespace: %w", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("netlink in namespace %q: %w", path, err), f.Close())
 	}
 	return n, nil
 }
