@@ -208,6 +208,20 @@ func TestAClickHitsTheTabThatStandsThere(t *testing.T) {
 
 // TestTheFooterSaysWhatAModeKeyDoesNow: one entry for each thing that can be
 // done to the policy under the cursor, none that can't.
+// TestFromAFlowToItsPolicy: where policies are, the cursor is on the one that
+// would change the flow that one comes from.
+func TestFromAFlowToItsPolicy(t *testing.T) {
+	for name, keys := range map[string][]string{"changes": {"c", "down"}, "why": {"c", "down", "enter"}} {
+		t.Run(name, func(t *testing.T) {
+			d := drive(t, fake.New(), 120, 40, on("top"))
+			d.keys(keys...).keys("4", "e")
+			d.shows("Enforce shop/db-allow for 10m?")
+			d.keys("esc", "up", "1", "4", "e")
+			d.shows("Enforce shop/cart-allow for 10m?")
+		})
+	}
+}
+
 func TestTheFooterSaysWhatAModeKeyDoesNow(t *testing.T) {
 	foot := func(d *driver) string {
 		lines := strings.Split(d.text(), "\n")

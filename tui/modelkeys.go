@@ -69,7 +69,20 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 		return m.env.Seek(time.Time{})
 	}
 	if s := msg.String(); len(s) == 1 && s[0] >= '1' && int(s[0]-'1') < len(m.roots) {
-		return m.open(m.roots[s[0]-'1'])
+		root := m.roots[s[0]-'1']
+		if policies, ok := root.(*page.Policies); ok {
+			m.follow(policies)
+		}
+		return m.open(root)
 	}
 	return nil
+}
+
+// follow goes on from a flow to the policy that would change it.
+func (m *Model) follow(policies *page.Policies) {
+	if from, ok := m.page().(page.Changer); ok {
+		if id, ok := from.Changing(); ok {
+			policies.Follow(id)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"charm.land/bubbles/v2/key"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 )
 
@@ -61,6 +62,23 @@ func (e *Env) toPolicies() key.Binding {
 		what = "policies"
 	}
 	return key.NewBinding(key.WithKeys("4"), key.WithHelp("4", what))
+}
+
+// Changer is a page whose row the candidate would change. Changing is which
+// policy does that, to be looked at first where policies are; false: none does.
+type Changer interface {
+	Changing() (PolicyID, bool)
+}
+
+func changing(e *flow.Event) (id PolicyID, ok bool) {
+	rule := e.CandidateRule
+	if rule == nil && len(e.CandidateIsolatedBy) > 0 {
+		rule = &e.CandidateIsolatedBy[0]
+	}
+	if rule == nil || !e.WouldChange() {
+		return id, false
+	}
+	return PolicyID{rule.Kind, rule.Namespace, rule.Name}, true
 }
 
 // Advice is what an Adviser knows of a policy.

@@ -52,6 +52,9 @@ func NewPolicies(env *Env) *Policies {
 	return p
 }
 
+// Follow puts the cursor on a policy.
+func (p *Policies) Follow(id PolicyID) { p.table.Follow(id) }
+
 // Name implements [Page].
 func (p *Policies) Name() string { return "policies" }
 

@@ -129,6 +129,15 @@ func is(p *flow.Peer, group string) bool {
 	return cmp.Or(p.Service, p.Name, p.IP.String()) == group
 }
 
+// Changing implements [Changer].
+func (p *Talks) Changing() (PolicyID, bool) {
+	r, ok := p.Row()
+	if !ok {
+		return PolicyID{}, false
+	}
+	return changing(&r.Sample.Event)
+}
+
 // Sections implements [Page].
 func (p *Talks) Sections() []keys.Section {
 	k := p.env.Keys

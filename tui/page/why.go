@@ -168,6 +168,9 @@ func (p *Why) Export() (lines []string, ext string) {
 	return lines, "jsonl"
 }
 
+// Changing implements [Changer].
+func (p *Why) Changing() (PolicyID, bool) { return changing(&p.event) }
+
 // Sections implements [Page].
 func (p *Why) Sections() []keys.Section { return nil }
 

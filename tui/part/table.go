@@ -128,6 +128,9 @@ func (t *Table[K]) Start() {
 	t.remember()
 }
 
+// Follow puts the cursor on a row as soon as rows are set among which it is.
+func (t *Table[K]) Follow(id K) { t.moved, t.at = true, id }
+
 // Page moves by whole screens.
 func (t *Table[K]) Page(screens int) { t.Move(screens * max(1, t.height-1)) }
 
