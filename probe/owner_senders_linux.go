@@ -71,7 +71,7 @@ func (o *owners) sending(v bpf.WhoWhoSends) error {
 }
 
 // listen looks at each that is sent from now on. If it can't be, the hooks tell
-// each time: nothing is lost but what fails.
+// whoever speaks once, as on kernels that have no such place.
 func (o *owners) listen() {
 	s := &o.senders
 	s.since = time.Now()
@@ -80,6 +80,7 @@ func (o *owners) listen() {
 	}
 	l, err := link.AttachTracing(link.TracingOptions{Program: s.prog})
 	if err != nil {
+		_ = o.sending(bpf.WhoWhoSendsSENDS_MISSING) // else it is told each time, and tried again here
 		return
 	}
 	if o.sending(bpf.WhoWhoSendsSENDS_HANGS) != nil {
