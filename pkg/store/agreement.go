@@ -68,9 +68,9 @@ func (s *Store) delivered(r *row) bool {
 	case flow.Answered, flow.Unanswered, flow.Reset, flow.HalfOpen:
 		return true
 	case flow.Refused:
-		return r.direction == flow.Ingress || r.far != nil
+		return r.direction == flow.Ingress || r.other() != nil
 	case flow.Dropped:
-		return (r.direction == flow.Ingress || r.far != nil) && (r.fault == nil || !r.fault.inside)
+		return (r.direction == flow.Ingress || r.other() != nil) && (r.fault == nil || !r.fault.inside)
 	}
 	return false
 }
@@ -79,13 +79,13 @@ func (s *Store) delivered(r *row) bool {
 func (s *Store) answerLost(r *row) bool {
 	egress := r
 	if r.direction == flow.Ingress {
-		egress = r.far
+		egress = r.other()
 	}
-	if egress == nil || egress.far == nil {
+	if egress == nil || egress.other() == nil {
 		return false
 	}
 	back, _ := egress.replied()
-	sent, _ := egress.far.replied()
+	sent, _ := egress.other().replied()
 	return back == 0 && sent > 0 && s.age(egress) >= patience
 }
 

@@ -36,8 +36,8 @@ func (s *Store) farVerdict(r *row) (flow.Verdict, []flow.Rule) {
 	if r.direction == flow.Ingress {
 		return flow.NotJudged, nil // it arrived; what the source's end says is that row's
 	}
-	if r.far != nil && r.far.verdict != flow.NotJudged {
-		return r.far.verdict, r.far.deniers()
+	if r.other() != nil && r.other().verdict != flow.NotJudged {
+		return r.other().verdict, r.other().deniers()
 	}
 	if r.fault != nil && r.fault.verdict != flow.NotJudged {
 		return r.fault.verdict, r.fault.deniedBy

@@ -86,7 +86,7 @@ func (a *applying) flows(list []*wire.Flow) {
 	}
 	for i, m := range list {
 		r := found[i]
-		if r == nil || r.slot == noSlot { // it came with this frame, or went
+		if r == nil || r.slot == noSlot || r.id.ID != m.GetId() { // it came with this frame, or went
 			r = s.rows.get(FlowID{a.node, m.GetId()})
 		}
 		a.flow(r, m)
@@ -154,17 +154,19 @@ func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
 	if d == flow.Ingress {
 		local, peer = peer, local
 	}
-	r := &row{
+	s.makeRoom()
+	r := s.rows.fresh()
+	*r = row{
 		id: id, direction: d, protocol: t.Protocol, local: local, peer: peer,
 		first: a.when(m.GetFirstNs()), updated: a.at,
 		service: m.GetService(), guessed: m.GetOpenerUnknown(), preex: m.GetPreexisting(),
+		observed: observed{waits: r.waits},
 	}
 	r.since = a.here(r.first)
 	r.localWho = s.names.endpoint(m.GetEndpoint(), local.Addr(), r.since)
 	r.peerWho = s.names.of(peer.Addr(), r.since)
 	s.nameByAnswer(r)
 	r.account = s.accountOf(r.localWho, local.Addr(), a.node)
-	s.makeRoom()
 	s.arrived++
 	r.seq, r.inOpen = s.arrived, true
 	s.rows.put(r)
@@ -328,9 +330,24 @@ func (s *Store) makeRoom() {
 			r.account.kept().flows--
 			s.letGo++
 		}
-		r.inOpen, r.inClosed = false, false
-		s.rows.drop(r)
-		s.unjoin(r)
-		s.leave(r)
+		s.forget(r)
 	}
+}
+
+// forget lets a row go. Its memory is used again, unless somebody who looks at
+// many rows, and breathes in between, may have it in hand.
+func (s *Store) forget(r *row) {
+	r.inOpen, r.inClosed = false, false
+	s.rows.drop(r)
+	s.unjoin(r)
+	s.leave(r)
+	s.gone = append(s.gone, r)
+	if s.looking.Load() > 0 {
+		return
+	}
+	for _, r := range s.gone {
+		s.rows.reuse(r)
+	}
+	clear(s.gone)
+	s.gone = s.gone[:0]
 }

@@ -80,13 +80,22 @@ func (s *Store) join(r *row) {
 	if !r.preex && !far.preex && r.since.Sub(far.since).Abs() > apart {
 		return
 	}
-	r.far, far.far = far, r
+	r.far, r.farSeq, far.far, far.farSeq = far, far.seq, r, r.seq
 	for _, e := range [2]*row{r, far} {
 		if e.viaService() && !e.backend.IsValid() {
-			e.backend, e.backendWho = e.far.local, e.far.localWho
+			e.backend, e.backendWho = e.other().local, e.other().localWho
 			s.sums.answers(e)
 		}
 	}
+}
+
+// other is the row of the connection's other end; nil: it isn't watched, or
+// was let go.
+func (r *row) other() *row {
+	if r.far != nil && r.far.seq == r.farSeq {
+		return r.far
+	}
+	return nil
 }
 
 // viaService says whether r's source asked for a service's address. The kernel
@@ -140,8 +149,8 @@ func (s *Store) unjoin(r *row) {
 	j := &s.joins
 	j.exact.drop(r)
 	j.source.drop(r)
-	if r.far != nil && r.far.far == r {
-		r.far.far = nil
+	if far := r.other(); far != nil && far.other() == r {
+		far.far = nil
 	}
 }
 
@@ -160,8 +169,8 @@ func (s *Store) rowsOf(t flow.Tuple) []*row {
 			}
 		}
 		out = append(out, r)
-		if r.far != nil {
-			out = append(out, r.far)
+		if far := r.other(); far != nil {
+			out = append(out, far)
 		}
 	}
 	j := &s.joins

@@ -69,10 +69,7 @@ func (a *applying) hello(m *wire.Hello) {
 				r.closeReason = "probe gone"
 				a.close(r)
 			}
-			a.s.rows.drop(r)
-			a.s.unjoin(r)
-			r.inOpen, r.inClosed = false, false
-			a.s.leave(r)
+			a.s.forget(r)
 		}
 		clear(n.endpoints)
 		clear(n.attachedAt)

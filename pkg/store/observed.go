@@ -22,7 +22,8 @@ type observed struct {
 	owner             *flow.Owner
 	request           *flow.Request
 	fault             *fault // the last drop of it that isn't part of ordinary life
-	far               *row   // the same connection at its other end, if that is watched
+	far               *row   // the same connection at its other end, if that is watched: see other
+	farSeq            uint64 // its seq; another one: it was let go, and its memory is somebody else's
 
 	arrived time.Time // when the store heard of it
 	closed  time.Time // when it heard of its end; zero: open

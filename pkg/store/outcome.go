@@ -95,7 +95,7 @@ func (s *Store) refused(r *row) finding {
 	if r.fault != nil && !r.fault.answer && !r.fault.delivered {
 		return finding{flow.Rejected, "a reset came back for a packet that was dropped: " + r.fault.reason, r.fault.culprit}
 	}
-	if r.direction == flow.Ingress || r.far != nil || !s.farWatched(r) {
+	if r.direction == flow.Ingress || r.other() != nil || !s.farWatched(r) {
 		return finding{outcome: flow.Refused, because: "nobody listens: reset"}
 	}
 	if s.age(r) < patience || !s.farSpoke(r) {
@@ -106,7 +106,7 @@ func (s *Store) refused(r *row) finding {
 
 // unanswered: nothing came back, so far.
 func (s *Store) unanswered(r *row, there uint64) finding {
-	delivered := r.direction == flow.Ingress || r.far != nil
+	delivered := r.direction == flow.Ingress || r.other() != nil
 	if r.icmp != nil && !r.icmp.tooBig() {
 		if r.icmp.noPort() && (r.fault == nil || !r.fault.inside) && (delivered || r.icmp.from == r.peer.Addr() && !s.farWatched(r)) {
 			return finding{outcome: flow.Refused, because: r.icmp.words()}
@@ -134,8 +134,8 @@ func (s *Store) unanswered(r *row, there uint64) finding {
 		return finding{}
 	case r.direction == flow.Ingress:
 		return finding{outcome: flow.Unanswered}
-	case r.far != nil:
-		if back, _ := r.far.replied(); back == 0 {
+	case r.other() != nil:
+		if back, _ := r.other().replied(); back == 0 {
 			return finding{outcome: flow.Unanswered}
 		}
 		f := finding{outcome: flow.Unanswered, because: "the far pod answered, and the answer never came back"}
@@ -235,8 +235,8 @@ func (s *Store) farName(r *row) string {
 // settle looks at a row and its other end again, and tells what is new.
 func (a *applying) settle(r *row) {
 	a.settleOne(r)
-	if r.far != nil {
-		a.settleOne(r.far)
+	if r.other() != nil {
+		a.settleOne(r.other())
 	}
 }
 
@@ -279,7 +279,7 @@ func (a *applying) lookAgain() {
 	s.waiting = s.spare[:0]
 	for _, r := range list {
 		r.waits = false
-		if s.rows.get(r.id) == r {
+		if r.slot != noSlot && s.rows.get(r.id) == r {
 			a.settleOne(r)
 		}
 	}

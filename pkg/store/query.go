@@ -18,6 +18,8 @@ const defaultLimit = 1000
 func (s *Store) Snapshot(q Query) *Snapshot {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	s.looking.Add(1)
+	defer s.looking.Add(-1)
 	if q.Limit <= 0 {
 		q.Limit = defaultLimit
 	}

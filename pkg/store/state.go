@@ -70,9 +70,11 @@ type Store struct {
 	dns       dnsNames
 	reference reference
 	isolation isolation
-	waiting   []*row // not settled: looked at again as time goes by
-	spare     []*row // memory of the last waiting
-	found     []*row // memory of the last look-up
+	waiting   []*row       // not settled: looked at again as time goes by
+	spare     []*row       // memory of the last waiting
+	found     []*row       // memory of the last look-up
+	gone      []*row       // let go while somebody was looking
+	looking   atomic.Int32 // snapshots under way: rows that they have seen stay what they are
 	touched   uint64
 	lookedAt  time.Time
 	// arrived numbers rows.
