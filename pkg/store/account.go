@@ -32,7 +32,7 @@ type account struct {
 // accountOf finds or opens the account of a subject. One that has no name goes
 // by its address.
 func (s *Store) accountOf(w *who, ip netip.Addr, node string) *account {
-	key := w.namespace + "/" + w.pod
+	key := w.full // of a pod: namespace/name
 	if w.pod == "" {
 		key = ip.String()
 	}

@@ -116,9 +116,9 @@ func (a *applying) flow(r *row, m *wire.Flow) {
 	moved := len(m.GetBackendIp()) > 0 && a.backend(r, m)
 	switch {
 	case isNew:
-		a.emit(a.s.event(r, flow.FlowEvent, r.first), id)
+		a.emitRow(r, flow.FlowEvent, r.first)
 	case m.GetKind() == wire.Flow_VERDICT && altered:
-		a.emit(a.s.event(r, flow.VerdictEvent, a.at), id)
+		a.emitRow(r, flow.VerdictEvent, a.at)
 	}
 	ends := m.GetKind() == wire.Flow_CLOSE && !r.done
 	if altered || moved || isNew && r.backend.IsValid() || r.state() != was || ends {
@@ -296,7 +296,7 @@ func wouldDeny(v, candidate flow.Verdict) bool {
 
 func (a *applying) close(r *row) {
 	s := a.s
-	a.emit(a.s.event(r, flow.CloseEvent, r.last), r.id)
+	a.emitRow(r, flow.CloseEvent, r.last)
 	s.retire(r)
 }
 

@@ -260,12 +260,15 @@ func (a *applying) settleOne(r *row) {
 		return // what was said says it already
 	}
 	r.told++
-	e := s.event(r, flow.OutcomeEvent, a.at)
-	if e.Ordinary() {
-		a.print(&e) // the row says it; the timeline has room for what matters
+	if (&flow.Event{Type: flow.OutcomeEvent, Observed: r.outcome, Agreement: r.agreement}).Ordinary() {
+		// The row says it; the timeline has room for what matters.
+		if !s.opt.Quiet {
+			e := s.event(r, flow.OutcomeEvent, a.at)
+			a.print(&e)
+		}
 		return
 	}
-	a.emit(e, r.id)
+	a.emitRow(r, flow.OutcomeEvent, a.at)
 }
 
 // lookAgain settles rows that only time can: no answer is an answer.

@@ -57,7 +57,7 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 			out.Selected = s.flowRow(r)
 			s.events.each(func(e *timelineEntry) bool {
 				if e.id == *q.Selected {
-					out.FlowEvents = append(out.FlowEvents, e.event)
+					out.FlowEvents = append(out.FlowEvents, e.clone(new([2]flow.Peer)))
 				}
 				return len(out.FlowEvents) < q.Limit
 			})

@@ -195,6 +195,19 @@ func (a *applying) emit(e flow.Event, id FlowID) {
 	a.s.events.add(&e, id)
 }
 
+// emitRow hands an event of a row to both. Most of a busy session's are
+// ordinary, and nobody prints them: it is written where the timeline keeps it.
+func (a *applying) emitRow(r *row, typ flow.EventType, at time.Time) {
+	s := a.s
+	if !s.opt.Quiet {
+		a.emit(s.event(r, typ, at), r.id)
+		return
+	}
+	e := s.events.room(r.id)
+	s.tell(r, &e.event, &e.source, &e.dest, typ, at)
+	s.events.wrote(e)
+}
+
 // print hands an event to the printer alone.
 func (a *applying) print(e *flow.Event) {
 	if !a.s.opt.Quiet {

@@ -20,6 +20,7 @@ type sums struct {
 	unsure    []*pair     // whose newest row is to be found
 	meets     meets
 	ports     map[string]*account // by destination port: "tcp/5432"
+	numbered  map[Port]*account   // the same, without putting the name together
 	externals map[string]*account // by who is neither pod nor service: a name or an address
 	ticks     int                 // seconds so far
 }
@@ -32,7 +33,7 @@ const (
 )
 
 func (m *sums) init() {
-	*m = sums{groups: map[string]*groupName{}, pairs: map[pairKey]*pair{}, meets: meets{of: map[meetKey]*meet{}}, ports: map[string]*account{}, externals: map[string]*account{}}
+	*m = sums{groups: map[string]*groupName{}, pairs: map[pairKey]*pair{}, meets: meets{of: map[meetKey]*meet{}}, ports: map[string]*account{}, numbered: map[Port]*account{}, externals: map[string]*account{}}
 }
 
 // summed is what a row has added to the sums so far.
@@ -166,7 +167,7 @@ func (s *Store) account(r *row) {
 	if s.countedThere(r) {
 		return
 	}
-	c.port = accountIn(s.sums.ports, strings.ToLower(r.protocol.String())+portSuffix(r.port()))
+	c.port = s.sums.portAccount(Port{r.protocol, r.port()})
 	if w.pod == "" && w.service == "" && w.node == "" {
 		name := w.name
 		if name == "" {
@@ -209,6 +210,16 @@ func (s *Store) countedThere(r *row) bool {
 		}
 	}
 	return false
+}
+
+// portAccount is what a destination port sums up to.
+func (m *sums) portAccount(p Port) *account {
+	a := m.numbered[p]
+	if a == nil {
+		a = accountIn(m.ports, strings.ToLower(p.Protocol.String())+portSuffix(p.Port))
+		m.numbered[p] = a
+	}
+	return a
 }
 
 func portSuffix(port uint16) string {

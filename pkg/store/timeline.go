@@ -18,22 +18,79 @@ type timeline struct {
 	came  uint64 // so far: the last one's number
 }
 
+// timelineEntry is an event with the memory that its ends point to. It is
+// written again when its turn comes: whoever hands it out clones it.
 type timelineEntry struct {
 	event    flow.Event
+	source   flow.Peer
+	dest     flow.Peer
 	id       FlowID
 	number   uint64
 	ordinary bool
 }
 
 func (t *timeline) add(e *flow.Event, id FlowID) {
-	t.came++
-	entry := timelineEntry{*e, id, t.came, Ordinary(e)}
-	if len(t.ring) < t.limit {
-		t.ring = append(t.ring, entry)
-		return
+	entry := t.room(id)
+	entry.event = *e
+	if e.Source != nil {
+		entry.source = *e.Source
 	}
-	t.ring[t.next] = entry
-	t.next = (t.next + 1) % t.limit
+	if e.Destination != nil {
+		entry.dest = *e.Destination
+	}
+	t.wrote(entry)
+}
+
+// room is the next entry: the oldest one's, if there is no more. It is to be
+// written at once.
+func (t *timeline) room(id FlowID) *timelineEntry {
+	t.came++
+	at := t.next
+	if len(t.ring) < t.limit {
+		at = len(t.ring)
+		if at == cap(t.ring) { // moved
+			t.ring = append(make([]timelineEntry, 0, min(t.limit, max(256, 2*at))), t.ring...)
+			for i := range t.ring {
+				t.ring[i].hold()
+			}
+		}
+		t.ring = t.ring[:at+1]
+	} else {
+		t.next = (t.next + 1) % t.limit
+	}
+	entry := &t.ring[at]
+	entry.id, entry.number = id, t.came
+	return entry
+}
+
+// wrote is called when an entry has been written.
+func (t *timeline) wrote(entry *timelineEntry) {
+	entry.hold()
+	entry.ordinary = Ordinary(&entry.event)
+}
+
+// hold points the event's ends to the entry's own memory.
+func (e *timelineEntry) hold() {
+	if e.event.Source != nil {
+		e.event.Source = &e.source
+	}
+	if e.event.Destination != nil {
+		e.event.Destination = &e.dest
+	}
+}
+
+// clone is the event in memory of its own: ends is where its ends go to.
+func (e *timelineEntry) clone(ends *[2]flow.Peer) flow.Event {
+	event := e.event
+	if event.Source != nil {
+		ends[0] = *event.Source
+		event.Source = &ends[0]
+	}
+	if event.Destination != nil {
+		ends[1] = *event.Destination
+		event.Destination = &ends[1]
+	}
+	return event
 }
 
 // each visits the entries, newest first, until yes says no.
@@ -89,8 +146,9 @@ func (s *Store) queryTimeline(q *Query, out *Snapshot) {
 	list = list[min(q.Offset, len(list)):]
 	list = list[:min(q.Limit, len(list))]
 	out.Timeline = make([]Moment, len(list))
+	ends := make([][2]flow.Peer, len(list))
 	for i, m := range list {
-		out.Timeline[i] = Moment{m.entry.event, m.number}
+		out.Timeline[i] = Moment{m.entry.clone(&ends[i]), m.number}
 	}
 }
 
