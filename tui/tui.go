@@ -100,7 +100,9 @@ func Run(ctx context.Context, o Options) error {
 	m.env.Terminal, _ = o.Output.(*os.File)
 	painter := terminal.NewPainter(o.Output, time.Second/fps)
 	defer painter.Close()
-	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(modes), tea.WithOutput(painter.Output())}
+	// Signals are the caller's, who ends ctx. Bubble Tea would hear them too, and
+	// hang for ever where it hears one after ctx has ended its loop.
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithFPS(modes), tea.WithOutput(painter.Output())}
 	if o.Input != nil {
 		options = append(options, tea.WithInput(o.Input))
 	}

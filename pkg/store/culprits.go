@@ -95,6 +95,7 @@ var culprits = []culprit{
 	{"TAP_*", "", Explanation{Culprit: "TAP filter", Sentence: "The filter of the virtual machine's device DEVICE dropped it. Look at the machine's network settings."}},
 	{"DEV_HDR", "", Explanation{Culprit: "device", Sentence: "DEVICE could not make the hardware header. Look at ip -d link on the node."}},
 	{"SKB_GSO_SEG", "", Explanation{Culprit: "segmentation", Sentence: "A large packet could not be cut into small ones for DEVICE. Try ethtool -K gso off there."}},
+	{"SKB_BAD_GSO", "", Explanation{Culprit: "segmentation", Sentence: "A large packet says how to cut it into small ones, and that can't be done for DEVICE. Look who made it: a virtual machine, a tunnel, or a capture that is played back. Try ethtool -K gso off there."}},
 	{"SKB_UCOPY_FAULT", "", Explanation{Culprit: "out of memory", Sentence: "The kernel could not copy its data. Look at the node's memory."}},
 	{"INVALID_PROTO", "", Explanation{Culprit: "malformed", Sentence: "Its protocol doesn't fit where it came in. Capture one with tcpdump and look at its sender."}},
 	{"PSP_*", "", Explanation{Culprit: "PSP encryption", Sentence: "It is encrypted by PSP and should not be, or the reverse. Look at the settings of both applications."}},
