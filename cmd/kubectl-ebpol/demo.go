@@ -80,6 +80,9 @@ func (c *demoCommand) complete(limited bool) (err error) {
 	if c.format, c.screen, err = c.shown(c.flags.output); err != nil {
 		return err
 	}
+	if c.flags.limit < 0 {
+		return errNegative
+	}
 	if c.headless {
 		c.screen = false
 	}

@@ -139,9 +139,14 @@ func (g *globals) ask(ctx context.Context, out *given) error {
 	}
 	out.notes = append(out.notes, state.Problems...)
 	if len(out.world.Scope) > 0 {
-		out.notes = append(out.notes, fmt.Sprintf("your rights end at namespace %q: what lies outside is not known, and what depends on it is contested", out.world.Scope[0]))
+		out.notes = append(out.notes, scopeNote(out.world.Scope))
 	}
 	return nil
+}
+
+// scopeNote says what follows from rights in these namespaces only.
+func scopeNote(scope []string) string {
+	return fmt.Sprintf("your rights end at namespace %q: what lies outside is not known, and what depends on it is contested", scope[0])
 }
 
 // tell writes what an answer rests on beside it.

@@ -115,6 +115,9 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 	if f.image == "" {
 		return nil, errors.New("this build has no probe image of its own: give one that your nodes can pull with --probe-image")
 	}
+	if f.limit < 0 {
+		return nil, errNegative
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &liveSession{cancel: cancel, reports: map[string]func(string, string){}}
 	opened := false
@@ -136,6 +139,9 @@ func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liv
 		return nil, err
 	} else if note := want.target.Unjudged(s.watcher); note != "" {
 		fmt.Fprintf(g.ErrOut, "note: %s\n", note)
+	}
+	if scope := s.watcher.State().World.Scope; len(scope) > 0 {
+		fmt.Fprintf(g.ErrOut, "note: %s\n", scopeNote(scope))
 	}
 	for _, problem := range s.watcher.State().Problems {
 		fmt.Fprintf(g.ErrOut, "warning: %s\n", oneLine(errors.New(problem)))

@@ -41,7 +41,7 @@ func (p *progress) tell(node string, st *wire.ProbeState) {
 		what = "the probe is gone"
 	}
 	why := st.GetMessage()
-	if e := st.GetError(); e != "" {
+	if e := strings.TrimPrefix(st.GetError(), fmt.Sprintf("probe on node %q: ", node)); e != "" {
 		why = strings.TrimPrefix(why+": "+e, ": ")
 	}
 	if why != "" {

@@ -258,6 +258,8 @@ func (l eachEvent) End(s *store.Store) error {
 
 var _ liner = eachEvent{}
 
+var errNegative = errors.New("--for can't be negative: say how long, such as --for 10m, or leave it out")
+
 // shown decides between screen and lines: a screen needs a terminal at both
 // ends and no -o.
 func (g *globals) shown(output string) (format lines.Format, screen bool, err error) {

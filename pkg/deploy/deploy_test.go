@@ -216,7 +216,11 @@ func TestNeverRuns(t *testing.T) {
 		kubelet func(*corev1.Pod)
 		want    string
 	}{
-		"bad name":   {waiting("InvalidImageName", `couldn't parse image`), "couldn't parse image"},
+		"bad name": {waiting("InvalidImageName", `couldn't parse image`), "couldn't parse image; give another with --probe-image"},
+		"not ours": {
+			state(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", Message: `exec: "run": not found`}}),
+			`exec: "run": not found; if "example.invalid/probe:1" isn't the probe's image, give that with --probe-image`,
+		},
 		"never pull": {waiting("ErrImageNeverPull", "not present"), "ErrImageNeverPull"},
 		"runtime":    {waiting("CreateContainerError", "no such device"), "CreateContainerError: no such device"},
 		"crashed": {

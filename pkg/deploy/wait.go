@@ -56,11 +56,11 @@ func look(p *corev1.Pod) situation {
 	for _, c := range p.Status.ContainerStatuses {
 		switch s := c.State; {
 		case s.Terminated != nil:
-			return situation{over: ended(s.Terminated)}
+			return situation{over: ended(s.Terminated) + advice(s.Terminated.Reason, image)}
 		case s.Running != nil && p.DeletionTimestamp == nil:
 			return situation{running: true}
 		case s.Waiting != nil && slices.Contains(neverStarts, s.Waiting.Reason):
-			return situation{over: fmt.Sprintf("%s: %s", s.Waiting.Reason, oneLine(s.Waiting.Message))}
+			return situation{over: fmt.Sprintf("%s: %s%s", s.Waiting.Reason, oneLine(s.Waiting.Message), advice(s.Waiting.Reason, image))}
 		case s.Waiting != nil && slices.Contains(notPulled, s.Waiting.Reason):
 			return situation{pulling: fmt.Sprintf("image %q can't be pulled (%s): %s; give one that the node can reach with --probe-image",
 				image, s.Waiting.Reason, oneLine(s.Waiting.Message))}
@@ -83,6 +83,19 @@ func look(p *corev1.Pod) situation {
 		return situation{waiting: "the node's kubelet has not taken the pod up"}
 	}
 	return situation{waiting: fmt.Sprintf("the container is being created, or image %q pulled", image)}
+}
+
+// advice says what can be done where it is the image that is wrong.
+func advice(reason, image string) string {
+	switch reason {
+	case "InvalidImageName":
+		return "; give another with --probe-image"
+	case "ErrImageNeverPull":
+		return "; load it onto the node, or give another with --probe-image"
+	case "StartError", "RunContainerError", "ContainerCannotRun", "CreateContainerError":
+		return fmt.Sprintf("; if %q isn't the probe's image, give that with --probe-image", image)
+	}
+	return ""
 }
 
 func ended(t *corev1.ContainerStateTerminated) string {

@@ -187,7 +187,7 @@ func TestRightsInOneNamespaceOnly(t *testing.T) {
 func TestNoRightsAtAll(t *testing.T) {
 	c, _ := fakeClient(t, func(string, string) bool { return true })
 	_, err := Watch(t.Context(), c, Options{Namespace: "shop"})
-	if err == nil || !strings.Contains(err.Error(), "shop") || !apierrors.IsForbidden(err) {
+	if err == nil || !strings.Contains(err.Error(), "kubectl create rolebinding ebpol-view -n shop --clusterrole=view --user=") || !apierrors.IsForbidden(err) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -234,6 +234,11 @@ func TestTargets(t *testing.T) {
 		{"cm/x", "shop", `kind "cm" can't be traced`},
 		{"pod a b", "shop", "names no workload"},
 		{"pod/", "shop", "names no workload"},
+		{"pods.apps/web-1", "shop", `kind "pods.apps" can't be traced`},
+		{"deployments.batch/web", "shop", `kind "deployments.batch" can't be traced`},
+		{"deploy.apps/wep", "shop", `did you mean "web"`},
+		{"Deployments.v1.apps/wep", "shop", `did you mean "web"`},
+		{"pods.v1/web-2", "shop", `did you mean "web-1"`},
 	} {
 		kind, name, err := ParseTarget(strings.Fields(x.args))
 		if err == nil {

@@ -5,9 +5,11 @@ package kube
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
@@ -24,16 +26,32 @@ type Target struct {
 
 var targetKinds = map[string]string{
 	"po": "pod", "pod": "pod", "pods": "pod",
-	"deploy": "deploy", "deployment": "deploy", "deployments": "deploy", "deployment.apps": "deploy",
-	"sts": "sts", "statefulset": "sts", "statefulsets": "sts", "statefulset.apps": "sts",
-	"ds": "ds", "daemonset": "ds", "daemonsets": "ds", "daemonset.apps": "ds",
-	"rs": "rs", "replicaset": "rs", "replicasets": "rs", "replicaset.apps": "rs",
+	"deploy": "deploy", "deployment": "deploy", "deployments": "deploy",
+	"sts": "sts", "statefulset": "sts", "statefulsets": "sts",
+	"ds": "ds", "daemonset": "ds", "daemonsets": "ds",
+	"rs": "rs", "replicaset": "rs", "replicasets": "rs",
 	"rc": "rc", "replicationcontroller": "rc", "replicationcontrollers": "rc",
-	"job": "job", "jobs": "job", "job.batch": "job",
-	"cj": "cronjob", "cronjob": "cronjob", "cronjobs": "cronjob", "cronjob.batch": "cronjob",
+	"job": "job", "jobs": "job",
+	"cj": "cronjob", "cronjob": "cronjob", "cronjobs": "cronjob",
 	"svc": "svc", "service": "svc", "services": "svc",
 	"no": "node", "node": "node", "nodes": "node",
 	"rollout": "rollout",
+}
+
+// targetGroups are the API groups of kinds that aren't of the core.
+var targetGroups = map[string]string{"deploy": "apps", "sts": "apps", "ds": "apps", "rs": "apps", "job": "batch", "cronjob": "batch"}
+
+var version = regexp.MustCompile(`^v[0-9][a-z0-9]*(\.|$)`)
+
+// targetKind reads a kind in one of kubectl's spellings: "deploy",
+// "deployments.apps", "Deployment.v1.apps".
+func targetKind(word string) (kind string, ok bool) {
+	word, group, qualified := strings.Cut(strings.ToLower(word), ".")
+	kind, ok = targetKinds[word]
+	if ok && qualified {
+		ok = version.ReplaceAllString(group, "") == targetGroups[kind]
+	}
+	return kind, ok
 }
 
 // ParseTarget reads the words after a command: "pod web-1", "pod/web-1",
@@ -50,7 +68,7 @@ func ParseTarget(args []string) (kind, name string, err error) {
 	if len(words) != 2 || words[1] == "" || strings.Contains(words[1], "/") {
 		return "", "", fmt.Errorf("%q names no workload: use pod NAME, deploy/NAME, sts/NAME, ds/NAME, job/NAME, svc/NAME or node/NAME", strings.Join(args, " "))
 	}
-	kind, ok := targetKinds[strings.ToLower(words[0])]
+	kind, ok := targetKind(words[0])
 	if !ok {
 		return "", "", fmt.Errorf("kind %q can't be traced: use pod, deploy, sts, ds, job, cronjob, svc or node", words[0])
 	}
@@ -130,13 +148,32 @@ func (t *Target) Check(w *Watcher) error {
 		return checkPod(pods[0])
 	}
 	if len(pods) == 0 {
-		return fmt.Errorf("%s has no pods%s: nothing to watch", t, t.narrowed())
+		return fmt.Errorf("%s has no pods%s: nothing to watch%s", t, t.narrowed(), t.whyNone(w))
 	}
 	alive := func(p *identity.Pod) bool { return checkPod(p) == nil }
 	if t.Kind != "" && t.Kind != "node" && !slices.ContainsFunc(pods, alive) {
 		return fmt.Errorf("%s: none of its %d pods can be watched: %w", t, len(pods), checkPod(pods[0]))
 	}
 	return nil
+}
+
+// whyNone is what a service lacks that has no pods, as the end of a sentence.
+func (t *Target) whyNone(w *Watcher) string {
+	if t.Kind != "svc" {
+		return ""
+	}
+	w.t.mu.Lock()
+	defer w.t.mu.Unlock()
+	s := w.t.services[t.Namespace+"/"+t.Name]
+	switch {
+	case s == nil:
+		return ""
+	case s.spec.Spec.Type == corev1.ServiceTypeExternalName:
+		return fmt.Sprintf("; it only stands for the name %q: trace who asks for it", s.spec.Spec.ExternalName)
+	case len(s.spec.Spec.Selector) == 0:
+		return fmt.Sprintf("; it has no selector, and no endpoint of it is a pod's address: see kubectl get endpointslices -n %s -l kubernetes.io/service-name=%s", t.Namespace, t.Name)
+	}
+	return fmt.Sprintf("; its selector is %q", labels.SelectorFromSet(s.spec.Spec.Selector))
 }
 
 func (t *Target) narrowed() string {
@@ -155,14 +192,14 @@ func (t *Target) narrowed() string {
 
 func (t *Target) checkNames(w *Watcher, world *identity.World) error {
 	if t.Namespace != "" && t.Kind != "node" && world.Namespaces[t.Namespace] == nil {
-		return missing("namespace", t.Namespace, "", slices.Collect(maps.Keys(world.Namespaces)))
+		return missing("namespace", t.Namespace, "", slices.Collect(maps.Keys(world.Namespaces)), "")
 	}
 	node := t.Node
 	if t.Kind == "node" {
 		node = t.Name
 	}
 	if node != "" && world.Nodes[node] == nil {
-		return missing("node", node, "", slices.Collect(maps.Keys(world.Nodes)))
+		return missing("node", node, "", slices.Collect(maps.Keys(world.Nodes)), "")
 	}
 	in := fmt.Sprintf(" in namespace %q", t.Namespace)
 	var names []string
@@ -178,7 +215,7 @@ func (t *Target) checkNames(w *Watcher, world *identity.World) error {
 				names = append(names, s.Name)
 			}
 		}
-		return missing("service", t.Name, in, names)
+		return missing("service", t.Name, in, names, "")
 	case "pod":
 		if world.Pods[t.Namespace+"/"+t.Name] != nil {
 			return nil
@@ -188,7 +225,7 @@ func (t *Target) checkNames(w *Watcher, world *identity.World) error {
 				names = append(names, p.Name)
 			}
 		}
-		return missing("pod", t.Name, in, names)
+		return missing("pod", t.Name, in, names, t.elsewhere(world, func(p *identity.Pod) bool { return p.Name == t.Name }))
 	}
 	for _, p := range world.Pods {
 		if p.Namespace != t.Namespace {
@@ -202,7 +239,19 @@ func (t *Target) checkNames(w *Watcher, world *identity.World) error {
 		}
 	}
 	slices.Sort(names)
-	return missing("pod of "+t.Kind, t.Name, in, slices.Compact(names))
+	return missing("pod of "+t.Kind, t.Name, in, slices.Compact(names),
+		t.elsewhere(world, func(p *identity.Pod) bool { return p.Workload == t.Kind+"/"+t.Name }))
+}
+
+// elsewhere is the first namespace that has what the target's lacks, or "".
+func (t *Target) elsewhere(world *identity.World, is func(*identity.Pod) bool) string {
+	found := ""
+	for _, p := range world.Pods {
+		if is(p) && (found == "" || p.Namespace < found) {
+			found = p.Namespace
+		}
+	}
+	return found
 }
 
 // checkPod says why a pod can't be watched.

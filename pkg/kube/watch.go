@@ -5,6 +5,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"sync"
 	"time"
 
@@ -127,7 +128,7 @@ func (c *Client) look(ctx context.Context, namespace string) (sight, error) {
 	case apierrors.IsForbidden(err):
 		s.namespace = namespace
 		if _, err := c.Typed.CoreV1().Pods(namespace).List(ctx, one); err != nil {
-			return s, fmt.Errorf("pods can be listed neither in the whole cluster nor in namespace %q: %w", namespace, err)
+			return s, fmt.Errorf("pods can be listed neither in the whole cluster nor in namespace %q: %w%s", namespace, err, readRole(namespace, err))
 		}
 	case err != nil:
 		return s, fmt.Errorf("cluster %q: %w", c.host(), err)
@@ -154,6 +155,21 @@ func (c *Client) look(ctx context.Context, namespace string) (sight, error) {
 		})
 	}
 	return s, g.Wait()
+}
+
+var forbiddenUser = regexp.MustCompile(`User "([^"]+)" cannot`)
+
+// readRole is how the right to read namespace is granted to whom the API
+// server has just refused, as the end of a sentence.
+func readRole(namespace string, err error) string {
+	if !apierrors.IsForbidden(err) {
+		return ""
+	}
+	user := "USER"
+	if m := forbiddenUser.FindStringSubmatch(err.Error()); m != nil {
+		user = m[1]
+	}
+	return fmt.Sprintf("; someone who may grant it can run: kubectl create rolebinding ebpol-view -n %s --clusterrole=view --user='%s'", namespace, user)
 }
 
 func (c *Client) host() string {
@@ -201,11 +217,19 @@ func (w *Watcher) run(ctx context.Context, kind string, i cache.SharedIndexInfor
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.trouble[kind] = err
+		if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+			w.t.change(func() {
+				w.t.problems["watch "+kind] = fmt.Sprintf("your rights to watch %s have ended or never were: what is shown of them is as old as that (%v)", kind, err)
+			})
+		}
 	})
 	registered, err := i.AddEventHandler(handler{h, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(w.trouble, kind)
+		if w.trouble[kind] != nil {
+			delete(w.trouble, kind)
+			w.t.change(func() { delete(w.t.problems, "watch "+kind) })
+		}
 	}})
 	if err != nil {
 		return // only a stopped informer refuses
