@@ -500,6 +500,55 @@ func TestDraft(t *testing.T) {
 	})
 }
 
+// What a probe refuses generation after generation is told when it begins, and
+// when it ends.
+func TestRefusedRulesAreToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, Config{Candidates: []*policy.Policy{toyPolicy("deny")}}, "n1")
+		fake := b.probes["n1"].fake
+		b.phase("n1", "live", 1)
+		next := 0
+		refused := func(times int) { // a generation that fails as often as it is tried
+			next++
+			b.cluster.states <- State{World: worldOf(pod("shop", "web", "n1", fmt.Sprintf("10.0.0.%d", next)))}
+			b.await(func(f *wire.Frame) bool {
+				if f.GetApplied().GetError() != "" {
+					times--
+				}
+				return times == 0
+			})
+			synctest.Wait()
+		}
+		told := func() (list []string) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for _, f := range b.frames {
+				if n := f.GetNotice(); n != nil && f.GetNode() == "n1" {
+					list = append(list, n.GetText())
+				}
+			}
+			return list
+		}
+		fake.Refuse(errors.New("map is full"))
+		for i := range 3 {
+			refused(maxFailures * (i + 1))
+			if got := told(); len(got) != 1 || !strings.Contains(got[0], "can't take the rules") || !strings.Contains(got[0], "map is full") {
+				t.Fatalf("after %d generations, told %q", i+1, got)
+			}
+		}
+		fake.Refuse(nil)
+		next++
+		b.cluster.states <- State{World: worldOf(pod("shop", "web", "n1", "10.0.0.9"))}
+		b.await(func(f *wire.Frame) bool { return strings.Contains(f.GetNotice().GetText(), "takes the rules again") })
+		fake.Refuse(errors.New("map is full"))
+		refused(maxFailures * 4)
+		if got := told(); len(got) != 3 {
+			t.Errorf("told %q", got)
+		}
+		b.close()
+	})
+}
+
 func TestRulesThatCantBeApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, Config{Candidates: []*policy.Policy{toyPolicy("deny")}}, "n1")

@@ -61,6 +61,7 @@ type node struct {
 	failures int            // applies in a row that failed
 	failed   uint64         // generation that it could not be brought to, with lastErr
 	lastErr  string
+	refuses  bool // it was said that it can't take the rules, and it has taken none since
 	live     bool
 	over     bool // won't be live again
 	lease    *wire.LeaseState

@@ -86,6 +86,10 @@ func (n *node) applied(a *wire.Applied) {
 	n.base, n.inFlight = n.inFlight, nil
 	n.done = max(n.done, n.base.Generation)
 	n.failures = 0
+	if n.refuses {
+		n.refuses = false
+		n.say(wire.Notice_INFO, "the probe takes the rules again: its verdicts are up to date")
+	}
 }
 
 func (n *node) leaseIs(st *wire.LeaseState) {
@@ -202,6 +206,11 @@ func (c *stream) next() (*wire.Frame, error) {
 	return nil, nil
 }
 
+// say tells whoever reads the session something about the node.
+func (n *node) say(level wire.Notice_Level, text string) {
+	n.l.emit(&wire.Frame{Node: n.Node, Body: &wire.Frame_Notice{Notice: &wire.Notice{Level: level, Text: wire.Clean(text, 2000)}}})
+}
+
 // nextDelta starts the next step from what the probe holds to what it shall
 // hold; nil if there is none, or one is on its way.
 func (n *node) nextDelta() (*ruleset.Delta, error) {
@@ -213,9 +222,10 @@ func (n *node) nextDelta() (*ruleset.Delta, error) {
 	if n.failures >= maxFailures {
 		n.failures = 0
 		n.done, n.failed = n.targetName, n.targetName // until it changes
-		n.l.emit(&wire.Frame{Node: n.Node, Body: &wire.Frame_Notice{Notice: &wire.Notice{
-			Level: wire.Notice_WARN, Text: wire.Clean("the probe can't take the rules, so its verdicts are not up to date: "+n.lastErr, 2000),
-		}}})
+		if !n.refuses {                               // each generation fails until something changes: said once
+			n.refuses = true
+			n.say(wire.Notice_WARN, "the probe can't take the rules, so its verdicts are not up to date: "+n.lastErr)
+		}
 		return nil, nil
 	}
 	delta, err := ruleset.DiffPages(n.base, n.target)

@@ -31,6 +31,7 @@ type Fake struct {
 
 	// FailApply, if set, is the error of the next Apply.
 	FailApply error
+	refuse    error
 }
 
 var _ serve.Probe = (*Fake)(nil)
@@ -184,6 +185,13 @@ func (f *Fake) states() (out []*wire.EndpointState) {
 	return out
 }
 
+// Refuse makes each Apply end in an error, until it is nil.
+func (f *Fake) Refuse(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse = err
+}
+
 // Apply implements [serve.Probe].
 func (f *Fake) Apply(d *ruleset.Delta) error {
 	f.mu.Lock()
@@ -191,6 +199,9 @@ func (f *Fake) Apply(d *ruleset.Delta) error {
 	if err := f.FailApply; err != nil {
 		f.FailApply = nil
 		return err
+	}
+	if f.refuse != nil {
+		return f.refuse
 	}
 	next, err := f.rules.Apply(d)
 	if err != nil {
