@@ -42,6 +42,9 @@ nothing would change, 1 if something would, and 2 after an error.`
 const dryRunExample = `  # what would this file change?
   kubectl ebpol dry-run -f deny.yaml
 
+  # the same, with both ends: the pods of all namespaces are watched
+  kubectl ebpol dry-run -f deny.yaml -A
+
   # what does this policy do for us?
   kubectl ebpol dry-run --without shop/db-allow
 
@@ -59,6 +62,7 @@ type dryRunCommand struct {
 	flags     liveFlags
 	policies  policyFlags
 	namespace string
+	all       bool
 	list      []*policy.Policy
 	format    lines.Format
 	screen    bool
@@ -95,6 +99,7 @@ func newDryRun(g *globals) *cobra.Command {
 	cmd.Flags().BoolVar(&c.exitCode, "exit-code", false, "exit with 0 if nothing would change, 1 if something would, 2 after an error")
 	cmd.Flags().StringVar(&c.from, "from", "", "judge the flows of this recording instead of live ones")
 	cmd.Flags().StringArrayVar(&c.policies.without, "without", nil, "leave this policy of the cluster out: NAME, NAMESPACE/NAME or cnp/NAME")
+	cmd.Flags().BoolVarP(&c.all, "all-namespaces", "A", false, "the pods of all namespaces, not only those that the policies select")
 	cmd.Flags().DurationVar(&c.flags.limit, "for", 0, "end after so long; 0: when you end it")
 	return cmd
 }
@@ -129,7 +134,7 @@ func (c *dryRunCommand) run(ctx context.Context) error {
 	if c.from != "" {
 		return c.replay(ctx)
 	}
-	s, _, err := c.openForPolicies(ctx, &c.flags, &c.policies, c.list, c.namespace)
+	s, _, err := c.openForPolicies(ctx, &c.flags, &c.policies, c.list, c.namespace, c.all)
 	if err != nil {
 		return err
 	}
@@ -154,6 +159,9 @@ func (c *dryRunCommand) run(ctx context.Context) error {
 
 // about is the one namespace that the policies are of; empty: of several, or of all.
 func (c *dryRunCommand) about() string {
+	if c.all {
+		return ""
+	}
 	one := ""
 	for _, p := range c.list {
 		if p.Namespace == "" || one != "" && p.Namespace != one {
@@ -188,8 +196,9 @@ func (c *dryRunCommand) finish(sum *confidence.Report) error {
 	return nil
 }
 
-// openForPolicies opens a session on the pods that the policies are for.
-func (g *globals) openForPolicies(ctx context.Context, f *liveFlags, flags *policyFlags, list []*policy.Policy, namespace string) (*liveSession, map[session.PolicyKey]session.Mode, error) {
+// openForPolicies opens a session on the pods that the policies are for, or on
+// all pods, if there are any that they are for.
+func (g *globals) openForPolicies(ctx context.Context, f *liveFlags, flags *policyFlags, list []*policy.Policy, namespace string, all bool) (*liveSession, map[session.PolicyKey]session.Mode, error) {
 	modes := map[session.PolicyKey]session.Mode{}
 	s, err := g.openLive(ctx, f, wanted{
 		candidates: list, modes: modes,
@@ -211,6 +220,9 @@ func (g *globals) openForPolicies(ctx context.Context, f *liveFlags, flags *poli
 			match := affected(w, list, modes)
 			if len(nodesOf(state.World, match)) == 0 {
 				return nil, errNobody(list, flags.without)
+			}
+			if all {
+				match = func(*identity.Pod) bool { return true }
 			}
 			return match, nil
 		},

@@ -101,7 +101,7 @@ func (c *enforceCommand) complete(ctx context.Context) (err error) {
 
 func (c *enforceCommand) open(ctx context.Context) (*liveSession, error) {
 	if !c.engine {
-		s, _, err := c.openForPolicies(ctx, &c.flags, &c.policies, c.list, c.namespace)
+		s, _, err := c.openForPolicies(ctx, &c.flags, &c.policies, c.list, c.namespace, false)
 		return s, err
 	}
 	return c.openLive(ctx, &c.flags, wanted{

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -27,14 +28,16 @@ const traceExample = `  # what goes in and out of a pod
   # of all pods of a deployment, as JSON Lines
   kubectl ebpol trace deploy/web -n shop -o json | jq .verdict
 
-  # of every pod on a node
-  kubectl ebpol trace node/worker-1`
+  # of every pod on a node, and of every pod
+  kubectl ebpol trace node/worker-1
+  kubectl ebpol trace -A -o json`
 
 // traceCommand is the command's value: what it was asked for.
 type traceCommand struct {
 	*globals
 	flags  liveFlags
 	target kube.Target
+	all    bool
 	format lines.Format
 	screen bool
 	noise  bool
@@ -43,12 +46,17 @@ type traceCommand struct {
 func newTrace(g *globals) *cobra.Command {
 	c := &traceCommand{globals: g}
 	cmd := &cobra.Command{
-		Use:     "trace KIND NAME | KIND/NAME",
+		Use:     "trace KIND NAME | KIND/NAME | -A",
 		GroupID: "live",
 		Short:   "Show each flow, verdict and drop of a workload",
 		Long:    traceLong,
 		Example: traceExample,
-		Args:    cobra.RangeArgs(1, 2),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if c.all {
+				return cobra.MaximumNArgs(2)(cmd, args)
+			}
+			return cobra.RangeArgs(1, 2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := c.complete(args); err != nil {
 				return err
@@ -58,6 +66,7 @@ func newTrace(g *globals) *cobra.Command {
 	}
 	c.flags.add(cmd)
 	c.addLooks(cmd)
+	cmd.Flags().BoolVarP(&c.all, "all-namespaces", "A", false, "the pods of all namespaces")
 	cmd.Flags().BoolVar(&c.noise, "noise", false, "also print drops that are part of ordinary life")
 	cmd.Flags().DurationVar(&c.flags.limit, "for", 0, "end after so long; 0: when you end it")
 	return cmd
@@ -67,11 +76,17 @@ func (c *traceCommand) complete(args []string) (err error) {
 	if c.format, c.screen, err = c.shown(c.flags.output); err != nil {
 		return err
 	}
+	if c.all && len(args) == 0 {
+		return nil // no kind, no namespace: every pod
+	}
 	if c.target.Kind, c.target.Name, err = kube.ParseTarget(args); err != nil {
 		return err
 	}
 	if c.target.Kind == "node" {
 		return nil
+	}
+	if c.all {
+		return fmt.Errorf("%s %q can't be looked for in all namespaces: give its namespace with -n, or -A without a name", c.target.Kind, c.target.Name)
 	}
 	c.target.Namespace, _, err = c.config.ToRawKubeConfigLoader().Namespace()
 	return err
