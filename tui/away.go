@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/ebpol/kubectl-ebpol/tui/page"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
 )
 
 func unknownPage(name string) error {
@@ -33,17 +35,49 @@ func (m *Model) copy() tea.Cmd {
 	return tea.Batch(tea.SetClipboard(text), m.say("Copied, if the terminal lets programs reach its clipboard.", false))
 }
 
-// export writes what the page shows to a new file.
+// wholeMsg brings all rows of a page that shows part of them.
+type wholeMsg struct {
+	page   page.Page
+	digest any
+}
+
+// export writes what the page shows to a file: all rows of its question, also
+// those above and below the screen; of a frozen screen those that it holds.
 func (m *Model) export() tea.Cmd {
 	x, ok := m.page().(page.Exporter)
 	if !ok {
 		return m.say("This page has nothing to export.", true)
 	}
+	p, source := m.page(), m.opt.Snapshots
+	if w, ok := p.(page.Wholer); ok && !m.frozen {
+		q, digest := w.Whole(p.Ask)
+		return func() tea.Msg { return wholeMsg{p, digest(source.Snapshot(q))} }
+	}
 	lines, ext := x.Export()
+	return m.write(p, lines, ext, "")
+}
+
+// exported writes what came of a Wholer's question.
+func (m *Model) exported(msg wholeMsg) tea.Cmd {
+	var lines []string
+	var ext string
+	rows, total := msg.page.(page.Wholer).Lend(msg.digest, func() { lines, ext = msg.page.(page.Exporter).Export() }) //nolint:forcetypeassert // both were asked before
+	what := ""
+	if rows < total {
+		what = part.Count(uint64(rows)) + " of " + part.Count(uint64(total)) + " rows"
+	}
+	return m.write(msg.page, lines, ext, what)
+}
+
+// write makes a file of a page's lines; what says how many, if not all.
+func (m *Model) write(p page.Page, lines []string, ext, what string) tea.Cmd {
 	if len(lines) == 0 {
 		return m.say("There is nothing to export yet.", true)
 	}
-	name := filepath.Join(m.env.ExportDir, "ebpol-"+m.page().Name()+"-"+m.env.Now.UTC().Format("20060102-150405")+"."+ext)
+	name := m.file(p.Name()+"-", "."+ext)
+	if what == "" {
+		what = plural(len(lines), "line")
+	}
 	return func() tea.Msg {
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
@@ -56,8 +90,22 @@ func (m *Model) export() tea.Cmd {
 		if err != nil {
 			return page.DoneMsg{Err: fmt.Errorf("export: %w", err)}
 		}
-		return page.DoneMsg{Good: fmt.Sprintf("Wrote %s to %s", plural(len(lines), "line"), name)}
+		return page.DoneMsg{Good: fmt.Sprintf("Wrote %s to %s", what, name)}
 	}
+}
+
+// file is a new file's name, by the screen's time: that of a frozen screen or a
+// recording that pauses doesn't go on, so names of the same second are counted.
+func (m *Model) file(what, ext string) string {
+	base := filepath.Join(m.env.ExportDir, "ebpol-"+what+m.env.Now.UTC().Format("20060102-150405"))
+	if m.files == nil {
+		m.files = map[string]int{}
+	}
+	m.files[base+ext]++
+	if n := m.files[base+ext]; n > 1 {
+		return base + "-" + strconv.Itoa(n) + ext
+	}
+	return base + ext
 }
 
 // record starts to write what is known and what comes to a new file, or ends
@@ -73,7 +121,7 @@ func (m *Model) record() tea.Cmd {
 	if why := m.opt.Actions.Can("record"); why != "" {
 		return m.say(why, true)
 	}
-	name := filepath.Join(m.env.ExportDir, "ebpol-"+m.env.Now.UTC().Format("20060102-150405")+".ebpol")
+	name := m.file("", ".ebpol")
 	return act("record", "Recording to "+name+", with all that is known so far. s ends it.", func(ctx context.Context) error {
 		return r.Record(ctx, name)
 	})

@@ -36,6 +36,9 @@ func commands() []command {
 	}
 	about := func(field string) func(*Model, string) tea.Cmd {
 		return func(m *Model, arg string) tea.Cmd {
+			if arg == "" {
+				return m.say("Name one, as in :"+field+" web, or filter by other words with /.", true)
+			}
 			cmd := m.open(m.roots[1])
 			return tea.Batch(cmd, m.filter(m.page().(page.Filterer), field+"="+arg)) //nolint:forcetypeassert // flows can be filtered
 		}
@@ -60,7 +63,7 @@ func commands() []command {
 		command{name: "wide", words: "more columns", run: func(m *Model, _ string) tea.Cmd { return m.wide() }},
 		command{name: "release", words: "end enforcement now", run: func(m *Model, _ string) tea.Cmd { return m.release() }},
 		command{name: "export", words: "write what is shown to a file", run: func(m *Model, _ string) tea.Cmd { return m.export() }},
-		command{name: "mouse", words: "give the mouse back to the terminal, or take it", run: func(m *Model, _ string) tea.Cmd { m.opt.NoMouse = !m.opt.NoMouse; return nil }},
+		command{name: "mouse", words: "give the mouse back to the terminal, or take it", run: func(m *Model, _ string) tea.Cmd { return m.mice() }},
 		command{name: "help", words: "all keys", run: func(m *Model, _ string) tea.Cmd {
 			return m.push(page.NewHelp(m.env, m.page(), commandHelp()))
 		}},
@@ -76,6 +79,15 @@ func orOf(list []string) string {
 type sorter interface {
 	Sort(column string)
 	Columns() []string
+}
+
+// mice gives the mouse to the terminal, which can mark and copy text, or takes it.
+func (m *Model) mice() tea.Cmd {
+	m.opt.NoMouse = !m.opt.NoMouse
+	if m.opt.NoMouse {
+		return m.say("The mouse is the terminal's: it marks text. :mouse takes it back.", false)
+	}
+	return m.say("The mouse is the screen's: it chooses, sorts and scrolls.", false)
 }
 
 func commandHelp() [][2]string {
@@ -98,6 +110,7 @@ func (m *Model) openCommand() {
 	}
 	m.toast = "" // it was about what was done before
 	m.prompt = part.NewPrompt(":", "", s)
+	m.prompt.Recalls(m.said[":"])
 	m.prompt.Hint = "policies, sort rate, group pod, ...: tab completes, ? lists them all, esc cancels"
 }
 
@@ -109,6 +122,7 @@ func (m *Model) openFilter() tea.Cmd {
 	m.undo = f.Filter()
 	m.toast = ""
 	m.prompt = part.NewPrompt("/", m.undo, nil)
+	m.prompt.Recalls(m.said["/"])
 	m.prompt.Hint = "db, or !db, or -l app=db, or to=db port=5432 verdict=would-deny; esc cancels"
 	return nil
 }
@@ -129,6 +143,7 @@ func (m *Model) promptKey(msg tea.KeyPressMsg) tea.Cmd {
 		}
 		sign, text := m.prompt.Sign, m.prompt.Value()
 		m.prompt = nil
+		m.remember(sign, text)
 		if sign == ":" {
 			return m.run(text)
 		}
@@ -139,6 +154,22 @@ func (m *Model) promptKey(msg tea.KeyPressMsg) tea.Cmd {
 	}
 	m.prompt.Update(msg)
 	return m.typed()
+}
+
+// maxSaid is how many lines of a prompt can be called back.
+const maxSaid = 50
+
+// remember keeps a line for ↑ in the next prompt of the kind.
+func (m *Model) remember(sign, text string) {
+	past := m.said[sign]
+	if strings.TrimSpace(text) == "" || len(past) > 0 && past[len(past)-1] == text {
+		return
+	}
+	if m.said == nil {
+		m.said = map[string][]string{}
+	}
+	past = append(slices.Clone(past), text)
+	m.said[sign] = past[max(0, len(past)-maxSaid):]
 }
 
 // typed applies a filter while it is being typed; what doesn't compile yet is

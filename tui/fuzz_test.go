@@ -15,14 +15,14 @@ import (
 var alphabet = []string{
 	"up", "down", "left", "right", "pgup", "pgdown", "home", "end", "enter", "esc", "tab", "shift+tab", "space", "backspace", "ctrl+z",
 	"1", "2", "3", "4", "5", "6", "7", "8", "/", ":", "?", "w", "c", "a", "b", "t", "o", "d", "e", "r", "y", "g", "G", "I", "<", ">", "-",
-	"N", "R", "D", "V", "S", "j", "k", "h", "l", "n", "f", "=", "(", "!", "*", "ü", "漢", "E", "s", "p",
+	"N", "R", "D", "V", "S", "j", "k", "h", "l", "n", "f", "=", "(", "!", "*", "ü", "漢", "E", "s", "p", "ctrl+n", "ctrl+p",
 }
 
 // FuzzKeys presses anything at any time, while the world changes and the
 // window is resized: the screen must hold, and nothing may be enforced unless
 // the word was typed.
 func FuzzKeys(f *testing.F) {
-	for _, s := range []string{"", "4\x01\x1f", "\x19\x00\x01\x02", ":\x1ftop\n", "\x08\x08\x09\x09", "/\x37(\x08", "\xf0\xf1\xf2\xf3", "bbbbGGGG\x03"} {
+	for _, s := range []string{"", "4\x01\x1f", "\x19\x00\x01\x02", ":\x1ftop\n", "\x08\x08\x09\x09", "/\x37(\x08", "\xf0\xf1\xf2\xf3", "bbbbGGGG\x03", "\x18\x00\x08", "\x18\x46\x47\x00\x01"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {

@@ -29,7 +29,9 @@ type Model struct {
 	resizes               int
 
 	prompt  *part.Prompt
-	undo    string // the filter before the prompt
+	undo    string              // the filter before the prompt
+	files   map[string]int      // how many files got a name
+	said    map[string][]string // what was typed into prompts, by their sign; the newest last
 	toast   string
 	bad     bool
 	toasts  int
@@ -38,6 +40,7 @@ type Model struct {
 	released bool // the lease ends because somebody said so
 
 	frozen bool
+	held   map[page.Page]held // what pages show while the screen is frozen
 	narrow narrowing
 	asked  struct {
 		page page.Page
@@ -58,6 +61,13 @@ type Model struct {
 	renders int // how often content was made; tests count it
 	tabs    []span
 	body    int // first line of the page
+}
+
+// held is what a page shows while the screen is frozen: the answer to its
+// question of this revision, at this moment.
+type held struct {
+	rev int
+	at  time.Time
 }
 
 // span is where a tab or a crumb was drawn, and what a click there does.
@@ -146,6 +156,9 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.toast, m.dirty = "", true
 		}
 		return m, nil
+	case wholeMsg:
+		m.dirty = true
+		return m, m.exported(msg)
 	case narrowedMsg:
 		return m, m.narrowed(msg)
 	case page.DoneMsg:
@@ -275,7 +288,7 @@ func (m *Model) back() tea.Cmd {
 }
 
 func (m *Model) freeze(on bool) tea.Cmd {
-	m.frozen = on
+	m.frozen, m.held = on, map[page.Page]held{}
 	for _, p := range append(append([]page.Page(nil), m.roots...), m.stack...) {
 		if f, ok := p.(page.Freezer); ok {
 			f.Freeze(on)

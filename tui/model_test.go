@@ -346,7 +346,12 @@ func TestCopyAndExport(t *testing.T) {
 		t.Fatalf("%d lines, %v", bytes.Count(b, []byte("\n")), err)
 	}
 	d.keys("x") // the same second: nothing is overwritten
-	d.shows("exists")
+	d.shows("Wrote 10 lines to", "-2.jsonl")
+	d.keys("space", "x", "x") // a frozen screen's time doesn't go on
+	d.shows("-4.jsonl")
+	if files, _ = filepath.Glob(filepath.Join(dir, "*.jsonl")); len(files) != 4 {
+		t.Errorf("%q", files)
+	}
 }
 
 func TestMouse(t *testing.T) {

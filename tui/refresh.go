@@ -66,6 +66,10 @@ func (m *Model) ask() tea.Cmd {
 		m.asked.page, m.asked.rev = p, p.Rev()
 		m.asked.seq++
 		m.fresh = false
+		// Whoever comes back to a page of a frozen screen finds it as it was.
+		if h, ok := m.held[p]; ok && m.frozen && h.rev == p.Rev() {
+			m.fresh, m.env.Now, m.dirty = true, h.at, true
+		}
 	}
 	header := m.frozen && m.fresh
 	var q store.Query
@@ -129,6 +133,9 @@ func (m *Model) take(msg snapMsg) tea.Cmd {
 	m.fresh = true
 	m.env.Now = msg.snap.Time
 	msg.page.Set(msg.digest)
+	if m.frozen {
+		m.held[msg.page] = held{msg.page.Rev(), m.env.Now}
+	}
 	return tea.Batch(news, m.renew())
 }
 

@@ -194,6 +194,9 @@ func (m *Model) tabLine() string {
 	if f, ok := m.page().(page.Filterer); ok && f.Filter() != "" && m.prompt == nil {
 		right = append(right, part.Segment{Text: "/" + part.Clean(f.Filter()), Paint: th.Match, Rank: 2})
 	}
+	if s, ok := m.page().(page.Sorted); ok && s.SortedOut() != "" {
+		right = append(right, part.Segment{Text: "by " + s.SortedOut(), Paint: th.HeadSorted, Rank: 2})
+	}
 	if c, ok := m.page().(page.Counter); ok {
 		if at, total := c.Position(); total > 0 {
 			right = append(right, part.Segment{Text: part.Count(uint64(at+1)) + "/" + part.Count(uint64(total)) + " ", Paint: th.Dim, Rank: 3})

@@ -33,6 +33,8 @@ type list[R any, K comparable] struct {
 	asked  int // offset last asked for
 	until  int // end of what was last asked for
 	frozen bool
+	whole  bool // Ask is about all rows, for a file
+	chosen bool // somebody chose what to sort by
 
 	tall                      int // lines that the note may take where there is room; 0: a few
 	width, height, noteHeight int
@@ -44,6 +46,8 @@ type batch[R any, K comparable] struct {
 	rows          []R
 	ids           []K
 }
+
+func (b batch[R, K]) lent() batch[R, K] { return b }
 
 func newBatch[R any, K comparable](rows []R, offset, total int, id func(R) K) batch[R, K] {
 	b := batch[R, K]{offset: offset, total: total, rows: rows, ids: make([]K, len(rows))}
@@ -60,11 +64,15 @@ func (l *list[R, K]) Rev() int { return l.rev }
 
 // query fills in what every table page asks for.
 func (l *list[R, K]) query(q store.Query) store.Query {
-	q.Offset, q.Limit = l.table.Window()
-	if l.frozen {
-		q.Offset, q.Limit = max(0, q.Offset-2000), 5000
+	if l.whole {
+		q.Offset, q.Limit = 0, maxWhole
+	} else {
+		q.Offset, q.Limit = l.table.Window()
+		if l.frozen {
+			q.Offset, q.Limit = max(0, q.Offset-2000), 5000
+		}
+		l.asked, l.until = q.Offset, q.Offset+q.Limit
 	}
-	l.asked, l.until = q.Offset, q.Offset+q.Limit
 	q.Order = store.Order{By: l.table.Sorted, Reverse: l.table.Reverse}
 	q.Match = l.match
 	q.Trouble = l.env.Trouble
@@ -155,6 +163,7 @@ func (l *list[R, K]) Sort(column string) {
 	if column == "" {
 		return
 	}
+	l.chosen = true
 	if l.table.Sorted == column {
 		l.table.Reverse = !l.table.Reverse
 	} else {
@@ -167,8 +176,8 @@ func (l *list[R, K]) sortBy(step int) {
 	var sortable []string
 	at := 0
 	for _, c := range l.table.Columns {
-		if c.Letter == "" {
-			continue
+		if c.Letter == "" || l.table.WidthOf(c.Key) == 0 && c.Key != l.table.Sorted {
+			continue // what isn't shown has its letter alone
 		}
 		if c.Key == l.table.Sorted {
 			at = len(sortable)
@@ -178,6 +187,23 @@ func (l *list[R, K]) sortBy(step int) {
 	if n := len(sortable); n > 0 {
 		l.Sort(sortable[(at+step+n)%n])
 	}
+}
+
+// SortedOut implements [Sorted].
+func (l *list[R, K]) SortedOut() string {
+	if !l.chosen || len(l.rows) == 0 || l.table.WidthOf(l.table.Sorted) > 0 {
+		return ""
+	}
+	for _, c := range l.table.Columns {
+		if c.Key == l.table.Sorted {
+			arrow := l.env.Theme.Down
+			if l.table.Reverse {
+				arrow = l.env.Theme.Up
+			}
+			return strings.ToLower(c.Title) + arrow
+		}
+	}
+	return ""
 }
 
 // Columns are the keys that can be sorted by, for completion.
@@ -289,6 +315,32 @@ func (l *list[R, K]) Click(x, y int) Effect {
 	return Effect{Again: hit && chosen && before == after}
 }
 
+// maxWhole is how many rows are exported: more than anybody reads, and made in
+// less time than a key may take.
+const maxWhole = 10_000
+
+// Whole implements [Wholer].
+func (l *list[R, K]) Whole(ask func() (store.Query, func(*store.Snapshot) any)) (store.Query, func(*store.Snapshot) any) {
+	l.whole = true
+	defer func() { l.whole = false }()
+	return ask()
+}
+
+// Lend implements [Wholer].
+func (l *list[R, K]) Lend(digest any, do func()) (rows, total int) {
+	b, ok := digest.(interface {
+		lent() batch[R, K]
+	})
+	if !ok {
+		return 0, 0
+	}
+	before := l.rows
+	defer func() { l.rows = before }()
+	l.rows = b.lent().rows
+	do()
+	return len(l.rows), max(b.lent().total, len(l.rows))
+}
+
 // Copy gives the row under the cursor, its cells between tabs.
 func (l *list[R, K]) Copy() string {
 	if row, ok := l.Row(); ok {
@@ -299,6 +351,9 @@ func (l *list[R, K]) Copy() string {
 
 // Export gives the loaded rows as tab-separated text under a title line.
 func (l *list[R, K]) Export() (lines []string, ext string) {
+	if len(l.rows) == 0 {
+		return nil, ""
+	}
 	titles := make([]string, 0, len(l.table.Columns))
 	for _, c := range l.table.Columns {
 		titles = append(titles, c.Title)

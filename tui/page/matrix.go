@@ -131,7 +131,7 @@ func (p *Matrix) Key(msg tea.KeyPressMsg) (Effect, bool) {
 		if p.y < len(p.names) && p.x < len(p.names) {
 			from, to := p.names[p.y], p.names[p.x]
 			return Effect{Push: NewFlows(p.env, from+" "+p.env.Theme.Right+" "+to, func(e *flow.Event) bool {
-				return peerGroup(e.Source) == from && (peerGroup(e.Destination) == to || e.Destination != nil && e.Destination.Service != "")
+				return peerGroup(e.Source) == from && (peerGroup(e.Destination) == to || e.Backend != nil && peerGroup(e.Backend) == to)
 			})}, true
 		}
 	case key.Matches(msg, k.Up):

@@ -83,6 +83,15 @@ type (
 	Exporter interface {
 		Export() (lines []string, ext string)
 	}
+	// Wholer shows part of its rows, and exports all of them: Whole is what
+	// ask, its Ask, says then; Lend gives it the digest of the answer while it does
+	// something, and says how many of how many rows that were.
+	Wholer interface {
+		Whole(ask func() (store.Query, func(*store.Snapshot) any)) (store.Query, func(*store.Snapshot) any)
+		Lend(digest any, do func()) (rows, total int)
+	}
+	// Sorted names what the rows are sorted by where no column shows it.
+	Sorted interface{ SortedOut() string }
 	// Sifter has rows that aren't trouble, which can be left out.
 	Sifter interface{ Sifts() bool }
 	// Widener has columns that are shown in wide mode only.

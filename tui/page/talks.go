@@ -5,6 +5,7 @@ package page
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -21,6 +22,7 @@ import (
 type Talks struct {
 	list[*store.PairRow, store.PairID]
 	changes bool
+	over    map[store.PairID]string // rows that are no longer so, with the sentence that says it
 }
 
 var _ Page = (*Talks)(nil)
@@ -82,6 +84,41 @@ func (p *Talks) Ask() (store.Query, func(*store.Snapshot) any) {
 	return q, func(s *store.Snapshot) any {
 		return newBatch(s.Pairs, offset, s.PairTotal, func(r *store.PairRow) store.PairID { return r.ID })
 	}
+}
+
+// Set implements [Page].
+func (p *Talks) Set(digest any) {
+	p.list.Set(digest)
+	p.over = p.past()
+}
+
+// past are the rows that tell of what was: all their connections are closed, and
+// those that came later came to another verdict.
+func (p *Talks) past() map[store.PairID]string {
+	var out map[store.PairID]string
+	same := func(id store.PairID) store.PairID {
+		id.Verdict, id.Candidate, id.Enforced = 0, 0, false
+		return id
+	}
+	latest := make(map[store.PairID]*store.PairRow, len(p.rows)) // by when they began
+	for _, r := range p.rows {
+		if l := latest[same(r.ID)]; l == nil || r.First.After(l.First) {
+			latest[same(r.ID)] = r
+		}
+	}
+	for _, r := range p.rows {
+		if r.Open > 0 {
+			continue
+		}
+		if l := latest[same(r.ID)]; l.First.After(r.Last) {
+			if out == nil {
+				out = map[store.PairID]string{}
+			}
+			out[r.ID] = fmt.Sprintf("So it was until %s; what came since is %s.", r.Last.UTC().Format("15:04:05"),
+				p.env.Theme.Of(l.ID.Verdict, l.ID.Candidate, l.ID.Enforced))
+		}
+	}
+	return out
 }
 
 // Key implements [Page].
@@ -172,6 +209,9 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 	switch column {
 	case "verdict":
 		w := th.Of(r.ID.Verdict, e.Candidate, r.ID.Enforced)
+		if p.over[r.ID] != "" {
+			w.Symbol, w.Paint = th.None, th.Dim
+		}
 		return part.Cell{Text: w.String() + badge(e), Paint: w.Paint}
 	case "source":
 		return p.env.groupCell(e.Source, shade)
@@ -198,7 +238,10 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 	case "drops":
 		return part.Cell{Text: part.Nought(r.Faults), Paint: th.Denied}
 	case "rate":
-		if r.Rate < 0.5 {
+		switch {
+		case p.over[r.ID] != "":
+			return part.Cell{Text: "over", Paint: th.Dim}
+		case r.Rate < 0.5:
 			return part.Cell{Text: part.Rate(0), Paint: th.Dim}
 		}
 		return part.Cell{Text: part.Rate(r.Rate), Paint: shade}
@@ -215,7 +258,11 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 }
 
 func (p *Talks) why(r *store.PairRow, width int) []string {
-	return p.notes(width, story(&r.Sample.Event, r.Sample)...)
+	sentences := story(&r.Sample.Event, r.Sample)
+	if over := p.over[r.ID]; over != "" {
+		sentences = append([]string{over}, sentences...)
+	}
+	return p.notes(width, sentences...)
 }
 
 func (p *Talks) nothing() []string {

@@ -139,7 +139,7 @@ func compareWorkloads(a, b classed, by string) int {
 	case "contested":
 		return cmp.Compare(b.Contested, a.Contested)
 	case "dropped":
-		return cmp.Compare(b.Dropped, a.Dropped)
+		return cmp.Compare(b.Dropped+b.Enforced, a.Dropped+a.Enforced)
 	case "flows":
 		return cmp.Compare(b.Flows, a.Flows)
 	case "in":
@@ -294,7 +294,7 @@ func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {
 	case "contested":
 		return rare(r.Contested, th.Contested)
 	case "dropped":
-		return rare(r.Dropped, th.Denied)
+		return rare(r.Dropped+r.Enforced, th.Denied) // by anyone, also by us
 	case "enforced":
 		return rare(r.Enforced, th.Denied)
 	case "flows":
@@ -312,6 +312,10 @@ func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {
 }
 
 func (p *Top) nothing() []string {
+	if p.group == "external" {
+		return p.env.nothing(p.filter, "Nobody outside the cluster seen yet",
+			"Names and addresses outside appear here with their first packet. b groups by something else.")
+	}
 	return p.env.nothing(p.filter, "No traffic seen yet",
 		"Workloads appear with their first packet. Those that stay silent are not listed.")
 }

@@ -17,6 +17,10 @@ type Prompt struct {
 	Error string // shown behind the text
 	Hint  string // shown while nothing is typed
 	input textinput.Model
+
+	past  []string // what was typed into earlier prompts, the newest last
+	at    int      // which of them is shown; len(past): draft
+	draft string   // what was being typed before one was
 }
 
 // maxPrompt is how many characters can be typed.
@@ -34,8 +38,44 @@ func NewPrompt(sign, text string, suggestions []string) *Prompt {
 	return p
 }
 
+// Recalls gives the prompt what was typed before, the newest last.
+func (p *Prompt) Recalls(past []string) { p.past, p.at = past, len(past) }
+
+// recall shows an earlier or later line, as a shell does.
+func (p *Prompt) recall(step int) {
+	to := min(max(p.at+step, 0), len(p.past))
+	if to == p.at {
+		return
+	}
+	if p.at == len(p.past) {
+		p.draft = p.input.Value()
+	}
+	p.at = to
+	text := p.draft
+	if to < len(p.past) {
+		text = p.past[to]
+	}
+	p.input.SetValue(text)
+	p.input.CursorEnd()
+}
+
 // Update edits the text.
 func (p *Prompt) Update(msg tea.Msg) {
+	if k, ok := msg.(tea.KeyPressMsg); ok {
+		switch k.String() {
+		case "up":
+			p.recall(-1)
+			return
+		case "down":
+			p.recall(1)
+			return
+		case "ctrl+n", "ctrl+p":
+			// Without a suggestion, the input would choose the one before the first.
+			if len(p.input.MatchedSuggestions()) == 0 {
+				return
+			}
+		}
+	}
 	p.input, _ = p.input.Update(msg) // the command only blinks a cursor that isn't shown
 }
 
