@@ -140,7 +140,7 @@ func TestTheMatrixOpensThePairUnderTheCursor(t *testing.T) {
 		if none {
 			d.shows("No connection seen yet")
 		}
-		if to := strings.Contains(title, "→ shop/deploy/orders"); strings.Contains(d.text(), "svc shopfront") != to {
+		if to := strings.Contains(title, "→ shop/deploy/orders") || strings.Contains(title, "→ svc shopfront"); strings.Contains(d.text(), "svc shopfront") != to {
 			t.Errorf("%q:\n%s", title, d.text())
 		}
 		seen[strings.TrimSpace(title)] = true
