@@ -53,6 +53,7 @@ type Model struct {
 	noticed  int    // how many of the session's notices were said
 	version  uint64
 	took     time.Duration
+	tooks    [3]time.Duration // the last snapshots'
 	hurry    int
 	quiet    int
 

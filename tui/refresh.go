@@ -3,6 +3,7 @@
 package tui
 
 import (
+	"slices"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -18,7 +19,7 @@ const (
 	steady = 240 * time.Millisecond // while things change: a little more than four times a second
 
 	slowest   = time.Second // however dear a snapshot is
-	restShare = 10          // the screen rests so much longer than a snapshot took
+	restShare = 100         // the screen rests so much longer than a snapshot took: a hundredth of a core
 
 	hurryFor = 10                    // ticks at the hasty pace after a key
 	quietFor = 10                    // ticks without change until the source is waited for
@@ -41,8 +42,8 @@ func (m *Model) tick() tea.Cmd {
 			return tickMsg{}
 		}
 	}
-	// Snapshots take well below a millisecond, most filters and orders of a
-	// hundred thousand connections a few; whatever is dearer comes less often.
+	// Snapshots take a millisecond or two; most filters and orders of a
+	// hundred thousand connections take some ten, and come once a second.
 	pace = max(pace, min(slowest, restShare*m.took))
 	return m.after(pace, tickMsg{})
 }
@@ -99,6 +100,13 @@ func (m *Model) ask() tea.Cmd {
 	}
 }
 
+// measure takes note of what a snapshot took. One that waited for others is no
+// reason to rest: the quickest of the last few counts.
+func (m *Model) measure(took time.Duration) {
+	m.tooks = [3]time.Duration{took, m.tooks[0], m.tooks[1]}
+	m.took = slices.Min(m.tooks[:])
+}
+
 // take puts a snapshot on the screen, unless it shows already or the question
 // has changed meanwhile.
 func (m *Model) take(msg snapMsg) tea.Cmd {
@@ -106,7 +114,6 @@ func (m *Model) take(msg snapMsg) tea.Cmd {
 	if msg.seq != m.asked.seq || msg.page != m.page() || m.asked.rev != m.page().Rev() {
 		return m.ask()
 	}
-	m.took = msg.took
 	if msg.at != 0 {
 		m.version = msg.at
 	}
@@ -115,6 +122,7 @@ func (m *Model) take(msg snapMsg) tea.Cmd {
 		return nil
 	}
 	m.quiet = 0
+	m.measure(msg.took)
 	m.shown = msg.snap.ID
 	var news tea.Cmd
 	if h := msg.snap.Health; h.Notices > m.noticed {
