@@ -149,7 +149,7 @@ func (s *Store) rulesMoved(r *row) bool {
 		return false
 	}
 	moved := func(at time.Time) bool {
-		return at.After(r.arrived.Add(-stable)) && at.Before(r.arrived.Add(2*stable))
+		return at.After(r.arrived.time().Add(-stable)) && at.Before(r.arrived.time().Add(2*stable))
 	}
 	if moved(s.rules.movedAt) {
 		return true

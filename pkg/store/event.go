@@ -120,10 +120,10 @@ type shownRow struct {
 func (s *Store) show(r *row, f *shownRow) {
 	typ, at := flow.FlowEvent, r.first
 	if r.done {
-		typ, at = flow.CloseEvent, r.last
+		typ, at = flow.CloseEvent, r.last.time()
 	}
 	s.tell(r, &f.Event, &f.source, &f.destination, typ, at)
-	f.ID, f.First, f.Last = r.id, r.first, r.last
+	f.ID, f.First, f.Last = r.id, r.first, r.last.time()
 	f.PacketsIn, f.PacketsOut, f.BytesIn, f.BytesOut = r.packetsIn, r.packetsOut, r.bytesIn, r.bytesOut
 	f.Rate, f.Drops, f.Faults = s.rateOf(r), r.drops+r.enforcedPackets, r.faults+r.enforcedPackets
 	f.Closed, f.Preexisting, f.TCPFlags, f.Altered = r.done, r.preex, r.flags, r.altered
@@ -132,7 +132,7 @@ func (s *Store) show(r *row, f *shownRow) {
 
 // rateOf is 0 for a row that has been quiet for a while.
 func (s *Store) rateOf(r *row) float64 {
-	if r.done || s.now.Sub(r.updated) > 3*tick {
+	if r.done || s.now.Sub(r.updated.time()) > 3*tick {
 		return 0
 	}
 	return r.rate

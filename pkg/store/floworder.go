@@ -35,7 +35,7 @@ func (s *Store) flowOrder(by string) func(a, b *row) int {
 	case "node":
 		c = func(a, b *row) int { return strings.Compare(a.id.Node, b.id.Node) }
 	case "last":
-		c = func(a, b *row) int { return b.last.Compare(a.last) }
+		c = func(a, b *row) int { return cmp.Compare(b.last, a.last) }
 	case "direction":
 		c = func(a, b *row) int { return cmp.Compare(a.direction, b.direction) }
 	case "rule":

@@ -10,45 +10,6 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 )
 
-// row is a [FlowRow] in the form that a hundred thousand of are kept in.
-type row struct {
-	// What every event of a connection and every walk over all of them reads
-	// stands first, close together: memory comes in lines of 64 bytes.
-	seq                                                       uint64 // order of arrival: the tie-break of every sort
-	faults                                                    uint64
-	set, bit, candidateBit                                    uint32
-	verdict, candidate, alt                                   flow.Verdict
-	direction                                                 flow.Direction
-	protocol                                                  flow.Protocol
-	flags                                                     uint8
-	slot                                                      int32 // in rows; noSlot: let go
-	enforced, service, guessed, preex                         bool
-	done                                                      bool
-	inOpen, inClosed, judged, wouldDrop                       bool
-	packetsIn, packetsOut, bytesIn, bytesOut, enforcedPackets uint64
-	rate                                                      float64
-	account                                                   *account
-	localWho, peerWho                                         *who
-	sum                                                       summed
-	last                                                      time.Time
-	updated                                                   time.Time // of the frame that last changed the counters
-
-	observed
-
-	id                   FlowID
-	altered              int
-	first                time.Time
-	since                time.Time // first, by the clock that tells who had which address when
-	local, peer, backend netip.AddrPort
-	backendWho           *who
-
-	rule, candidateRule           *flow.Rule
-	isolatedBy, candidateIsolated []flow.Rule
-
-	drops       uint64
-	closeReason string
-}
-
 // tupleKey finds a row by addresses. Plain bytes are hashed and compared in one
 // go, which a netip.AddrPort isn't.
 type tupleKey struct {
@@ -76,7 +37,7 @@ func (a *applying) flows(list []*wire.Flow) {
 	}
 	for _, r := range found {
 		if r != nil {
-			s.touched += r.seq + r.bytesIn + r.sum.in + uint64(r.sum.verdict) + uint64(r.flagsIn)
+			s.touched += r.id.ID + r.bytesIn + r.sum.in + uint64(r.flagsIn)
 		}
 	}
 	for _, r := range found {
@@ -158,7 +119,7 @@ func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
 	r := s.rows.fresh()
 	*r = row{
 		id: id, direction: d, protocol: t.Protocol, local: local, peer: peer,
-		first: a.when(m.GetFirstNs()), updated: a.at,
+		first: a.when(m.GetFirstNs()), updated: stampOf(a.at),
 		service: m.GetService(), guessed: m.GetOpenerUnknown(), preex: m.GetPreexisting(),
 		observed: observed{waits: r.waits},
 	}
@@ -172,7 +133,7 @@ func (a *applying) newRow(id FlowID, m *wire.Flow) *row {
 	s.rows.put(r)
 	s.open.add(r)
 	r.account.flows++
-	r.arrived = s.now
+	r.arrived = stampOf(s.now)
 	s.join(r)
 	s.names.remember(r, s.now)
 	return r
@@ -206,22 +167,22 @@ func (a *applying) count(r *row, m *wire.Flow) {
 	grow(&r.packetsOut, m.GetPacketsOut(), &packets)
 	grow(&r.enforcedPackets, m.GetEnforcedPackets(), &r.account.enforced)
 	r.flags |= uint8(m.GetTcpFlags()) //nolint:gosec // eight flags
-	if m.GetLastNs() != 0 || r.last.IsZero() || packets > 0 {
-		r.last = a.when(m.GetLastNs())
+	if m.GetLastNs() != 0 || r.last == 0 || packets > 0 {
+		r.last = stampOf(a.when(m.GetLastNs()))
 	}
 	if bytes == 0 {
 		return
 	}
 	r.account.tickBytes += s.lately(r, bytes)
 	r.account.last = s.now
-	if dt := a.at.Sub(r.updated); dt > 0 {
+	if dt := a.at.Sub(r.updated.time()); dt > 0 {
 		now := float64(bytes) / max(dt, 100*time.Millisecond).Seconds()
 		if dt > 3*tick {
 			now = float64(bytes) / tick.Seconds() // it was idle; this came within the last tick
 		}
 		r.rate = (r.rate + now) / 2
 	}
-	r.updated = a.at
+	r.updated = stampOf(a.at)
 }
 
 // lately is how much of a row's news belongs to the second that runs. All that
@@ -296,7 +257,7 @@ func wouldDeny(v, candidate flow.Verdict) bool {
 
 func (a *applying) close(r *row) {
 	s := a.s
-	a.emitRow(r, flow.CloseEvent, r.last)
+	a.emitRow(r, flow.CloseEvent, r.last.time())
 	s.retire(r)
 }
 
@@ -306,7 +267,7 @@ func (s *Store) retire(r *row) {
 		return
 	}
 	r.done = true
-	r.closed = s.now
+	r.closed = stampOf(s.now)
 	r.account = r.account.kept()
 	r.account.flows--
 	if r.wouldDrop {

@@ -15,18 +15,15 @@ import (
 
 // observed is what a row's packets told, and what follows from it.
 type observed struct {
-	flagsIn, flagsOut uint8 // TCP, towards and from the endpoint
 	answer, firstByte time.Duration
-	retransmits       uint32
-	icmp              *icmpError
 	owner             *flow.Owner
 	request           *flow.Request
 	fault             *fault // the last drop of it that isn't part of ordinary life
 	far               *row   // the same connection at its other end, if that is watched: see other
 	farSeq            uint64 // its seq; another one: it was let go, and its memory is somebody else's
 
-	arrived time.Time // when the store heard of it
-	closed  time.Time // when it heard of its end; zero: open
+	arrived stamp // when the store heard of it
+	closed  stamp // when it heard of its end; zero: open
 
 	outcome   flow.Outcome
 	agreement flow.Agreement

@@ -42,7 +42,7 @@ type finding struct {
 }
 
 // age is how long ago the store heard of the row.
-func (s *Store) age(r *row) time.Duration { return s.now.Sub(r.arrived) }
+func (s *Store) age(r *row) time.Duration { return s.now.Sub(r.arrived.time()) }
 
 // outcome says what became of a row's connection, as far as it can be known now.
 func (s *Store) outcome(r *row) finding {
@@ -184,7 +184,7 @@ func (s *Store) farWatched(r *row) bool {
 			return false
 		}
 		at, ok := n.attachedAt[id]
-		if !ok || at.After(r.arrived) {
+		if !ok || at.After(r.arrived.time()) {
 			return false
 		}
 	}
@@ -200,7 +200,7 @@ func (s *Store) farSpoke(r *row) bool {
 			return false
 		}
 		n := s.nodes[p.Node]
-		if n == nil || n.heard.Sub(r.arrived) < patience || !n.lostAt.Before(r.arrived.Add(-patience)) {
+		if n == nil || n.heard.Sub(r.arrived.time()) < patience || !n.lostAt.Before(r.arrived.time().Add(-patience)) {
 			return false
 		}
 	}
@@ -215,7 +215,7 @@ func (s *Store) masked(r *row) bool {
 		if p == nil || p.Node == r.id.Node && !r.viaService() {
 			continue // nobody translates between pods of one node
 		}
-		if at, ok := s.joins.masked[maskedKey{r.id.Node, e}]; ok && at.After(r.arrived.Add(-patience)) {
+		if at, ok := s.joins.masked[maskedKey{r.id.Node, e}]; ok && at.After(r.arrived.time().Add(-patience)) {
 			return true
 		}
 	}

@@ -206,7 +206,7 @@ func (s *Store) pairsOf(q *Query) []pairEntry {
 		}
 		p := pairs[of]
 		if p == nil {
-			p = &pair{newest: r, key: of.key, ticks: s.sums.ticks, PairRow: PairRow{ID: of.ID, First: r.first, Last: r.last}}
+			p = &pair{newest: r, key: of.key, ticks: s.sums.ticks, PairRow: PairRow{ID: of.ID, First: r.first, Last: r.last.time()}}
 			pairs[of] = p
 		}
 		p.add(r, s.rateOf(r))
@@ -244,8 +244,8 @@ func (p *pair) add(r *row, rate float64) {
 	if r.first.Before(p.First) {
 		p.First = r.first
 	}
-	if r.last.After(p.Last) {
-		p.Last = r.last
+	if last := r.last.time(); last.After(p.Last) {
+		p.Last = last
 	}
 }
 

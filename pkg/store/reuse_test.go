@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -130,5 +131,16 @@ func TestRowsInHandAreNotReused(t *testing.T) {
 	connections(s, t0, 8, 9)
 	if len(s.gone) != 0 || first.id.ID == 1 {
 		t.Errorf("connection %d is still there, and %d wait", first.id.ID, len(s.gone))
+	}
+}
+
+// What an event touches lies within four lines of memory, and rows begin with a line.
+func TestRowLayout(t *testing.T) {
+	var r row
+	if at := unsafe.Offsetof(r.seq); at > 256 {
+		t.Errorf("what every event needs takes %d bytes, want 256", at)
+	}
+	if size := unsafe.Sizeof(r); size%64 != 0 || size > 768 {
+		t.Errorf("a row takes %d bytes, want full lines of 64, twelve at most", size)
 	}
 }

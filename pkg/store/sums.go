@@ -39,12 +39,12 @@ func (m *sums) init() {
 // summed is what a row has added to the sums so far.
 type summed struct {
 	pair                     *pair
-	prev, next               *row // of the pair's rows
-	port, external           *account
-	localWho, peerWho        *who
 	in, out, packets, faults uint64
 	verdict, candidate       flow.Verdict
 	enforced, open           bool
+	port, external           *account
+	localWho, peerWho        *who
+	prev, next               *row // of the pair's rows
 }
 
 // sum brings the sums up to the row's present state.
@@ -69,8 +69,8 @@ func (s *Store) sum(r *row) {
 	}
 	p.catchUp(s.sums.ticks)
 	p.tickBytes += now
-	if r.last.After(p.Last) {
-		p.Last = r.last
+	if last := r.last.time(); last.After(p.Last) {
+		p.Last = last
 	}
 	for _, a := range [2]*account{c.port, c.external} {
 		if a != nil {
@@ -121,7 +121,7 @@ func (s *Store) place(r *row) {
 	}
 	p := s.sums.pairs[k]
 	if p == nil {
-		p = &pair{key: k, ticks: s.sums.ticks, PairRow: PairRow{ID: k.id(), First: r.first, Last: r.last}}
+		p = &pair{key: k, ticks: s.sums.ticks, PairRow: PairRow{ID: k.id(), First: r.first, Last: r.last.time()}}
 		s.sums.pairs[k] = p
 		p.meet = s.sums.meet(k)
 		p.meet.sees(Port{k.protocol, k.port})
