@@ -4,7 +4,9 @@ package tui
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -123,7 +125,11 @@ func (m *Model) record() tea.Cmd {
 	}
 	name := m.file("", ".ebpol")
 	return act("record", "Recording to "+name+", with all that is known so far. s ends it.", func(ctx context.Context) error {
-		return r.Record(ctx, name)
+		err := r.Record(ctx, name)
+		if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+			err = fmt.Errorf("%w; start the program in a folder that you may write to", err)
+		}
+		return err
 	})
 }
 

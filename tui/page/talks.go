@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -120,6 +121,10 @@ func (p *Talks) past() map[store.PairID]string {
 	}
 	return out
 }
+
+// silence is how long a pair without an open connection says nothing until its
+// rate is called closed instead of fading.
+const silence = 3 * time.Second
 
 // Key implements [Page].
 func (p *Talks) Key(msg tea.KeyPressMsg) (Effect, bool) {
@@ -241,6 +246,8 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 		switch {
 		case p.over[r.ID] != "":
 			return part.Cell{Text: "over", Paint: th.Dim}
+		case r.Open == 0 && p.env.Now.Sub(r.Last) >= silence:
+			return part.Cell{Text: "closed", Paint: th.Dim}
 		case r.Rate < 0.5:
 			return part.Cell{Text: part.Rate(0), Paint: th.Dim}
 		}
