@@ -18,8 +18,9 @@ const (
 	hasty  = 100 * time.Millisecond // just after a key: what was asked for comes soon
 	steady = 240 * time.Millisecond // while things change: a little more than four times a second
 
-	slowest   = time.Second // however dear a snapshot is
-	restShare = 100         // the screen rests so much longer than a snapshot took: a hundredth of a core
+	slowest   = 2 * time.Second // however dear a snapshot is
+	counting  = time.Second     // the same while a lease counts down
+	restShare = 100             // the screen rests so much longer than a snapshot took: a hundredth of a core
 
 	hurryFor = 10                    // ticks at the hasty pace after a key
 	quietFor = 10                    // ticks without change until the source is waited for
@@ -43,8 +44,12 @@ func (m *Model) tick() tea.Cmd {
 		}
 	}
 	// Snapshots take a millisecond or two; most filters and orders of a
-	// hundred thousand connections take some ten, and come once a second.
-	pace = max(pace, min(slowest, restShare*m.took))
+	// hundred thousand connections take some ten, and come once a second or less.
+	longest := slowest
+	if m.env.Health.Enforcing {
+		longest = counting
+	}
+	pace = max(pace, min(longest, restShare*m.took))
 	return m.after(pace, tickMsg{})
 }
 
