@@ -200,7 +200,7 @@ func (p *pump) run(ctx context.Context) {
 			if st := f.GetProbeState(); st != nil && p.speak.Load() {
 				progress.tell(f.GetNode(), st)
 			}
-			if n := f.GetNotice(); n.GetLevel() == wire.Notice_WARN && f.GetNode() == "" && p.speak.Load() {
+			if n := f.GetNotice(); n.GetLevel() == wire.Notice_WARN && f.GetNode() == "" && (printing || p.speak.Load()) {
 				progress.warn(n.GetText())
 			}
 			if !isLive && (f.GetProbeState().GetPhase() == "live" || f.GetFlows() != nil) {

@@ -22,6 +22,7 @@ const silent = 5 * time.Second
 // says whether that is final. It claims a disagreement only if nothing that is
 // ordinary explains it.
 func (s *Store) agree(r *row) bool {
+	claimed, note := r.agreement, r.note
 	r.agreement, r.note = "", ""
 	if r.verdict == flow.NotJudged || r.outcome == "" || !r.protocol.HasPorts() || r.enforced {
 		return r.outcome != ""
@@ -50,6 +51,9 @@ func (s *Store) agree(r *row) bool {
 		return true
 	case s.age(r) < stable, r.fault == nil && (r.outcome == flow.NotArrived || s.answerLost(r)) && s.age(r) < silent:
 		return false
+	case r.done && r.verdict == flow.Deny && claimed == flow.DeniedButDelivered:
+		r.agreement, r.note = claimed, note // it was judged again until it ended: its end takes nothing back
+		return true
 	case s.rulesMoved(r):
 		return true // a connection that has ended isn't judged again
 	case r.verdict == flow.Deny:

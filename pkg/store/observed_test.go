@@ -120,6 +120,31 @@ func TestNoFalseAlarm(t *testing.T) {
 	}
 }
 
+// What was claimed of an open connection is not taken back when it ends,
+// though the rules were young when it began: it was judged again meanwhile.
+func TestEndTakesNoClaimBack(t *testing.T) {
+	s := newSession(Limits{})
+	watchBoth(s)
+	s.pass(5)
+	s.frame("n2", &wire.Frame_Applied{Applied: &wire.Applied{Generation: 7}})
+	s.flows(toDB(1, func(f *wire.Flow) {
+		f.Verdict, f.Bit, f.PacketsIn, f.PacketsOut, f.TcpFlagsIn, f.TcpFlagsOut = 2, 2, 3, 2, syn|ack, synAck
+	}))
+	s.now = s.now.Add(time.Second) // old enough when it ends, and not looked at before
+	end := s.flows(&wire.Flow{Id: 1, Kind: wire.Flow_CLOSE, PacketsIn: 3, PacketsOut: 2})
+	if len(end) == 0 || end[0].Agreement != flow.DeniedButDelivered {
+		t.Fatalf("told at its end: %+v", end)
+	}
+	for _, e := range append(end[1:], s.pass(4)...) {
+		if e.Type == flow.OutcomeEvent {
+			t.Errorf("told after its end: %q", e.Agreement)
+		}
+	}
+	if r := s.row(t, "n2", 1); r.Event.Agreement != flow.DeniedButDelivered {
+		t.Errorf("after its end: %q", r.Event.Agreement)
+	}
+}
+
 func TestTimeToIsolation(t *testing.T) {
 	s := newSession(Limits{})
 	watchBoth(s)

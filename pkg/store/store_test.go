@@ -88,6 +88,8 @@ func (s *session) frame(node string, body any) []flow.Event {
 		f.Body = b
 	case *wire.Frame_EndpointStates:
 		f.Body = b
+	case *wire.Frame_Applied:
+		f.Body = b
 	case *wire.Frame_Answers:
 		f.Body = b
 	case *wire.Frame_Notice:
