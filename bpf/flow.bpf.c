@@ -104,24 +104,29 @@ static __always_inline int opens(struct __sk_buff *skb, struct tuple *t, const s
 	return track(skb, t, missed);
 }
 
+/* The key is put together where the tuple will be: the deepest stack has no
+ * room for both. */
 static __always_inline int handle4(struct __sk_buff *skb, struct tuple *t, void *at, void *end, __u32 egress)
 {
+	union key4 *k = (union key4 *)t;
 	int action = NOT_SIMPLE;
 	struct plain p;
-	union key4 k;
+	__u64 addrs, ports;
 
 	if (!plain4(at, end, &p))
 		return NOT_SIMPLE;
-	k.word[0] = egress ? p.source[0] : p.source[0] << 32 | p.source[0] >> 32;
-	k.word[1] = (__u64)p.protocol << 32 | local_first(p.ports, egress);
+	addrs = egress ? p.source[0] : p.source[0] << 32 | p.source[0] >> 32;
+	ports = (__u64)p.protocol << 32 | local_first(p.ports, egress);
+	k->word[0] = addrs;
+	k->word[1] = ports;
 	if (!(p.flags & TCP_SYN))
-		action = established(skb, bpf_map_lookup_elem(&conns4, &k.key), egress, &p);
+		action = established(skb, find4(k, (__u32 *)&t->word[2]), egress, &p);
 	if (action > NOT_SIMPLE)
 		return action;
 	t->word[0] = t->word[2] = 0;
-	t->word[1] = k.word[0] << 32 | bpf_htonl(0xffff);
-	t->word[3] = (k.word[0] >> 32) << 32 | bpf_htonl(0xffff);
-	t->word[4] = k.word[1];
+	t->word[1] = addrs << 32 | bpf_htonl(0xffff);
+	t->word[3] = (addrs >> 32) << 32 | bpf_htonl(0xffff);
+	t->word[4] = ports;
 	t->family = 4;
 	return opens(skb, t, &p, egress, action == MISSED);
 }

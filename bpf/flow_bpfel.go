@@ -241,6 +241,13 @@ type FlowRangeKey struct {
 	Port     uint16
 }
 
+type FlowSeat struct {
+	_    structs.HostLayout
+	Key  [2]uint64
+	Conn FlowConn
+	Pad  [7]uint64
+}
+
 type FlowService struct {
 	_     structs.HostLayout
 	Class uint32
@@ -309,6 +316,7 @@ const (
 	FlowMapRecent           = "recent"
 	FlowMapRecentMatches    = "recent_matches"
 	FlowMapRecentPorts      = "recent_ports"
+	FlowMapSeats4           = "seats4"
 	FlowMapServices         = "services"
 	FlowProgEbpolClock      = "ebpol_clock"
 	FlowProgEbpolEgress     = "ebpol_egress"
@@ -399,6 +407,7 @@ type FlowMapSpecs struct {
 	Recent        *ebpf.MapSpec `ebpf:"recent"`
 	RecentMatches *ebpf.MapSpec `ebpf:"recent_matches"`
 	RecentPorts   *ebpf.MapSpec `ebpf:"recent_ports"`
+	Seats4        *ebpf.MapSpec `ebpf:"seats4"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
 }
 
@@ -459,6 +468,7 @@ type FlowMaps struct {
 	Recent        *ebpf.Map `ebpf:"recent"`
 	RecentMatches *ebpf.Map `ebpf:"recent_matches"`
 	RecentPorts   *ebpf.Map `ebpf:"recent_ports"`
+	Seats4        *ebpf.Map `ebpf:"seats4"`
 	Services      *ebpf.Map `ebpf:"services"`
 }
 
@@ -484,6 +494,7 @@ func (m *FlowMaps) Close() error {
 		m.Recent,
 		m.RecentMatches,
 		m.RecentPorts,
+		m.Seats4,
 		m.Services,
 	)
 }

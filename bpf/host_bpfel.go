@@ -36,6 +36,7 @@ const (
 	HostMapRecent         = "recent"
 	HostMapRecentMatches  = "recent_matches"
 	HostMapRecentPorts    = "recent_ports"
+	HostMapSeats4         = "seats4"
 	HostMapServices       = "services"
 	HostProgEbpolHostIn   = "ebpol_host_in"
 	HostProgEbpolHostOut  = "ebpol_host_out"
@@ -120,6 +121,7 @@ type HostMapSpecs struct {
 	Recent        *ebpf.MapSpec `ebpf:"recent"`
 	RecentMatches *ebpf.MapSpec `ebpf:"recent_matches"`
 	RecentPorts   *ebpf.MapSpec `ebpf:"recent_ports"`
+	Seats4        *ebpf.MapSpec `ebpf:"seats4"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
 }
 
@@ -178,6 +180,7 @@ type HostMaps struct {
 	Recent        *ebpf.Map `ebpf:"recent"`
 	RecentMatches *ebpf.Map `ebpf:"recent_matches"`
 	RecentPorts   *ebpf.Map `ebpf:"recent_ports"`
+	Seats4        *ebpf.Map `ebpf:"seats4"`
 	Services      *ebpf.Map `ebpf:"services"`
 }
 
@@ -203,6 +206,7 @@ func (m *HostMaps) Close() error {
 		m.Recent,
 		m.RecentMatches,
 		m.RecentPorts,
+		m.Seats4,
 		m.Services,
 	)
 }

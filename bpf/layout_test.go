@@ -24,7 +24,7 @@ func TestLayouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, v := range map[string]any{
-		"conn4_key": bpf.FlowConn4Key{}, "conn6_key": bpf.FlowConn6Key{}, "conn": bpf.FlowConn{}, "judgement": bpf.FlowJudgement{},
+		"conn4_key": bpf.FlowConn4Key{}, "conn6_key": bpf.FlowConn6Key{}, "conn": bpf.FlowConn{}, "seat": bpf.FlowSeat{}, "judgement": bpf.FlowJudgement{},
 		"event": bpf.FlowEvent{}, "opening": bpf.FlowOpening{}, "head": bpf.FlowHead{}, "icmp_error": bpf.FlowIcmpError{}, "counts": bpf.FlowCounts{}, "addr": bpf.FlowAddr{}, "endpoint": bpf.FlowEndpoint{}, "peer": bpf.FlowPeer{},
 		"cidr4_key": bpf.FlowCidr4Key{}, "cidr6_key": bpf.FlowCidr6Key{}, "service_key": bpf.FlowServiceKey{}, "service": bpf.FlowService{},
 		"port_key": bpf.FlowPortKey{}, "range_key": bpf.FlowRangeKey{}, "match_key": bpf.FlowMatchKey{}, "match": bpf.FlowMatch{},

@@ -36,6 +36,7 @@ const (
 	BenchMapRecent           = "recent"
 	BenchMapRecentMatches    = "recent_matches"
 	BenchMapRecentPorts      = "recent_ports"
+	BenchMapSeats4           = "seats4"
 	BenchMapServices         = "services"
 	BenchProgBenchEmpty      = "bench_empty"
 	BenchProgBenchNew        = "bench_new"
@@ -134,6 +135,7 @@ type BenchMapSpecs struct {
 	Recent        *ebpf.MapSpec `ebpf:"recent"`
 	RecentMatches *ebpf.MapSpec `ebpf:"recent_matches"`
 	RecentPorts   *ebpf.MapSpec `ebpf:"recent_ports"`
+	Seats4        *ebpf.MapSpec `ebpf:"seats4"`
 	Services      *ebpf.MapSpec `ebpf:"services"`
 }
 
@@ -194,6 +196,7 @@ type BenchMaps struct {
 	Recent        *ebpf.Map `ebpf:"recent"`
 	RecentMatches *ebpf.Map `ebpf:"recent_matches"`
 	RecentPorts   *ebpf.Map `ebpf:"recent_ports"`
+	Seats4        *ebpf.Map `ebpf:"seats4"`
 	Services      *ebpf.Map `ebpf:"services"`
 }
 
@@ -219,6 +222,7 @@ func (m *BenchMaps) Close() error {
 		m.Recent,
 		m.RecentMatches,
 		m.RecentPorts,
+		m.Seats4,
 		m.Services,
 	)
 }

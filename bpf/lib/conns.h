@@ -2,7 +2,15 @@
 #pragma once
 
 /*
- * The table of connections, by tuple.
+ * The tables of connections, by tuple.
+ *
+ * An IPv4 connection is in conns4 or, most often, in the one seat that its key
+ * may have: an array is read in place, where a hash table is a call, a hash and
+ * two to four cache lines more, for each packet. Who comes when the seat is
+ * free takes it, and keeps it until user space frees it; others go to conns4.
+ * Two processors that see the first packets of one connection in the same
+ * moment may put it in both: then the seat is what counts, and user space takes
+ * out the other.
  */
 
 #include "packet.h"
@@ -22,15 +30,58 @@ static __always_inline void key6(const struct tuple *t, union key6 *k)
 	k->word[4] = t->word[4];
 }
 
+/* seat_at: where the key may have its seat, as placeOf of probe/kernel has it.
+ * The index is written to at: the deepest stack has no room for it. */
+static __always_inline struct seat *seat_at(const union key4 *k, __u32 *at)
+{
+	*at = (k->word[0] * 0x9e3779b97f4a7c15ULL + k->word[1]) * 0x9e3779b97f4a7c15ULL >> 52;
+
+	return bpf_map_lookup_elem(&seats4, at);
+}
+
+static __always_inline bool seats(const struct seat *s, const union key4 *k)
+{
+	return s->key[1] == k->word[1] && s->key[0] == k->word[0];
+}
+
+static __always_inline struct conn *find4(const union key4 *k, __u32 *at)
+{
+	struct seat *s = seat_at(k, at);
+
+	if (s && seats(s, k))
+		return &s->conn;
+	return bpf_map_lookup_elem(&conns4, &k->key);
+}
+
+/* insert4: the key's second word is written last, so whoever finds the
+ * connection finds it whole. */
+static __always_inline int insert4(const union key4 *k, const struct conn *conn)
+{
+	__u32 at;
+	struct seat *s = seat_at(k, &at);
+
+	if (!s || !k->word[1] || (s->key[1] && !seats(s, k)))
+		return bpf_map_update_elem(&conns4, &k->key, conn, BPF_NOEXIST);
+	if (s->key[1] || bpf_map_lookup_elem(&conns4, &k->key))
+		return -EEXIST;
+	if (__sync_val_compare_and_swap(&s->key[1], 0, SEAT_TAKEN))
+		return bpf_map_update_elem(&conns4, &k->key, conn, BPF_NOEXIST);
+	s->conn = *conn;
+	s->key[0] = k->word[0];
+	__sync_lock_test_and_set(&s->key[1], k->word[1]);
+	return 0;
+}
+
 /* find is a call of its own to keep its keys off the deepest stack: all frames
  * together may take 512 bytes. */
 static __noinline struct conn *find(const struct tuple *t)
 {
 	if (t->family == 4) {
 		union key4 k;
+		__u32 at;
 
 		key4(t, &k);
-		return bpf_map_lookup_elem(&conns4, &k.key);
+		return find4(&k, &at);
 	} else {
 		union key6 k;
 
@@ -39,13 +90,13 @@ static __noinline struct conn *find(const struct tuple *t)
 	}
 }
 
-static __always_inline int insert(const struct tuple *t, const struct conn *conn)
+static __noinline int insert(const struct tuple *t, const struct conn *conn)
 {
 	if (t->family == 4) {
 		union key4 k;
 
 		key4(t, &k);
-		return bpf_map_update_elem(&conns4, &k.key, conn, BPF_NOEXIST);
+		return insert4(&k, conn);
 	} else {
 		union key6 k;
 

@@ -12,13 +12,24 @@
  */
 
 /* Key: connection. Value: counters and verdicts. Written by the programs;
- * user space adds what was open before, and deletes what is closed. */
+ * user space adds what was open before, and deletes what is closed. Most IPv4
+ * connections have a seat in seats4 instead. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct conn4_key);
 	__type(value, struct conn);
 } conns4 SEC(".maps");
+
+/* Key: a hash of the connection's. Value: the connection, if that one was the
+ * first there: see conns.h. User space has it in its memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct seat);
+} seats4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

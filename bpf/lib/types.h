@@ -129,6 +129,18 @@ struct conn {
 };
 _Static_assert(sizeof(struct conn) == 120, "size of the table depends on it");
 
+/* Where a connection may be found without asking a table: see conns.h. What
+ * established packets touch is two cache lines. */
+struct seat {
+	__u64 key[2];      /* struct conn4_key; the second word 0: free, SEAT_TAKEN: being filled */
+	struct conn conn;
+	__u64 pad[7];
+};
+_Static_assert(sizeof(struct seat) == 192, "three cache lines");
+
+/* No key ends so: its padding is 0. */
+#define SEAT_TAKEN (~0ULL)
+
 /* An ICMP or ICMPv6 error about a connection. */
 struct icmp_error {
 	struct addr from;

@@ -41,12 +41,21 @@ func (k *Kernel) judgeAgain() error {
 	if err := k.objects.Epoch.Get(&epoch); err != nil {
 		return fmt.Errorf("read the epoch: %w", err)
 	}
-	err := eachStale(k.objects.Conns4, epoch, func(c *bpf.FlowConn4Key) error {
+	four := func(c *bpf.FlowConn4Key) error {
 		key := bpf.FlowConn6Key{LocalPort: c.LocalPort, PeerPort: c.PeerPort, Protocol: c.Protocol}
 		key.Local.Word = [4]uint32{2: 0xffff0000, 3: c.Local}
 		key.Peer.Word = [4]uint32{2: 0xffff0000, 3: c.Peer}
 		return k.nameStale(bpf.FlowStale{Key: key, Family: 4})
+	}
+	err := k.seats.each(func(seat *bpf.FlowSeat, c *bpf.FlowConn4Key) error {
+		if !stale(&seat.Conn, epoch) {
+			return nil
+		}
+		return four(c)
 	})
+	if err == nil {
+		err = eachStale(k.objects.Conns4, epoch, four)
+	}
 	if err == nil {
 		err = eachStale(k.objects.Conns6, epoch, func(c *bpf.FlowConn6Key) error { return k.nameStale(bpf.FlowStale{Key: *c, Family: 6}) })
 	}
@@ -81,8 +90,12 @@ func (k *Kernel) judgeSome() error {
 	return nil
 }
 
-// eachStale calls f with each connection of a table that was judged in another
-// epoch.
+// stale says whether a connection was judged in another epoch.
+func stale(c *bpf.FlowConn, epoch uint32) bool {
+	return c.Epoch != epoch && c.Flags&uint16(bpf.FlowConnFlagsCONN_NOT_JUDGED) == 0
+}
+
+// eachStale calls f with each stale connection of a table.
 func eachStale[K comparable](m *ebpf.Map, epoch uint32, f func(*K) error) error {
 	keys, conns := make([]K, batch), make([]bpf.FlowConn, batch)
 	var cursor ebpf.MapBatchCursor
@@ -93,7 +106,7 @@ func eachStale[K comparable](m *ebpf.Map, epoch uint32, f func(*K) error) error 
 			return fmt.Errorf("read the connections: %w", err)
 		}
 		for i := range n {
-			if conns[i].Epoch == epoch || conns[i].Flags&uint16(bpf.FlowConnFlagsCONN_NOT_JUDGED) != 0 {
+			if !stale(&conns[i], epoch) {
 				continue
 			}
 			if err := f(&keys[i]); err != nil {

@@ -29,8 +29,8 @@ const (
 	Dropped              // a sample of what the lease dropped of it
 )
 
-// Reopened is the reason of a connection whose place another one has taken
-// already.
+// Reopened is the reason of a connection that another one of the same addresses
+// and ports stands for already.
 const Reopened = "reopened"
 
 // Record is a connection as of now, seen from the endpoint.
@@ -95,11 +95,12 @@ const (
 
 // scanner walks the tables of connections.
 type scanner struct {
-	four table[bpf.FlowConn4Key]
-	six  table[bpf.FlowConn6Key]
-	last time.Duration   // monotonic start of the last walk
-	late map[uint64]bool // reported as new by a walk, because the ring was full
-	open atomic.Int64
+	seats *seats
+	four  table[bpf.FlowConn4Key]
+	six   table[bpf.FlowConn6Key]
+	last  time.Duration   // monotonic start of the last walk
+	late  map[uint64]bool // reported as new by a walk, because the ring was full
+	open  atomic.Int64
 
 	errors *ebpf.Map // of connections, by id
 }
@@ -120,7 +121,8 @@ type doomed[K comparable] struct {
 
 const batch = 512
 
-func (s *scanner) init(m *bpf.FlowMaps) {
+func (s *scanner) init(m *bpf.FlowMaps, seats *seats) {
+	s.seats = seats
 	s.late = make(map[uint64]bool)
 	s.errors = m.IcmpErrors
 	s.four = table[bpf.FlowConn4Key]{m: m.Conns4, fill: fill4, keys: make([]bpf.FlowConn4Key, batch), conns: make([]bpf.FlowConn, batch)}
@@ -158,7 +160,7 @@ func (k *Kernel) Scan(all bool, visit func(*Record)) error {
 		since = -1
 	}
 	w := walk{s: s, now: now, since: since, skew: skew, alive: &k.alive, visit: visit}
-	err := errors.Join(scan(&s.four, &w), scan(&s.six, &w))
+	err := errors.Join(scanSeats(&w), scan(&s.four, &w), scan(&s.six, &w))
 	s.last = now
 	s.open.Store(int64(w.open))
 	return err
@@ -193,11 +195,10 @@ func scan[K comparable](t *table[K], w *walk) error {
 			c := &t.conns[i]
 			if reason := w.over(c, protocolOf(&t.keys[i])); reason != "" {
 				t.doomed = append(t.doomed, doomed[K]{t.keys[i], reason})
-			} else if kind, changed := w.changed(c); changed {
-				r := Record{Kind: kind, Conn: *c, Time: w.now + w.skew, Skew: w.skew}
-				t.fill(&r, &t.keys[i])
-				r.addError(w.s.errors)
-				w.visit(&r)
+			} else if w.twice(&t.keys[i]) {
+				t.doomed = append(t.doomed, doomed[K]{t.keys[i], Reopened})
+			} else {
+				tellMoved(w, t.fill, &t.keys[i], c)
 			}
 		}
 		if end {
@@ -209,21 +210,60 @@ func scan[K comparable](t *table[K], w *walk) error {
 	w.open += t.size
 	for i := range t.doomed {
 		d := &t.doomed[i]
-		r := Record{Kind: Closed, Reason: d.reason, Time: w.now + w.skew, Skew: w.skew}
-		if err := takeOut(t.m, &d.key, &r.Conn); err != nil {
+		var c bpf.FlowConn
+		if err := takeOut(t.m, &d.key, &c); err != nil {
 			if errors.Is(err, ebpf.ErrKeyNotExist) {
 				continue
 			}
 			return fmt.Errorf("forget a connection: %w", err)
 		}
-		delete(w.s.late, r.Conn.Id)
-		t.fill(&r, &d.key)
-		if r.addError(w.s.errors); r.Error != nil {
-			_ = w.s.errors.Delete(r.Conn.Id) // newer ones would take its place anyway
-		}
-		w.visit(&r)
+		tellClosed(w, t.fill, &d.key, &c, d.reason)
 	}
 	return nil
+}
+
+// scanSeats never finds them too full: who finds none free goes to the table.
+func scanSeats(w *walk) error {
+	w.fullPercent = 0
+	return w.s.seats.each(func(seat *bpf.FlowSeat, key *bpf.FlowConn4Key) error {
+		c := seat.Conn
+		if reason := w.over(&c, protocolOf(key)); reason != "" {
+			c = free(seat)
+			tellClosed(w, fill4, key, &c, reason)
+			return nil
+		}
+		w.open++
+		tellMoved(w, fill4, key, &c)
+		return nil
+	})
+}
+
+// twice says whether a connection of a table has a seat as well: where packets
+// find it from now on.
+func (w *walk) twice(key any) bool {
+	k, four := key.(*bpf.FlowConn4Key)
+	return four && w.s.seats.has(seatKeyOf(k))
+}
+
+func tellMoved[K comparable](w *walk, fill func(*Record, *K), key *K, c *bpf.FlowConn) {
+	kind, changed := w.changed(c)
+	if !changed {
+		return
+	}
+	r := Record{Kind: kind, Conn: *c, Time: w.now + w.skew, Skew: w.skew}
+	fill(&r, key)
+	r.addError(w.s.errors)
+	w.visit(&r)
+}
+
+func tellClosed[K comparable](w *walk, fill func(*Record, *K), key *K, c *bpf.FlowConn, reason string) {
+	r := Record{Kind: Closed, Reason: reason, Conn: *c, Time: w.now + w.skew, Skew: w.skew}
+	delete(w.s.late, c.Id)
+	fill(&r, key)
+	if r.addError(w.s.errors); r.Error != nil {
+		_ = w.s.errors.Delete(c.Id) // newer ones would take its place anyway
+	}
+	w.visit(&r)
 }
 
 func protocolOf(key any) flow.Protocol {
@@ -318,8 +358,7 @@ func (k *Kernel) Seed(list []Existing) (int, error) {
 		if e.Protocol == flow.TCP {
 			c.TcpFlags = [2]uint8{tcpSyn | tcpAck, tcpSyn | tcpAck}
 		}
-		m, key := k.connKey(e.Local, e.Peer, e.LocalPort, e.PeerPort, e.Protocol)
-		switch err := m.Update(key, c, ebpf.UpdateNoExist); {
+		switch err := k.add(&e, &c); {
 		case err == nil:
 			added++
 		case errors.Is(err, ebpf.ErrKeyExist):
@@ -335,14 +374,35 @@ func (k *Kernel) Seed(list []Existing) (int, error) {
 	return added, k.judgeAgain()
 }
 
-func (k *Kernel) connKey(local, peer netip.Addr, localPort, peerPort uint16, protocol flow.Protocol) (*ebpf.Map, any) {
-	l, p := addr(local), addr(peer)
-	if local.Is4() {
-		return k.objects.Conns4, bpf.FlowConn4Key{
-			Local: l.Word[3], Peer: p.Word[3], LocalPort: swap16(localPort), PeerPort: swap16(peerPort), Protocol: uint8(protocol),
-		}
+func (k *Kernel) add(e *Existing, c *bpf.FlowConn) error {
+	if e.Local.Is4() {
+		return k.add4(e.key4(), c)
 	}
-	return k.objects.Conns6, bpf.FlowConn6Key{
-		Local: l, Peer: p, LocalPort: swap16(localPort), PeerPort: swap16(peerPort), Protocol: uint8(protocol),
+	return k.objects.Conns6.Update(e.key6(), c, ebpf.UpdateNoExist)
+}
+
+// takeOut reads and deletes one.
+func (k *Kernel) takeOut(e *Existing, c *bpf.FlowConn) error {
+	if !e.Local.Is4() {
+		return takeOut(k.objects.Conns6, e.key6(), c)
+	}
+	key := e.key4()
+	if k.seats.takeOut(seatKeyOf(&key), c) {
+		return nil
+	}
+	return takeOut(k.objects.Conns4, key, c)
+}
+
+func (e *Existing) key4() bpf.FlowConn4Key {
+	return bpf.FlowConn4Key{
+		Local: addr(e.Local).Word[3], Peer: addr(e.Peer).Word[3],
+		LocalPort: swap16(e.LocalPort), PeerPort: swap16(e.PeerPort), Protocol: uint8(e.Protocol),
+	}
+}
+
+func (e *Existing) key6() bpf.FlowConn6Key {
+	return bpf.FlowConn6Key{
+		Local: addr(e.Local), Peer: addr(e.Peer),
+		LocalPort: swap16(e.LocalPort), PeerPort: swap16(e.PeerPort), Protocol: uint8(e.Protocol),
 	}
 }

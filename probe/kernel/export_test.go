@@ -94,9 +94,28 @@ func (k *Kernel) Forget(t testing.TB) {
 
 // Conn finds a connection.
 func (k *Kernel) Conn(e Existing) (c bpf.FlowConn, err error) {
-	m, key := k.connKey(e.Local, e.Peer, e.LocalPort, e.PeerPort, e.Protocol)
-	err = m.Lookup(key, &c)
-	return c, err
+	if !e.Local.Is4() {
+		return c, k.objects.Conns6.Lookup(e.key6(), &c)
+	}
+	key := e.key4()
+	if seat := k.seats.find(seatKeyOf(&key)); seat != nil {
+		return seat.Conn, nil
+	}
+	return c, k.objects.Conns4.Lookup(key, &c)
+}
+
+// Seated says whether a connection has a seat.
+func (k *Kernel) Seated(e Existing) bool {
+	key := e.key4()
+	return k.seats.has(seatKeyOf(&key))
+}
+
+// PutInTable adds a connection to the table, whether it has a seat or not.
+func (k *Kernel) PutInTable(t testing.TB, e Existing, c bpf.FlowConn) {
+	t.Helper()
+	if err := k.objects.Conns4.Update(e.key4(), c, ebpf.UpdateNoExist); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Tick is how long one is that the programs count, 0 if they ask for the time.

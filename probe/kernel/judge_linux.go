@@ -64,13 +64,13 @@ func (k *Kernel) Judge(p ruleset.Packet) (ruleset.Result, error) {
 	}
 	frame = append(append(append(frame, src.AsSlice()...), dst.AsSlice()...), payload...)
 
-	m, key := k.connKey(p.Local, p.Peer, localPort, peerPort, p.Protocol)
-	_ = m.Delete(key) // it isn't there unless someone talks
+	e := Existing{Local: p.Local, Peer: p.Peer, LocalPort: localPort, PeerPort: peerPort, Protocol: p.Protocol}
+	var c bpf.FlowConn
+	_ = k.takeOut(&e, &c) // it isn't there unless someone talks
 	if _, err := prog.Run(&ebpf.RunOptions{Data: frame}); err != nil {
 		return ruleset.Result{}, fmt.Errorf("run the flow program: %w", err)
 	}
-	var c bpf.FlowConn
-	if err := takeOut(m, key, &c); err != nil {
+	if err := k.takeOut(&e, &c); err != nil {
 		return ruleset.Result{}, fmt.Errorf("the program tracked no connection of %s with %s: is %s in the ruleset? %w", p.Local, p.Peer, p.Local, err)
 	}
 	j := &c.Judgement

@@ -19,7 +19,8 @@ import (
 
 // Options are sizes; zero values take the defaults of bpf/lib/maps.h.
 type Options struct {
-	Conns4, Conns6 uint32 // connections that are tracked at once
+	Conns4, Conns6 uint32 // connections that are tracked at once, besides those with a seat
+	Seats          uint32 // at most 4,096
 	Ring           uint32 // bytes, a power of two of at least a page; default 1 MiB
 	Matches        uint32
 	Heads          uint32 // payload heads that each CPU reads in a second; default 2,000
@@ -32,6 +33,7 @@ type Kernel struct {
 	spec    *ebpf.CollectionSpec
 	noAgain error // why connections can't be judged again without a packet
 	again   again
+	seats   seats
 	tables  tables
 	scanner scanner
 	hosts   hosts
@@ -67,7 +69,7 @@ func Open(o Options) (*Kernel, error) {
 		return nil, err
 	}
 	for name, size := range map[string]uint32{
-		bpf.FlowMapConns4: o.Conns4, bpf.FlowMapConns6: o.Conns6, bpf.FlowMapEvents: o.Ring, bpf.FlowMapMatches: o.Matches,
+		bpf.FlowMapConns4: o.Conns4, bpf.FlowMapConns6: o.Conns6, bpf.FlowMapSeats4: o.Seats, bpf.FlowMapEvents: o.Ring, bpf.FlowMapMatches: o.Matches,
 	} {
 		if size != 0 {
 			spec.Maps[name].MaxEntries = size
@@ -88,14 +90,17 @@ func Open(o Options) (*Kernel, error) {
 	}
 	k.startClock()
 	k.tables = tables{maps: &k.objects.FlowMaps, used: make(map[*ebpf.Map]uint32), local: make(map[netip.Addr]*local), sets: make(map[ruleset.SetID]*bpf.FlowSet), setFilter: k.objects.ServiceFilter.Set}
-	k.scanner.init(&k.objects.FlowMaps)
+	k.scanner.init(&k.objects.FlowMaps, &k.seats)
+	if err := k.seats.open(k.objects.Seats4); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
 	return k, nil
 }
 
 // shared are all maps but the constants, by name.
 func (g *global) shared() map[string]*ebpf.Map {
 	return map[string]*ebpf.Map{
-		bpf.FlowMapConns4: g.Conns4, bpf.FlowMapConns6: g.Conns6, bpf.FlowMapFragments: g.Fragments, bpf.FlowMapEndpoints: g.Endpoints,
+		bpf.FlowMapSeats4: g.Seats4, bpf.FlowMapConns4: g.Conns4, bpf.FlowMapConns6: g.Conns6, bpf.FlowMapFragments: g.Fragments, bpf.FlowMapEndpoints: g.Endpoints,
 		bpf.FlowMapPeers: g.Peers, bpf.FlowMapCidrs4: g.Cidrs4, bpf.FlowMapCidrs6: g.Cidrs6, bpf.FlowMapServices: g.Services,
 		bpf.FlowMapPorts: g.Ports, bpf.FlowMapRanges: g.Ranges, bpf.FlowMapMatches: g.Matches,
 		bpf.FlowMapEvents: g.Events, bpf.FlowMapAsleep: g.Asleep, bpf.FlowMapIcmpErrors: g.IcmpErrors, bpf.FlowMapCounters: g.Counters, bpf.FlowMapRecent: g.Recent, bpf.FlowMapRecentPorts: g.RecentPorts, bpf.FlowMapRecentMatches: g.RecentMatches,
@@ -230,7 +235,7 @@ func (k *Kernel) Close() error {
 	if k.objects.EbpolJudgeAgain != nil {
 		err = errors.Join(err, k.objects.EbpolJudgeAgain.Close())
 	}
-	return errors.Join(err, k.hosts.close(), k.objects.EbpolEgress.Close(), k.objects.EbpolIngress.Close(), k.objects.FlowMaps.Close(),
+	return errors.Join(err, k.seats.close(), k.hosts.close(), k.objects.EbpolEgress.Close(), k.objects.EbpolIngress.Close(), k.objects.FlowMaps.Close(),
 		k.objects.Data.Close(), k.objects.Bss.Close())
 }
 

@@ -421,7 +421,7 @@ func TestClosedConnectionOpensAnew(t *testing.T) {
 
 // TestTableFull counts what can't be tracked, and judges it all the same.
 func TestTableFull(t *testing.T) {
-	k := open(t, kernel.Options{Conns4: 2})
+	k := open(t, kernel.Options{Conns4: 2, Seats: 1})
 	load(t, k, isolated(1, 1))
 	if err := k.SetLease(time.Minute); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package kernel_test
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/ebpol/kubectl-ebpol/bpf"
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+	"github.com/ebpol/kubectl-ebpol/probe/kernel"
+)
+
+// totals are the packets of each connection that a scan finds, by port.
+func totals(t *testing.T, k *kernel.Kernel) map[uint16][]uint64 {
+	t.Helper()
+	out := map[uint16][]uint64{}
+	if err := k.Scan(true, func(r *kernel.Record) {
+		out[r.LocalPort] = append(out[r.LocalPort], r.Conn.Packets[0]+r.Conn.Packets[1])
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// watched has the rules of isolated(1, 1), and scans keep its connections.
+func watched(t *testing.T, o kernel.Options) *kernel.Kernel {
+	t.Helper()
+	k := open(t, o)
+	load(t, k, isolated(1, 1))
+	if err := k.Watch(map[netip.Addr]ruleset.EndpointID{local4: 1}); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// TestSeats has more connections than seats: each is counted once, wherever it
+// is, and a seat that was freed is taken again.
+func TestSeats(t *testing.T) {
+	const flows = 3000
+	k := watched(t, kernel.Options{Seats: 2048})
+	for range 2 {
+		for i := range uint16(flows) {
+			run(t, k, flow.Egress, packet(local4, peer4, flow.UDP, datagram(20000+i, 53)))
+			for range i % 3 {
+				run(t, k, flow.Ingress, packet(peer4, local4, flow.UDP, datagram(53, 20000+i)))
+			}
+		}
+		seated := 0
+		for i := range uint16(flows) {
+			if k.Seated(kernel.Existing{Local: local4, Peer: peer4, LocalPort: 20000 + i, PeerPort: 53, Protocol: flow.UDP}) {
+				seated++
+			}
+		}
+		if seated < 800 || seated > 2048 {
+			t.Errorf("%d connections have one of 2,048 seats", seated)
+		}
+		got := totals(t, k)
+		for i := range uint16(flows) {
+			if v := got[20000+i]; len(v) != 1 || v[0] != uint64(1+i%3) {
+				t.Fatalf("connection %d: packets %v, want %d once", i, v, 1+i%3)
+			}
+		}
+		if k.Open() != flows {
+			t.Errorf("%d are open, want %d", k.Open(), flows)
+		}
+		k.ForgetConns(t)
+		if got := totals(t, k); len(got) != 0 || k.Open() != 0 {
+			t.Fatalf("%d are left", len(got))
+		}
+	}
+}
+
+// TestSeatOfTwoProcessors has both directions of new connections seen at the
+// same time: nothing is counted twice, or lost.
+func TestSeatOfTwoProcessors(t *testing.T) {
+	const flows = 2000
+	k := watched(t, kernel.Options{Ring: 1 << 22})
+	var both sync.WaitGroup
+	for i := range uint16(flows) {
+		start := make(chan bool)
+		for _, direction := range []flow.Direction{flow.Egress, flow.Ingress} {
+			frame := packet(local4, peer4, flow.UDP, datagram(20000+i, 20000+i))
+			if direction == flow.Ingress {
+				frame = packet(peer4, local4, flow.UDP, datagram(20000+i, 20000+i))
+			}
+			both.Go(func() {
+				<-start
+				for range 4 {
+					if _, err := k.TestRun(direction, frame); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		close(start)
+		both.Wait()
+	}
+	first := totals(t, k) // in both tables: each of the two is told, one of them as closed
+	for port, packets := range totals(t, k) {
+		sum := uint64(0)
+		for _, n := range first[port] {
+			sum += n
+		}
+		if len(packets) != 1 || sum != 8 {
+			t.Errorf("port %d: packets %v, then %v, want 8", port, first[port], packets)
+		}
+	}
+}
+
+// TestSeatCountsNotTheTable puts a connection where it would be if two
+// processors had seen it first in the same moment.
+func TestSeatCountsNotTheTable(t *testing.T) {
+	k := watched(t, kernel.Options{})
+	e := kernel.Existing{Local: local4, Peer: peer4, LocalPort: 20000, PeerPort: 53, Protocol: flow.UDP, Endpoint: 1}
+	run(t, k, flow.Egress, packet(local4, peer4, flow.UDP, datagram(20000, 53)))
+	if !k.Seated(e) {
+		t.Fatal("no seat of 4,096 was free")
+	}
+	k.PutInTable(t, e, bpf.FlowConn{Endpoint: 1, Id: 77, Packets: [2]uint64{1, 2}, LastNs: uint64(kernel.Monotonic())})
+	run(t, k, flow.Egress, packet(local4, peer4, flow.UDP, datagram(20000, 53)))
+	if got := totals(t, k)[20000]; len(got) != 2 || got[0] != 2 || got[1] != 3 {
+		t.Errorf("packets %v, want 2, and 3 for the last time", got)
+	}
+	if got := totals(t, k)[20000]; len(got) != 1 || got[0] != 2 {
+		t.Errorf("packets %v, want 2 once", got)
+	}
+	if n, err := k.Seed([]kernel.Existing{e}); n != 0 || err != nil {
+		t.Errorf("it was added once more: %d, %v", n, err)
+	}
+}
