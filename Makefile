@@ -14,6 +14,8 @@ ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 GO ?= go
 BIN := $(ROOT)/bin
 export CGO_ENABLED ?= 0
+# sudo's PATH lacks where Go's own archive puts it, and a user's the tools of root.
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 .PHONY: all
 ##@ Every day

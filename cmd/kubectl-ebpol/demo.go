@@ -33,6 +33,7 @@ with --replay, it replays a recording of the same.`
 
 const demoExample = `  sudo kubectl-ebpol demo
   sudo kubectl-ebpol demo --headless
+  sudo kubectl-ebpol demo --headless --page nodes
   sudo kubectl-ebpol demo -o json --for 5s | jq 'select(.candidate == "deny")'`
 
 // headlessFor is how long the demo prints lines unless told otherwise.
@@ -67,6 +68,7 @@ func newDemo(g *globals) *cobra.Command {
 	c.addLooks(cmd)
 	fs := cmd.Flags()
 	fs.StringVarP(&c.flags.output, "output", "o", "", "lines instead of the screen: wide or json")
+	c.flags.addPage(cmd)
 	fs.StringVar(&c.flags.record, "record", "", "also write the session to this file, for replay")
 	fs.BoolVar(&c.flags.readOnly, "read-only", false, "make enforcement impossible in this session")
 	fs.BoolVar(&c.headless, "headless", false, "lines instead of the screen, for 10 seconds")
@@ -85,6 +87,9 @@ func (c *demoCommand) complete(limited bool) (err error) {
 	}
 	if c.headless {
 		c.screen = false
+	}
+	if err := checkPage(c.flags.page); err != nil {
+		return err
 	}
 	if !c.screen && !limited {
 		c.flags.limit = headlessFor

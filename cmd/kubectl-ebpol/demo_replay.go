@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/demo"
@@ -19,6 +20,14 @@ func (c *demoCommand) replayRecording(ctx context.Context) error {
 	}
 	v := c.view(store.Options{Source: "recording of the demo", Replay: true})
 	v.progress = false
+	if c.flags.page != "" {
+		v.page = c.flags.page
+		if !v.screen {
+			if v.lines, err = c.newPageLines(c.flags.page, c.format, true); err != nil {
+				return errors.Join(err, p.Close(ctx))
+			}
+		}
+	}
 	v.played = &history{from: p.Created(), open: func() (io.ReadCloser, error) { return demo.Recording(), nil }}
 	return c.runSession(ctx, p, v)
 }

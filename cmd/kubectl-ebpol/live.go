@@ -53,7 +53,7 @@ type liveFlags struct {
 func (f *liveFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVarP(&f.output, "output", "o", "", "lines instead of the screen: wide or json")
-	fs.StringVar(&f.page, "page", "", "page to begin with; without a screen, print it instead of events: top, flows, changes, connections, drops, policies, policy, nodes, timeline, matrix or why")
+	f.addPage(cmd)
 	fs.StringVar(&f.record, "record", "", "also write the session to this file, for replay")
 	fs.StringVar(&f.image, "probe-image", probeImage, "image of the probe")
 	fs.StringVar(&f.namespace, "probe-namespace", deploy.DefaultNamespace, "namespace that the probe's pods run in")
@@ -65,6 +65,10 @@ func (f *liveFlags) add(cmd *cobra.Command) {
 	fs.BoolVar(&f.noNames, "no-names", false, "read nothing of any payload: no DNS answers, TLS server names, HTTP or gRPC requests")
 	fs.BoolVar(&f.noBlame, "no-blame", false, "don't trace which netfilter rule dropped a packet: no table of ours on the nodes")
 	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask")
+}
+
+func (f *liveFlags) addPage(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.page, "page", "", "page to begin with; without a screen, print it instead of events: top, flows, changes, connections, drops, policies, policy, nodes, timeline, matrix or why")
 }
 
 // wanted says what a live session is about.
@@ -112,6 +116,9 @@ func (g *globals) watchCluster(ctx context.Context) (*kube.Client, *kube.Watcher
 // openLive makes sure that the session can work, then starts it on the nodes
 // that it needs now. Nodes that it needs later follow by themselves.
 func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liveSession, error) {
+	if err := checkPage(f.page); err != nil {
+		return nil, err
+	}
 	if f.image == "" {
 		return nil, errors.New("this build has no probe image of its own: give one that your nodes can pull with --probe-image")
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -33,14 +34,21 @@ type pageLines struct {
 
 var _ liner = (*pageLines)(nil)
 
-// newPageLines is for a page's name; text for one that there isn't.
-func (g *globals) newPageLines(page string, format lines.Format, once bool) (*pageLines, error) {
-	for _, n := range pageNames {
-		if n == page {
-			return &pageLines{out: lines.New(g.Out, format), w: g.Out, format: format, page: page, once: once}, nil
-		}
+// checkPage says what pages there are if name is none of them. It is asked before
+// a session is opened, so that nothing is made for a page that there isn't.
+func checkPage(name string) error {
+	if name == "" || slices.Contains(pageNames, name) {
+		return nil
 	}
-	return nil, fmt.Errorf("--page %q: there is %s", page, strings.Join(pageNames, ", "))
+	return fmt.Errorf("--page %q: there is %s", name, strings.Join(pageNames, ", "))
+}
+
+// newPageLines is for a page's name; once prints it at the end alone.
+func (g *globals) newPageLines(page string, format lines.Format, once bool) (*pageLines, error) {
+	if err := checkPage(page); err != nil {
+		return nil, err
+	}
+	return &pageLines{out: lines.New(g.Out, format), w: g.Out, format: format, page: page, once: once}, nil
 }
 
 // Event implements [liner]: what is lost is worth a line of its own.

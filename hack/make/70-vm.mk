@@ -11,6 +11,6 @@ vmtest: ## the kernel side's tests on older kernels, in a virtual machine (slow;
 	CGO_ENABLED=0 $(GO) test -c -o "$$out/kernel.test" ./probe/kernel; \
 	CGO_ENABLED=0 $(GO) test -c -o "$$out/probe.test" ./probe; \
 	for k in $(VM_KERNELS); do \
-		echo "== $$k probe/kernel"; $(ROOT)/hack/vmtest.sh -k $$k -t 1800 -e EBPOL_FUZZ_CASES=500 "$$out/kernel.test" -rapid.checks=20 -rapid.nofailfile; \
-		echo "== $$k probe"; $(ROOT)/hack/vmtest.sh -k $$k -t 1800 -m $(VM_MODULES) $(VM_TOOLS) "$$out/probe.test"; \
+		echo "== $$k probe/kernel"; $(ROOT)/hack/vmtest.sh -k $$k -t 3600 -e EBPOL_FUZZ_CASES=500 "$$out/kernel.test" -rapid.checks=20 -rapid.nofailfile; \
+		echo "== $$k probe"; $(ROOT)/hack/vmtest.sh -k $$k -t 3600 -m $(VM_MODULES) $(VM_TOOLS) "$$out/probe.test"; \
 	done
