@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 	"github.com/ebpol/kubectl-ebpol/pkg/lint"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
@@ -115,13 +116,26 @@ func (c *lintCommand) run(ctx context.Context) error {
 	})
 	m.done()
 	c.tell(given.notes)
-	if err := c.print(findings, len(about)+len(faults)); err != nil {
+	if err := c.print(findings, len(about)+invalid(faults)); err != nil {
 		return usage(err)
 	}
 	if lint.Worst(findings) >= c.worst {
 		return exitCode(1)
 	}
 	return nil
+}
+
+// invalid is how many policies have faults.
+func invalid(faults []lint.Invalid) int {
+	type id struct {
+		file, name string
+		kind       flow.RuleKind
+	}
+	of := map[id]bool{}
+	for _, f := range faults {
+		of[id{f.File, f.Policy, f.Kind}] = true
+	}
+	return len(of)
 }
 
 func (c *lintCommand) print(findings []lint.Finding, policies int) error {

@@ -119,9 +119,22 @@ func displayName(argv0 string) string {
 }
 
 // oneLine folds an error into one line without control characters: parts of
-// it may come from a file or a cluster.
+// it may come from a file or a cluster. Several faults stay apart.
 func oneLine(err error) string {
-	return strings.Join(strings.Fields(printable(err.Error())), " ")
+	var b strings.Builder
+	for line := range strings.Lines(printable(err.Error())) {
+		line = strings.Join(strings.Fields(line), " ")
+		if line == "" {
+			continue
+		}
+		if s := b.String(); s != "" && strings.ContainsAny(s[len(s)-1:], ":;,.") {
+			b.WriteString(" ")
+		} else if s != "" {
+			b.WriteString("; ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 // printable takes control characters out of a text, except ends of lines.
