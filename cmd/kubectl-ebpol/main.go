@@ -60,7 +60,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "error: %s\n", printable(err.Error())) // with the role that grants it
 		return failed.code
 	}
-	fmt.Fprintf(errOut, "error: %s\n", oneLine(err))
+	fmt.Fprintf(errOut, "error: %s\n", oneLineEach(err))
 	return failed.code
 }
 

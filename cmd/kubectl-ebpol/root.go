@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -119,18 +120,22 @@ func displayName(argv0 string) string {
 }
 
 // oneLine folds an error into one line without control characters: parts of
-// it may come from a file or a cluster. Several faults stay apart.
+// it may come from a file or a cluster.
 func oneLine(err error) string {
+	return strings.Join(strings.Fields(printable(err.Error())), " ")
+}
+
+// oneLineEach is the same for what may be several errors, which stay apart.
+func oneLineEach(err error) string {
 	var b strings.Builder
-	for line := range strings.Lines(printable(err.Error())) {
-		line = strings.Join(strings.Fields(line), " ")
-		if line == "" {
-			continue
-		}
-		if s := b.String(); s != "" && strings.ContainsAny(s[len(s)-1:], ":;,.") {
-			b.WriteString(" ")
-		} else if s != "" {
-			b.WriteString("; ")
+	for line := range strings.Lines(err.Error()) {
+		line = oneLine(errors.New(line))
+		if s := b.String(); s != "" && line != "" {
+			if strings.ContainsAny(s[len(s)-1:], ":;,.") {
+				b.WriteString(" ")
+			} else {
+				b.WriteString("; ")
+			}
 		}
 		b.WriteString(line)
 	}

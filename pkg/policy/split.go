@@ -21,6 +21,7 @@ type splitter struct {
 
 	text  []byte // of the document, or of the item
 	first int    // its first line
+	lead  []byte // comments of which it is not known yet what they are about
 	list  *longList
 	tried bool // whether text is a List that can be cut was asked
 }
@@ -77,7 +78,7 @@ func (s *splitter) next() (piece, error) {
 func (s *splitter) add(line []byte) (p piece, ok bool, err error) {
 	if rest, is := separator(line); is {
 		p, ok = s.take()
-		s.list, s.tried, s.text, s.first = nil, false, rest, s.line
+		s.list, s.tried, s.text, s.first, s.lead = nil, false, rest, s.line, nil
 		return p, ok, nil
 	}
 	if s.list != nil {
@@ -85,9 +86,12 @@ func (s *splitter) add(line []byte) (p piece, ok bool, err error) {
 	}
 	if len(s.text) == 0 {
 		if blank(line) {
+			s.comment(line)
 			return piece{}, false, nil
 		}
-		s.first = s.line // a document begins with its first word
+		// A document begins with its first word, and with what was said above it.
+		s.first = s.line - bytes.Count(s.lead, newline)
+		s.text, s.lead = append(s.text, s.lead...), nil
 	}
 	s.text = append(s.text, line...)
 	if len(s.text) > splitFrom && !s.tried {
@@ -97,6 +101,17 @@ func (s *splitter) add(line []byte) (p piece, ok bool, err error) {
 		}
 	}
 	return piece{}, false, s.bounded()
+}
+
+// comment takes a line before the first word of a document.
+func (s *splitter) comment(line []byte) {
+	switch {
+	case len(s.lead) == 0 && len(bytes.TrimSpace(line)) == 0:
+	case len(s.lead)+len(line) > maxExcerpt || line[len(line)-1] != '\n':
+		s.lead = nil // more than anybody would be shown
+	default:
+		s.lead = append(s.lead, line...)
+	}
 }
 
 func (s *splitter) bounded() error {
