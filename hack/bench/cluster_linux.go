@@ -40,7 +40,7 @@ func cluster(list []string, watch string, rounds int) error {
 	if err != nil {
 		return err
 	}
-	tell("between two pods on two nodes", results)
+	tell("between two pods on two nodes", results, rounds)
 	return nil
 }
 

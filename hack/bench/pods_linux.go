@@ -97,7 +97,7 @@ func (b *bed) pods() error {
 	if err != nil {
 		return err
 	}
-	tell("between two pods", results)
+	tell("between two pods", results, b.rounds)
 	fmt.Printf("\nThe probe itself took %.1f %% of one core meanwhile.\n", 100*busy.Seconds()/whole.Seconds())
 	return b.probe.tellMemory(b.pair.pods(), func() error { return open(b.client, b.addr, b.opened) })
 }
@@ -145,8 +145,8 @@ func compare(pairs []pair, rounds int, cast func(n int) (leave func() error, err
 	return results, nil
 }
 
-// tell prints them; the first part is to be compared with, the last is watched.
-func tell(what string, results [][][]float64) {
+// tell prints what came of parts of so many rounds; the first part is to be compared with, the last is watched.
+func tell(what string, results [][][]float64, rounds int) {
 	head, line := "", ""
 	if len(results) > 2 {
 		head, line = " empty programs, ratio |", " ---: |"
@@ -161,10 +161,10 @@ func tell(what string, results [][][]float64) {
 		without, with := results[0][i], results[len(results)-1][i]
 		fmt.Printf("| %s, %s | %.4g | %.4g |", l.name, l.unit, median(without), median(with))
 		if len(results) > 2 {
-			hook, _, _ := ratio(results[1][i], without)
+			hook, _, _ := ratioOfParts(results[1][i], without, rounds)
 			fmt.Printf(" %.3f |", hook)
 		}
-		mid, low, high := ratio(with, without)
+		mid, low, high := ratioOfParts(with, without, rounds)
 		fmt.Printf(" %.3f | %.3f to %.3f | %s |\n", mid, low, high, target)
 	}
 }
