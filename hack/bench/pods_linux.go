@@ -125,8 +125,10 @@ func compare(pairs []pair, rounds int, cast func(n int) (leave func() error, err
 		if err != nil {
 			return nil, err
 		}
-		for round := range rounds {
-			for l := range loads {
+		// One load after the other: between turns of another the processor has other
+		// things in its caches, and what is measured drowns in that.
+		for l := range loads {
+			for round := range rounds {
 				for i := range parts {
 					who := (round + i) % parts
 					v, err := turns[who][l]()
