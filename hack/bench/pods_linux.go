@@ -45,6 +45,7 @@ type load struct {
 const large = 16 << 20 // bytes of a request that is to fill the link
 
 var loads = []load{
+	{"TCP throughput, one processor", "Gbit/s", 0.99, exchange{1, 1, large}, 3, 8 * large / 1e9},
 	{"TCP throughput, two processors", "Gbit/s", 0.99, exchange{0, 1, large}, 3, 8 * large / 1e9},
 	{"TCP request/response, one processor", "1/s", 0.97, exchange{1, 1, message}, 1000, 1},
 	{"TCP request/response, two processors", "1/s", 0.97, exchange{0, 1, message}, 250, 1},
