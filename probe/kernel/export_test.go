@@ -110,6 +110,12 @@ func (k *Kernel) Seated(e Existing) bool {
 	return k.seats.has(seatKeyOf(&key))
 }
 
+// Place is which seat a connection may have.
+func (e *Existing) Place() uint32 {
+	key := e.key4()
+	return placeOf(seatKeyOf(&key))
+}
+
 // PutInTable adds a connection to the table, whether it has a seat or not.
 func (k *Kernel) PutInTable(t testing.TB, e Existing, c bpf.FlowConn) {
 	t.Helper()

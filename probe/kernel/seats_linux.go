@@ -110,9 +110,11 @@ func (s *seats) take(k seatKey, c *bpf.FlowConn) bool {
 	return true
 }
 
-// free says how the connection was left.
+// free says how the connection was left. Its addresses go first: a key whose
+// second word is 0, of a protocol 0 without ports, must not find who was here.
 func free(seat *bpf.FlowSeat) bpf.FlowConn {
 	c := seat.Conn
+	atomic.StoreUint64(&seat.Key[0], ^uint64(0)) // no pair of addresses
 	atomic.StoreUint64(&seat.Key[1], 0)
 	return c
 }

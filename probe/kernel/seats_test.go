@@ -133,3 +133,23 @@ func TestSeatCountsNotTheTable(t *testing.T) {
 		t.Errorf("it was added once more: %d, %v", n, err)
 	}
 }
+
+// TestFreeSeatIsNobodys has a packet whose key is 0 where that of a free seat is:
+// it isn't taken for the connection that had the seat before.
+func TestFreeSeatIsNobodys(t *testing.T) {
+	k := watched(t, kernel.Options{})
+	bare := kernel.Existing{Local: local4, Peer: peer4}
+	e := kernel.Existing{Local: local4, Peer: peer4, LocalPort: 20000, Protocol: flow.UDP}
+	for e.Place() != bare.Place() {
+		e.PeerPort++
+	}
+	run(t, k, flow.Egress, packet(local4, peer4, flow.UDP, datagram(e.LocalPort, e.PeerPort)))
+	if !k.Seated(e) {
+		t.Fatal("the seat was not free")
+	}
+	k.ForgetConns(t)
+	run(t, k, flow.Egress, packet(local4, peer4, 0, make([]byte, 12)))
+	if got := totals(t, k)[0]; len(got) != 1 || got[0] != 1 {
+		t.Errorf("packets %v, want 1 of a connection of its own", got)
+	}
+}
