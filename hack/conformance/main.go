@@ -90,6 +90,8 @@ func add(r *results.Results, arg string) error {
 		}
 		open = strings.Split(strings.TrimSpace(string(b)), "\n")
 	}
+	// Upstream's tests run in an order that is drawn: results of two runs are to be compared.
+	slices.SortFunc(with, func(a, b results.Said) int { return strings.Compare(a.Name, b.Name) })
 	for _, s := range with {
 		t := results.Test{Suite: name, Name: s.Name, With: s.Outcome, Without: results.Absent, Why: s.Why, Denies: !slices.Contains(open, s.Name)}
 		if t.With == results.Skipped && t.Why == "" {
