@@ -110,11 +110,13 @@ func (s *seats) take(k seatKey, c *bpf.FlowConn) bool {
 	return true
 }
 
-// free says how the connection was left. Its addresses go first: a key whose
-// second word is 0, of a protocol 0 without ports, must not find who was here.
+// free says how the connection was left. Its addresses go first: nobody finds it
+// while it is read, or what a packet added in that moment would be lost, and a
+// key whose second word is 0, of a protocol 0 without ports, must not find who
+// was here.
 func free(seat *bpf.FlowSeat) bpf.FlowConn {
-	c := seat.Conn
 	atomic.StoreUint64(&seat.Key[0], ^uint64(0)) // no pair of addresses
+	c := seat.Conn
 	atomic.StoreUint64(&seat.Key[1], 0)
 	return c
 }
