@@ -225,7 +225,7 @@ func TestFromAFlowToItsPolicy(t *testing.T) {
 func TestTheFooterSaysWhatAModeKeyDoesNow(t *testing.T) {
 	foot := func(d *driver) string {
 		lines := strings.Split(d.text(), "\n")
-		return lines[len(lines)-1]
+		return lines[len(lines)-2]
 	}
 	d := drive(t, fake.New(), 120, 40, on("policies"))
 	d.keys("down") // db-allow is in dry-run

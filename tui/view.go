@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
@@ -50,8 +49,6 @@ func (m *Model) tabLines() int {
 	return 0
 }
 
-func (m *Model) footer() int { return 1 }
-
 func (m *Model) room() int {
 	return max(0, m.height-m.header()-m.tabLines()-m.footer())
 }
@@ -71,7 +68,7 @@ func (m *Model) compose() string {
 	m.body = len(lines)
 	lines = append(lines, part.Frame(m.page().View(), m.room())...)
 	foot := m.foot()
-	lines = append(lines[:len(lines)-min(len(foot)-1, m.room())], foot...)
+	lines = append(lines[:len(lines)-min(len(foot)-m.footer(), m.room())], foot...)
 	s := strings.Join(lines, "\n")
 	if m.opt.ASCII {
 		s = onlyASCII(s)
@@ -236,85 +233,6 @@ func (m *Model) tabLine() string {
 		m.tabs = append(m.tabs, span{a.From, a.To, func() tea.Cmd { return m.open(m.roots[a.Index]) }})
 	}
 	return line
-}
-
-// maxToast is how many lines a message may take from the page.
-const maxToast = 3
-
-// foot is the last line: the prompt, the keys that work now, or a message,
-// which covers the page's last lines if it is long.
-func (m *Model) foot() []string {
-	th := m.env.Theme
-	if m.prompt != nil {
-		return []string{m.prompt.View(m.width, th)}
-	}
-	if m.toast != "" {
-		paint := th.Good
-		if m.bad {
-			paint = th.Bad
-		}
-		lines := part.Wrap(m.toast, m.width-2, maxToast, th.Ellipsis)
-		for i, l := range lines {
-			lines[i] = paint.S(" " + part.Fit(l, m.width-1, false, ""))
-		}
-		return lines
-	}
-	var b strings.Builder
-	used := 0
-	bindings := m.bindings()
-	for i, kb := range bindings {
-		if !kb.Enabled() {
-			continue
-		}
-		name := th.KeyName(kb.Help().Key)
-		w := part.Width(name) + 1 + part.Width(kb.Help().Desc) + 2
-		keep := 0 // help and quit always find room
-		if i < len(bindings)-2 {
-			keep = 16
-		}
-		if used+w+keep > m.width {
-			continue
-		}
-		used += w
-		b.WriteString(" " + th.Key.S(name) + " " + th.KeyText.S(kb.Help().Desc) + " ")
-	}
-	return []string{b.String()}
-}
-
-// bindings are the keys that work now, the best first.
-func (m *Model) bindings() []key.Binding {
-	k := m.env.Keys
-	bindings := m.page().Footer()
-	if c, ok := m.page().(page.Counter); ok {
-		if _, total := c.Position(); total == 0 {
-			bindings = without(bindings, k.Enter)
-		}
-	}
-	if t, ok := m.page().(page.Typer); !ok || !t.Typing() {
-		if m.frozen {
-			thaw := k.Freeze
-			thaw.SetHelp("space", "resume")
-			bindings = append([]key.Binding{thaw}, without(bindings, k.Freeze)...)
-		}
-		if m.env.Health.Enforcing {
-			bindings = append([]key.Binding{k.Release}, bindings...)
-		}
-		if len(m.stack) > 1 {
-			bindings = append([]key.Binding{k.Back}, without(bindings, k.Back)...)
-		}
-		bindings = append(bindings, k.Help, k.Quit)
-	}
-	return bindings
-}
-
-func without(bindings []key.Binding, one key.Binding) []key.Binding {
-	var out []key.Binding
-	for _, b := range bindings {
-		if b.Help().Key != one.Help().Key {
-			out = append(out, b)
-		}
-	}
-	return out
 }
 
 // onlyASCII is the last fence of --ascii: what a cluster's own texts bring

@@ -10,6 +10,8 @@ import "charm.land/bubbles/v2/key"
 type Map struct {
 	// moving
 	Up, Down, PageUp, PageDown, Home, End, Left, Right key.Binding
+	// several of them in one entry of the footer
+	Move, Around, Pages, Sort key.Binding
 	// going
 	Enter, Back, Next, Previous, Command, Help, Quit key.Binding
 	// narrowing
@@ -41,6 +43,11 @@ func Default() *Map {
 		End:      bind("G", "last row", "end", "G"),
 		Left:     bind("←/h", "left", "left", "h"),
 		Right:    bind("→/l", "right", "right", "l"),
+
+		Move:   bind("↑↓", "move", "up", "down"),
+		Around: bind("↑↓←→", "move", "up", "down", "left", "right"),
+		Pages:  bind("1-7", "pages", "tab"),
+		Sort:   bind("<>", "sort", "<", ">"),
 
 		Enter:    bind("enter", "open", "enter"),
 		Back:     bind("esc", "back", "esc", "-", "backspace"),
@@ -93,9 +100,11 @@ type Section struct {
 
 // Everywhere lists what works on every page that can do it at all.
 func (m *Map) Everywhere() []Section {
+	pages := m.Pages
+	pages.SetHelp(pages.Help().Key, "the page of that number")
 	return []Section{
 		{"Move", []key.Binding{m.Up, m.Down, m.PageUp, m.PageDown, m.Home, m.End}},
-		{"Go", []key.Binding{m.Enter, m.Back, m.Next, m.Previous, m.Command, m.Help, m.Quit}},
+		{"Go", []key.Binding{m.Enter, m.Back, pages, m.Next, m.Previous, m.Command, m.Help, m.Quit}},
 		{"Narrow", []key.Binding{m.Filter, m.Trouble}},
 		{"Look", []key.Binding{m.Freeze, m.Wide, m.SortNext, m.SortPrevious, m.SortReverse}},
 		{"Take away", []key.Binding{m.Copy, m.Export, m.Record}},
@@ -107,6 +116,25 @@ func (m *Map) Everywhere() []Section {
 // Sort is the binding of a column's sort letter.
 func Sort(letter, title string) key.Binding {
 	return bind("shift+"+lower(letter), "sort by "+title, letter)
+}
+
+// Brief is a shorter word for what a key does, where there is no room for it.
+func Brief(desc string) string {
+	if s, ok := brief[desc]; ok {
+		return s
+	}
+	return desc
+}
+
+var brief = map[string]string{
+	"connections": "open", "its connections": "open", "their flows": "open", "its flows": "flows",
+	"what would change": "changes", "changes only": "changes", "all flows": "all", "all connections": "all",
+	"policies, to enforce": "policies", "flows, to watch": "watch", "each connection": "each",
+	"release the lease": "release", "stop enforcing": "stop", "dry-run only": "dry-run",
+	"edit and dry-run": "edit", "all, also harmless": "all", "what matters only": "less", "faults only": "faults",
+	"record, to go back later": "record", "all pages as of then": "as of then", "back to now": "now",
+	"enforce, once the word is typed": "enforce", "trouble only": "trouble", "scroll": "more", "copy row": "copy",
+	"save recording": "record", "export to a file": "export", "what was typed before": "before",
 }
 
 func lower(s string) string {

@@ -64,6 +64,11 @@ func (e *Env) toPolicies() key.Binding {
 	return key.NewBinding(key.WithKeys("4"), key.WithHelp("4", what))
 }
 
+// toFlows is the key of the page where it is seen what a lease cuts.
+func (e *Env) toFlows() key.Binding {
+	return key.NewBinding(key.WithKeys("2"), key.WithHelp("2", "flows, to watch"))
+}
+
 // Changer is a page whose row the candidate would change. Changing is which
 // policy does that, to be looked at first where policies are; false: none does.
 type Changer interface {

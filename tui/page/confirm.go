@@ -78,7 +78,13 @@ func (p *Confirm) Footer() []key.Binding {
 	k := p.env.Keys
 	accept := k.Accept
 	accept.SetHelp("enter", "enforce, once the word is typed")
-	return []key.Binding{k.Cancel, accept}
+	out := []key.Binding{k.Cancel, accept}
+	if p.room < len(p.cuts) {
+		scroll := k.Move
+		scroll.SetHelp(scroll.Help().Key, "scroll")
+		out = append(out, scroll)
+	}
+	return out
 }
 
 // Key takes every key: letters type, arrows scroll.
@@ -132,7 +138,7 @@ func (p *Confirm) accept() Effect {
 		return Effect{}
 	}
 	r, a := p.policy, p.env.Actions
-	good := part.Clean(slash(r.Namespace, r.Name)) + " is enforced for " + part.Length(total) + ". r releases it at once."
+	good := part.Clean(slash(r.Namespace, r.Name)) + " is enforced for " + part.Length(total) + ". 2 shows what it cuts; r releases it at once."
 	return Effect{Pop: true, Cmd: act(good, func(ctx context.Context) error {
 		if err := a.SetMode(ctx, r.Kind, r.Namespace, r.Name, "enforced"); err != nil {
 			return err

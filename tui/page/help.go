@@ -98,7 +98,10 @@ func (p *Help) Sections() []keys.Section { return nil }
 func (p *Help) Resize(w, h int) { p.width, p.height = w, h }
 
 // Footer implements [Page].
-func (p *Help) Footer() []key.Binding { return []key.Binding{p.env.Keys.Back, p.env.Keys.Down} }
+func (p *Help) Footer() []key.Binding { return []key.Binding{p.env.Keys.Back} }
+
+// Scrolls implements [Scroller].
+func (p *Help) Scrolls() bool { return p.length > p.height }
 
 // Ask implements [Page].
 func (p *Help) Ask() (store.Query, func(*store.Snapshot) any) {

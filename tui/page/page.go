@@ -77,6 +77,8 @@ type (
 	}
 	// Counter says where the cursor is among how many rows.
 	Counter interface{ Position() (cursor, total int) }
+	// Scroller has text that may be longer than its room.
+	Scroller interface{ Scrolls() bool }
 	// Copier gives the text that `y` takes away.
 	Copier interface{ Copy() string }
 	// Exporter gives the lines that `x` writes to a file, and the file's extension.

@@ -157,6 +157,9 @@ func (p *Policies) Footer() []key.Binding {
 	if r, ok := p.Row(); ok {
 		out = append(p.env.modeFooter(r), enter)
 	}
+	if p.env.Health.Enforcing {
+		out = append([]key.Binding{p.env.toFlows()}, out...)
+	}
 	return append(out, k.Filter, k.Trouble, k.Freeze)
 }
 

@@ -25,7 +25,7 @@ type Policy struct {
 	painted       []string
 	marks         map[int]store.RuleAt
 	told          policyTold
-	top           int
+	top, room     int // of the text: the first line that is shown, how many fit
 	width, height int
 }
 
@@ -153,11 +153,17 @@ func (p *Policy) Footer() []key.Binding {
 	enter := k.Enter
 	enter.SetHelp("enter", "its flows")
 	out := append([]key.Binding{k.Back, enter}, p.env.modeFooter(p.row)...)
+	if p.env.Health.Enforcing {
+		out = append(out, p.env.toFlows())
+	}
 	if d, ok := p.env.Actions.(Drafter); ok && d != nil && p.env.Actions.Can("mode") == "" {
 		out = append(out, k.Edit)
 	}
 	return append(out, k.Copy, k.Freeze)
 }
+
+// Scrolls implements [Scroller].
+func (p *Policy) Scrolls() bool { return p.room < len(p.lines) }
 
 // View implements [Page].
 func (p *Policy) View() []string {
@@ -183,6 +189,7 @@ func (p *Policy) View() []string {
 		below = p.below(max(7, (p.height-len(lines))/3))
 	}
 	room := p.height - len(lines) - len(below)
+	p.room = room
 	p.top = max(0, min(p.top, len(p.lines)-room))
 	for i := p.top; i < len(p.lines) && i < p.top+room; i++ {
 		line := p.count(i+1) + p.painted[i]

@@ -200,7 +200,7 @@ func (p *Talks) Footer() []key.Binding {
 	}
 	out := []key.Binding{enter, changed}
 	if p.changes {
-		out = append(out, p.env.toPolicies())
+		out = []key.Binding{enter, p.env.toPolicies(), changed}
 	}
 	return append(out, k.Filter, k.Each, k.Trouble, k.Freeze)
 }

@@ -181,14 +181,11 @@ func (p *Why) Footer() []key.Binding {
 	if p.event.WouldChange() {
 		out = append(out, p.env.toPolicies())
 	}
-	scroll, copied := k.Down, k.Copy
-	copied.SetHelp("y", "copy")
-	if p.length > p.height {
-		scroll.SetHelp("↓/↑", "more")
-		out = append(out, scroll)
-	}
-	return append(out, copied, k.Export, k.Freeze)
+	return append(out, k.Copy, k.Export, k.Freeze)
 }
+
+// Scrolls implements [Scroller].
+func (p *Why) Scrolls() bool { return p.length > p.height }
 
 // View implements [Page].
 func (p *Why) View() []string {

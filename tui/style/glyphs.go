@@ -39,7 +39,7 @@ func glyphs(ascii bool) Glyphs {
 }
 
 // keyNames are the keys whose usual sign isn't ASCII.
-var keyNames = strings.NewReplacer("↑", "up", "↓", "down", "←", "left", "→", "right")
+var keyNames = strings.NewReplacer("↑↓←→", "arrows", "↑↓", "up/down", "↑", "up", "↓", "down", "←", "left", "→", "right")
 
 // KeyName is a key's name as it can be drawn.
 func (t *Theme) KeyName(name string) string {
