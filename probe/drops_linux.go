@@ -48,14 +48,14 @@ type drops struct {
 }
 
 // openDrops loads and attaches the trace, switched off.
-func openDrops(k *kernel.Kernel, o *Options) (*drops, error) {
+func openDrops(k *kernel.Kernel, o *Options, types *btf.Cache) (*drops, error) {
 	spec, err := bpf.LoadDrop()
 	if err != nil {
 		return nil, err
 	}
 	files := system{o.Files}
 	d := &drops{spaces: make(map[uint32]bool), told: make(map[bpf.DropDropKey]uint64), symbols: symbols{system: files}, quiet: make(chan *wire.Flow, maxQuiet)}
-	d.reasons, d.bare, err = reasons(files)
+	d.reasons, d.bare, err = reasons(files, types)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func openDrops(k *kernel.Kernel, o *Options) (*drops, error) {
 	symbol := spec.Programs[bpf.DropProgEbpolSymbol]
 	delete(spec.Programs, bpf.DropProgEbpolSymbol)
 	spec.Maps[bpf.DropMapEndpoints].MaxEntries = k.Endpoints().MaxEntries()
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{bpf.DropMapEndpoints: k.Endpoints()}})
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{bpf.DropMapEndpoints: k.Endpoints()}, Cache: types})
 	if err != nil {
 		return nil, fmt.Errorf("load the trace of drops: %w", err)
 	}
@@ -80,7 +80,7 @@ func openDrops(k *kernel.Kernel, o *Options) (*drops, error) {
 	}
 	d.trace = c.DetachProgram(use)
 	if d.symbols.cache = make(map[uint64]string); o.Symbols != symbolsListed {
-		d.symbols.load(symbol, spec)
+		d.symbols.load(symbol, spec, types)
 	}
 	if d.link, err = link.AttachTracing(link.TracingOptions{Program: d.trace}); err != nil {
 		return nil, errors.Join(fmt.Errorf("attach the trace of drops: %w", err), d.close())
@@ -96,8 +96,8 @@ func openDrops(k *kernel.Kernel, o *Options) (*drops, error) {
 
 // reasons are the running kernel's names; their numbers differ between
 // kernels. bare: the tracepoint has no reason (before 5.17).
-func reasons(files system) (names map[uint32]string, bare bool, err error) {
-	spec, err := files.types()
+func reasons(files system, types *btf.Cache) (names map[uint32]string, bare bool, err error) {
+	spec, err := files.types(types)
 	if err != nil {
 		return nil, false, err
 	}

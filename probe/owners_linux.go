@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
@@ -104,8 +105,8 @@ const (
 )
 
 // openOwners loads the trace, switched off.
-func openOwners(files system) (*owners, error) {
-	if _, err := files.types(); err != nil {
+func openOwners(files system, types *btf.Cache) (*owners, error) {
+	if _, err := files.types(types); err != nil {
 		return nil, err
 	}
 	spec, err := bpf.LoadWho()
@@ -120,15 +121,15 @@ func openOwners(files system) (*owners, error) {
 	o.processes.init("/proc")
 	// Each of these is one ability; the first is what the rest stands on.
 	names := []string{bpf.WhoProgEbpolWhoState, bpf.WhoProgEbpolWhoAgain, bpf.WhoProgEbpolWhoGone, bpf.WhoProgEbpolWhoRuns}
-	programs := spec.Programs
-	spec.Programs = nil
-	c, err := ebpf.NewCollection(spec)
+	bare := spec.Copy()
+	clear(bare.Programs)
+	c, err := ebpf.NewCollection(bare)
 	if err != nil {
 		return nil, fmt.Errorf("load the trace of sockets: %w", err)
 	}
 	defer c.Close()
 	for i, name := range names {
-		prog, err := load(programs[name], c)
+		prog, err := load(name, spec, c, types)
 		switch {
 		case err == nil:
 			o.progs = append(o.progs, prog)
@@ -136,11 +137,11 @@ func openOwners(files system) (*owners, error) {
 			return nil, fmt.Errorf("trace sockets: %w", err)
 		}
 	}
-	if prog, err := load(programs[bpf.WhoProgEbpolWhoSends], c); err == nil {
+	if prog, err := load(bpf.WhoProgEbpolWhoSends, spec, c, types); err == nil {
 		o.senders.prog = prog
 	}
 	for at, name := range senderHooks {
-		if prog, err := load(programs[name], c); err == nil {
+		if prog, err := load(name, spec, c, types); err == nil {
 			o.senders.hooks[at] = prog
 		}
 	}
@@ -153,23 +154,16 @@ func openOwners(files system) (*owners, error) {
 	return o, nil
 }
 
-// load loads one program onto the maps of c.
-func load(p *ebpf.ProgramSpec, c *ebpf.Collection) (*ebpf.Program, error) {
-	p = p.Copy()
-	for i := range p.Instructions {
-		ins := &p.Instructions[i]
-		if !ins.IsLoadFromMap() {
-			continue
-		}
-		m := c.Maps[ins.Reference()]
-		if m == nil {
-			return nil, fmt.Errorf("program %q: no map %q", p.Name, ins.Reference())
-		}
-		if err := ins.AssociateMap(m); err != nil {
-			return nil, err
-		}
+// load loads one program of a collection onto the maps of c.
+func load(name string, all *ebpf.CollectionSpec, c *ebpf.Collection, types *btf.Cache) (*ebpf.Program, error) {
+	spec := all.Copy()
+	maps.DeleteFunc(spec.Programs, func(other string, _ *ebpf.ProgramSpec) bool { return other != name })
+	one, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: c.Maps, Cache: types})
+	if err != nil {
+		return nil, err
 	}
-	return ebpf.NewProgram(p)
+	defer one.Close()
+	return one.DetachProgram(name), nil
 }
 
 // attach puts the programs to work. Some run whenever any process of the

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -104,8 +105,9 @@ func Open(o Options) (*Probe, error) {
 	if p.kernel, err = kernel.Open(o.Kernel); err != nil {
 		return nil, err
 	}
+	types := btf.NewCache() // let go at the end: megabytes
 	if !o.NoDrops {
-		p.drops, err = openDrops(p.kernel, &p.options)
+		p.drops, err = openDrops(p.kernel, &p.options, types)
 		p.features = append(p.features, dropFeatures(p.drops, err)...)
 	}
 	if p.drops != nil {
@@ -114,7 +116,7 @@ func Open(o Options) (*Probe, error) {
 	if p.events, err = p.kernel.Events(); err != nil {
 		return nil, errors.Join(err, p.drops.close(), p.kernel.Close())
 	}
-	p.owners, err = openOwners(system{o.Files})
+	p.owners, err = openOwners(system{o.Files}, types)
 	p.features = append(p.features, ownerFeature(p.owners, err))
 	p.backends = newBackends(p.nodePath())
 	p.sniffer = newSniffer()

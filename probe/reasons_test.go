@@ -7,13 +7,15 @@ package probe
 import (
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 )
 
 // TestEveryReasonIsExplained: none of this kernel's reasons is left to be
 // looked up in its sources.
 func TestEveryReasonIsExplained(t *testing.T) {
-	names, _, err := reasons(system{}) // an older kernel has none to explain
+	names, _, err := reasons(system{}, btf.NewCache()) // an older kernel has none to explain
 	if err != nil {
 		t.Fatal(err)
 	}

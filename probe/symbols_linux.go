@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
@@ -28,7 +29,7 @@ type symbols struct {
 // maxSymbols bounds the cache: a kernel has far fewer places that drop.
 const maxSymbols = 4096
 
-func (s *symbols) load(p *ebpf.ProgramSpec, all *ebpf.CollectionSpec) {
+func (s *symbols) load(p *ebpf.ProgramSpec, all *ebpf.CollectionSpec, types *btf.Cache) {
 	spec := all.Copy()
 	spec.Programs = map[string]*ebpf.ProgramSpec{bpf.DropProgEbpolSymbol: p.Copy()}
 	for name := range spec.Maps {
@@ -36,7 +37,7 @@ func (s *symbols) load(p *ebpf.ProgramSpec, all *ebpf.CollectionSpec) {
 			delete(spec.Maps, name)
 		}
 	}
-	c, err := ebpf.NewCollection(spec)
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
 		return // kallsyms, then
 	}

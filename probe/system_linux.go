@@ -35,8 +35,10 @@ func (s system) open(name string) (fs.File, error) {
 	return os.Open("/" + name)
 }
 
-// types are the running kernel's. The error is errNoTypes if it has none.
-func (s system) types() (*btf.Spec, error) {
+// types are the running kernel's; kept has them for whoever needs them next,
+// because to decode them takes as long as to load a dozen programs. The error is
+// errNoTypes if it has none.
+func (s system) types(kept *btf.Cache) (*btf.Spec, error) {
 	f, err := s.open(typesFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errNoTypes
@@ -46,7 +48,7 @@ func (s system) types() (*btf.Spec, error) {
 	}
 	defer f.Close()
 	if s.files == nil {
-		return btf.LoadKernelSpec() // remembers it
+		return kept.Kernel()
 	}
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(f); err != nil {
