@@ -66,7 +66,7 @@ func (m *Model) exported(msg wholeMsg) tea.Cmd {
 	rows, total := msg.page.(page.Wholer).Lend(msg.digest, func() { lines, ext = msg.page.(page.Exporter).Export() }) //nolint:forcetypeassert // both were asked before
 	what := ""
 	if rows < total {
-		what = part.Count(uint64(rows)) + " of " + part.Count(uint64(total)) + " rows"
+		what = part.Count(uint64(rows)) + " of " + part.Of(uint64(total), "row")
 	}
 	return m.write(msg.page, lines, ext, what)
 }

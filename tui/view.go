@@ -122,7 +122,7 @@ func (m *Model) head() string {
 	}
 	right = append(right, m.loss()...)
 	if h.NotEvaluated > 0 {
-		right = append(right, part.Segment{Text: strconv.Itoa(h.NotEvaluated) + " policies not judged", Paint: th.Warn, Rank: 6})
+		right = append(right, part.Segment{Text: part.Of(uint64(max(0, h.NotEvaluated)), "policy") + " not judged", Paint: th.Warn, Rank: 6})
 	}
 	switch {
 	case h.Enforcing:

@@ -6,10 +6,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/lint"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
@@ -135,7 +135,7 @@ func advice(world *identity.World, rows []*store.PolicyRow) map[tui.PolicyID]tui
 			e := weigh.Of(p)
 			x := tui.Advice{Weight: e.Weight, Profile: e.Profile.String()}
 			if e.Unknown > 0 {
-				x.Unknown = strconv.Itoa(e.Unknown) + " rules that no limit covers"
+				x.Unknown = count.Of(e.Unknown, "rule") + " that no limit covers"
 			}
 			out[ids[p]] = x
 		}

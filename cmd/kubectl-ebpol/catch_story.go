@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
@@ -342,6 +343,6 @@ func became(e *flow.Event) string {
 	if e.Owner != nil {
 		parts = append(parts, fmt.Sprintf("%s (pid %d)", e.Owner.Command, e.Owner.PID))
 	}
-	parts = append(parts, fmt.Sprintf("%d packets, %s", e.Packets, lines.Bytes(e.Bytes)))
+	parts = append(parts, count.Of(e.Packets, "packet")+", "+lines.Bytes(e.Bytes))
 	return strings.Join(parts, ", ")
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/deploy"
 )
 
@@ -93,7 +94,7 @@ func (c *cleanupCommand) clean(ctx context.Context, client kubernetes.Interface)
 	}
 	switch {
 	case len(others) > 0:
-		fmt.Fprintf(c.Out, "nothing of yours is left %s; %d objects of others' sessions are (--all ends them)\n", where, len(others))
+		fmt.Fprintf(c.Out, "nothing of yours is left %s; of others' sessions, %s (--all ends them)\n", where, count.Of(len(others), "object"))
 	default:
 		fmt.Fprintf(c.Out, "nothing is left %s\n", where)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
@@ -131,7 +132,7 @@ func (c *enforceCommand) start(ctx context.Context, s *liveSession, st *store.St
 	for _, p := range c.list {
 		modes[session.KeyOf(p)] = session.Enforced
 	}
-	what := fmt.Sprintf("%d policies", len(c.list))
+	what := count.Of(len(c.list), "policy")
 	if c.engine {
 		what = "all policies of the cluster"
 	}
@@ -182,23 +183,23 @@ func (c *enforceCommand) showCuts(rows []*store.FlowRow) {
 		fmt.Fprintln(c.ErrOut, "no live connection would be cut")
 		return
 	}
-	count := map[string]int{}
+	times := map[string]int{}
 	var order []string
 	for _, r := range rows {
 		e := r.Event
 		from := *e.Source
 		from.Port = 0 // the client's own
 		text := fmt.Sprintf("%s %s %s -> %s  %s", e.Direction, e.Protocol, lines.Name(&from), lines.Name(e.Destination), lines.Why(&e))
-		if count[text]++; count[text] == 1 {
+		if times[text]++; times[text] == 1 {
 			order = append(order, text)
 		}
 	}
 	fmt.Fprintf(c.ErrOut, "%d live connections would be cut:\n", len(rows))
 	for _, text := range order[:min(cutsShown, len(order))] {
-		fmt.Fprintf(c.ErrOut, "  %d x %s\n", count[text], text)
+		fmt.Fprintf(c.ErrOut, "  %d x %s\n", times[text], text)
 	}
 	if n := len(order) - cutsShown; n > 0 {
-		fmt.Fprintf(c.ErrOut, "  and %d kinds more\n", n)
+		fmt.Fprintf(c.ErrOut, "  and %s more\n", count.Of(n, "kind"))
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/explain"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
@@ -137,7 +138,7 @@ func (c *explainCommand) run(ctx context.Context) error {
 	if e := explain.Engine(c.engine); e == explain.Kernel || e == explain.All {
 		last() // a kernel that is asked has something to take back
 	} else {
-		c.meter.now("compiling %d policies for %d pods", len(policies), len(world.Pods))
+		c.meter.now("compiling %s for %s", count.Of(len(policies), "policy"), count.Of(len(world.Pods), "pod"))
 	}
 	b, err := explain.NewBatch(world, policies, explain.Engine(c.engine))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 	"github.com/ebpol/kubectl-ebpol/pkg/lint"
@@ -109,7 +110,7 @@ func (c *lintCommand) run(ctx context.Context) error {
 	for _, p := range given.about() {
 		about[p] = true
 	}
-	m.now("looking at %d policies and %d pods", len(given.files)+len(given.current), len(given.world.Pods))
+	m.now("looking at %s and %s", count.Of(len(given.files)+len(given.current), "policy"), count.Of(len(given.world.Pods), "pod"))
 	findings := lint.Run(lint.Input{
 		World: given.world, Policies: given.candidate(), About: func(p *policy.Policy) bool { return about[p] },
 		Invalid: faults, Unjudged: given.unjudged, Guessed: given.offline,
@@ -156,11 +157,12 @@ func (c *lintCommand) print(findings []lint.Finding, policies int) error {
 			return err
 		}
 	}
-	count := map[lint.Severity]int{}
+	of := map[lint.Severity]int{}
 	for i := range findings {
-		count[findings[i].Severity]++
+		of[findings[i].Severity]++
 	}
-	_, err := fmt.Fprintf(c.Out, "%d policies: %d errors, %d warnings, %d notes\n", policies, count[lint.Error], count[lint.Warning], count[lint.Note])
+	_, err := fmt.Fprintf(c.Out, "%s: %s, %s, %s\n", count.Of(policies, "policy"),
+		count.Of(of[lint.Error], "error"), count.Of(of[lint.Warning], "warning"), count.Of(of[lint.Note], "note"))
 	return err
 }
 

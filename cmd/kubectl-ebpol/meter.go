@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
 )
 
@@ -45,7 +46,7 @@ func (m *meter) reading(r kube.Reading) {
 	if r.Size > 0 {
 		text = fmt.Sprintf("reading %s: %d %%", r.Name, 100*r.Bytes/r.Size)
 	}
-	m.say(fmt.Sprintf("%s, %d objects", text, r.Objects), false)
+	m.say(text+", "+count.Of(r.Objects, "object"), false)
 }
 
 // now tells what is being done.

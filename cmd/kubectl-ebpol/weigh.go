@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy/compile"
 	"github.com/ebpol/kubectl-ebpol/pkg/weight"
@@ -92,7 +93,7 @@ func (c *weighCommand) run(ctx context.Context) error {
 	if given.faults != nil {
 		return given.faults
 	}
-	m.now("weighing and compiling %d policies for %d pods", len(given.about()), len(given.world.Pods))
+	m.now("weighing and compiling %s for %s", count.Of(len(given.about()), "policy"), count.Of(len(given.world.Pods), "pod"))
 	out := weighed{Sum: weight.New(given.world, limits).Sum(given.about()), limits: name}
 	if out.compiled, err = compiledCostOf(given); err != nil {
 		return err
@@ -187,7 +188,7 @@ func (c *weighCommand) table(out *weighed) error {
 	for _, e := range first(out.Policies, c.top) {
 		note := e.Why
 		if e.Unknown > 0 {
-			note = fmt.Sprintf("%d rules that no limit covers", e.Unknown)
+			note = count.Of(e.Unknown, "rule") + " that no limit covers"
 		}
 		name := e.Policy
 		if e.Kind != "NetworkPolicy" {
@@ -213,16 +214,24 @@ func (c *weighCommand) table(out *weighed) error {
 		}
 		more(c.Out, len(out.Namespaces), c.top, "namespaces")
 	}
-	fmt.Fprintf(c.Out, "\n%s of %d policies by %s: %s\n", amount(out.Weight), len(out.Policies), out.limits, judgement(out))
+	fmt.Fprintf(c.Out, "\n%s of %s by %s: %s\n", amount(out.Weight), count.Of(len(out.Policies), "policy"), out.limits, judgement(out))
 	k := out.compiled
-	_, err := fmt.Fprintf(c.Out, "compiled here: %d sets (longest %d bits), %d port entries, %d peers, %d matches on %d nodes\n", k.Sets, k.Bits, k.Ports, k.Peers, k.Matches, k.Nodes)
+	_, err := fmt.Fprintf(c.Out, "compiled here: %s (longest %s), %s, %s, %s on %s\n", count.Of(k.Sets, "set"), count.Of(k.Bits, "bit"),
+		count.Of(k.Ports, "port entry"), count.Of(k.Peers, "peer"), count.Of(k.Matches, "match"), count.Of(k.Nodes, "node"))
 	return err
+}
+
+func uncounted(rules int) string {
+	if rules == 1 {
+		return "1 rule is not counted, since no limit covers it"
+	}
+	return fmt.Sprintf("%d rules are not counted, since no limit covers them", rules)
 }
 
 func judgement(out *weighed) string {
 	switch {
 	case out.Unknown > 0:
-		return fmt.Sprintf("%d rules are not counted, since no limit covers them", out.Unknown)
+		return uncounted(out.Unknown)
 	case out.Weight < 1:
 		return "below 1, a cluster with these limits holds them"
 	}

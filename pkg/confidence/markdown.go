@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 )
 
@@ -20,7 +21,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	case n == 0:
 		b.WriteString("### Network policy dry-run: nothing would change\n\n")
 	default:
-		fmt.Fprintf(&b, "### Network policy dry-run: %s would be denied, %d allowed\n\n", count(r.WouldDeny, "flow"), r.WouldAllow+r.Disputed)
+		fmt.Fprintf(&b, "### Network policy dry-run: %s would be denied, %d allowed\n\n", count.Of(r.WouldDeny, "flow"), r.WouldAllow+r.Disputed)
 	}
 	b.WriteString(upper(mark(r.headline())) + ".\n")
 	if len(r.Changes) > 0 {

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 	"github.com/ebpol/kubectl-ebpol/pkg/traffic"
@@ -70,7 +71,7 @@ func (c *Change) what() string {
 }
 
 func (c *Change) times() string {
-	out := count(c.Flows, "flow")
+	out := count.Of(c.Flows, "flow")
 	if c.Open > 0 {
 		out += fmt.Sprintf(", %d of them open at the end", c.Open)
 	}
@@ -78,13 +79,6 @@ func (c *Change) times() string {
 		return out + ", at " + c.First.Format(time.DateTime)
 	}
 	return out + ", " + c.First.Format(time.DateTime) + " to " + c.Last.Format(time.DateTime)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // clean takes what could end a line, or move a cursor, out of a text.
@@ -105,7 +99,7 @@ func (r *Report) window() string {
 // headline is the answer in one line.
 func (r *Report) headline() string {
 	s := fmt.Sprintf("watched %s on %s for %s: %s judged, %d would be denied, %d would be allowed",
-		count(r.Pods, "pod"), count(r.Nodes, "node"), r.window(), count(r.Flows, "flow"), r.WouldDeny, r.WouldAllow)
+		count.Of(r.Pods, "pod"), count.Of(r.Nodes, "node"), r.window(), count.Of(r.Flows, "flow"), r.WouldDeny, r.WouldAllow)
 	if r.Disputed > 0 {
 		s += fmt.Sprintf(", %d depend on how the specification is read", r.Disputed)
 	}
@@ -137,11 +131,11 @@ func (r *Report) decided() []string {
 		case p.Removed && p.Hits == 0:
 			out = append(out, fmt.Sprintf("%s, which is left out, decides no flow that came", p.Key()))
 		case p.Removed:
-			out = append(out, fmt.Sprintf("%s, which is left out, decides %d flows now", p.Key(), p.Hits))
+			out = append(out, fmt.Sprintf("%s, which is left out, decides %s now", p.Key(), count.Of(p.Hits, "flow")))
 		case p.Hits == 0:
-			out = append(out, fmt.Sprintf("%s selects %s, but no flow came that it decides", p.Key(), count(p.Pods, "pod")))
+			out = append(out, fmt.Sprintf("%s selects %s, but no flow came that it decides", p.Key(), count.Of(p.Pods, "pod")))
 		default:
-			out = append(out, fmt.Sprintf("%s decided %d flows, %d of them newly denied", p.Key(), p.Hits, p.WouldDeny))
+			out = append(out, fmt.Sprintf("%s decided %s, %d of them newly denied", p.Key(), count.Of(p.Hits, "flow"), p.WouldDeny))
 		}
 		if unused := p.Unused(); len(unused) > 0 && p.Hits > 0 {
 			out = append(out, fmt.Sprintf("%s: no flow came for %s", p.Key(), rules(unused)))
@@ -167,16 +161,16 @@ func (r *Report) doubts() []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if r.Cut > 0 {
-		add("open now: %s would be cut, if your network plugin cuts established connections (some let them live)", count(r.Cut, "connection"))
+		add("open now: %s would be cut, if your network plugin cuts established connections (some let them live)", count.Of(r.Cut, "connection"))
 	}
 	for _, m := range r.Missed {
 		add("incomplete: %s", m)
 	}
 	if len(r.Unwatched) > 0 {
-		add("not watched: %d of the %d pods that the policies are for (%s)", len(r.Unwatched), r.Selected, traffic.Some(r.Unwatched, 5))
+		add("not watched: %d of the %s that the policies are for (%s)", len(r.Unwatched), count.Of(r.Selected, "pod"), traffic.Some(r.Unwatched, 5))
 	}
 	if len(r.Quiet) > 0 {
-		add("not seen: no traffic of %s (%s)", count(len(r.Quiet), "pod"), traffic.Some(r.Quiet, 5))
+		add("not seen: no traffic of %s (%s)", count.Of(len(r.Quiet), "pod"), traffic.Some(r.Quiet, 5))
 	}
 	if len(r.Replicas) > 0 {
 		add("not seen: %s", traffic.Some(r.Replicas, 5))

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 )
 
@@ -85,7 +86,7 @@ func appendLine(b []byte, e *flow.Event, wide bool) []byte {
 	if e.Type == flow.LossEvent || e.Type == flow.GapEvent {
 		b = fmt.Appendf(b, "node %s: %s", text(e.Node), text(e.Reason))
 		if e.Lost > 0 {
-			b = fmt.Appendf(b, ", %d samples", e.Lost)
+			b = append(append(b, ", "...), count.Of(e.Lost, "sample")...)
 		}
 		if e.Note != "" {
 			b = append(append(b, "; "...), text(e.Note)...)

@@ -123,7 +123,7 @@ func (m *maker) peerOf(s *traffic.Seen, end *flow.Peer, namespace string) *Peer 
 	if n := view.Node(ip); n != nil {
 		name := "node " + n.Name
 		if hosts := view.HostPods(n.Name); len(hosts) > 0 && s.Direction == flow.Egress {
-			p.Note = fmt.Sprintf("the node, and all that is on its network (%d pods)", len(hosts))
+			p.Note = "the node, and all that is on its network (" + plural(len(hosts), "pod") + ")"
 		}
 		p.Names = []string{name}
 		return p

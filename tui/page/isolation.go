@@ -62,17 +62,13 @@ func isolationSentence(l *flow.Isolation) string {
 	}
 	s := "After " + after + " "
 	if l.Count > 0 {
-		s += "policies were enforced within " + took(l.P50Seconds) + " in half of " + part.Count(uint64(max(0, l.Count))) + " measured cases, within " + took(l.P99Seconds) + " in 99 %"
+		s += "policies were enforced within " + took(l.P50Seconds) + " in half of " + part.Of(uint64(max(0, l.Count)), "measured case") + ", within " + took(l.P99Seconds) + " in 99 %"
 	}
 	if l.Missed > 0 {
 		if l.Count > 0 {
 			s += "; "
 		}
-		cases := " cases"
-		if l.Missed == 1 {
-			cases = " case"
-		}
-		s += "in " + part.Count(uint64(l.Missed)) + cases + " they aren't enforced so far"
+		s += "in " + part.Of(uint64(l.Missed), "case") + " they aren't enforced so far"
 	}
 	return s + "."
 }

@@ -302,7 +302,7 @@ func (p *Matrix) sentences() []string {
 	add(m.other, "not judged")
 	out := []string{s + strings.Join(facts, ", ") + "  (" + ports + ")"}
 	if meets, total := len(p.grid.meets), p.grid.total; total > meets {
-		out = append(out, "Made of "+part.Count(uint64(meets))+" of "+part.Count(uint64(total))+" pairs, those with trouble first.")
+		out = append(out, "Made of "+part.Count(uint64(meets))+" of "+part.Of(uint64(total), "pair")+", those with trouble first.")
 	}
 	return out
 }

@@ -189,7 +189,7 @@ func (e *Env) policySentence(r *store.PolicyRow) string {
 		}
 		s += ": selects " + pods
 		if r.WouldDeny > 0 {
-			return s + ", would have denied " + part.Count(r.WouldDeny) + " flows so far, cuts none. e enforces under a lease, after listing what that would cut."
+			return s + ", would have denied " + part.Of(r.WouldDeny, "flow") + " so far, cuts none. e enforces under a lease, after listing what that would cut."
 		}
 		return s + ", would have denied nothing so far. Traffic that is rare (batch jobs) may not have happened yet."
 	}

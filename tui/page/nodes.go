@@ -11,6 +11,7 @@ import (
 
 	"charm.land/bubbles/v2/key"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui/part"
@@ -232,7 +233,7 @@ func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 		s = append(s, pods(r.Failed)+" could not be attached to: their traffic is not seen.")
 	}
 	if r.Dropped > 0 {
-		s = append(s, "Dropped by our enforcement: "+part.Count(r.Dropped)+" packets, since the probe's start.")
+		s = append(s, "Dropped by our enforcement: "+part.Of(r.Dropped, "packet")+", since the probe's start.")
 	}
 	if l := r.Loss; l.Any() {
 		var causes []string
@@ -243,8 +244,8 @@ func (p *Nodes) explain(r *store.NodeRow, width int) []string {
 		}
 		add(l.Ring, "found the ring full")
 		add(l.Thinned, "thinned to keep the stream small")
-		add(l.Table, "connections found the table full")
-		add(l.Resent, "frames lost with a cut stream")
+		add(l.Table, count.Noun(l.Table, "connection")+" found the table full")
+		add(l.Resent, count.Noun(l.Resent, "frame")+" lost with a cut stream")
 		s = append(s, "Samples lost: "+strings.Join(causes, ", ")+". Counters stay exact.")
 	}
 	for _, f := range r.Features {

@@ -99,7 +99,7 @@ func timings(e *flow.Event) string {
 	case 1:
 		out = append(out, "1 retransmit")
 	default:
-		out = append(out, part.Count(uint64(e.Retransmits))+" retransmits")
+		out = append(out, part.Of(uint64(e.Retransmits), "retransmit"))
 	}
 	return strings.Join(out, ", ")
 }

@@ -217,12 +217,7 @@ func (p *Policies) explain(r *store.PolicyRow, width int) []string {
 	return p.notes(width, say...)
 }
 
-func pods(n int) string {
-	if n == 1 {
-		return "1 pod"
-	}
-	return part.Count(uint64(max(0, n))) + " pods"
-}
+func pods(n int) string { return part.Of(uint64(max(0, n)), "pod") }
 
 func (p *Policies) nothing() []string {
 	return p.env.nothing(p.filter, "No policy here",

@@ -212,7 +212,7 @@ func eventLine(th *style.Theme, e *flow.Event, ends bool) string {
 	case flow.VerdictEvent:
 		return w.String() + "  " + who + "verdict changed" + why
 	case flow.CloseEvent:
-		return th.None + " closed  " + who + part.Count(e.Packets) + " packets, " + part.Size(e.Bytes)
+		return th.None + " closed  " + who + packets(e.Packets) + ", " + part.Size(e.Bytes)
 	case flow.DropEvent:
 		s := th.No + " dropped  " + who + part.Clean(e.Reason)
 		if e.Location != "" {
@@ -247,11 +247,11 @@ func eventLine(th *style.Theme, e *flow.Event, ends bool) string {
 	case flow.PolicyEvent, flow.LeaseEvent:
 		return th.Bullet + " " + string(e.Type) + "  " + part.Clean(e.Note)
 	case flow.LossEvent:
-		return th.Gap + " " + part.Count(e.Lost) + " samples lost: " + part.Clean(e.Reason) + " (counters stay exact)"
+		return th.Gap + " " + part.Of(e.Lost, "sample") + " lost: " + part.Clean(e.Reason) + " (counters stay exact)"
 	case flow.GapEvent:
 		s := th.Gap + " stream was cut: " + part.Clean(e.Reason)
 		if e.Lost > 0 {
-			s += ", " + part.Count(e.Lost) + " samples not seen"
+			s += ", " + part.Of(e.Lost, "sample") + " not seen"
 		}
 		return s
 	}

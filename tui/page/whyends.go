@@ -27,7 +27,7 @@ func (p *Why) happened(add func(...string)) {
 		p.wrapped(add, "REASON", part.Clean(e.Reason), p.env.Theme.Text)
 	}
 	if e.Lost > 0 {
-		add(p.field("LOST", part.Count(e.Lost)+" samples; counters stay exact"))
+		add(p.field("LOST", part.Of(e.Lost, "sample")+"; counters stay exact"))
 	}
 }
 

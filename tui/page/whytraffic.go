@@ -96,12 +96,7 @@ func (p *Why) traffic(add func(...string)) {
 	}
 }
 
-func packets(n uint64) string {
-	if n == 1 {
-		return "1 packet"
-	}
-	return part.Count(n) + " packets"
-}
+func packets(n uint64) string { return part.Of(n, "packet") }
 
 func (p *Why) span(first, last time.Time) string {
 	s := clock(first) + " UTC"

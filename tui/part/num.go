@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/count"
 )
 
 // CountWidth, SizeWidth, RateWidth and AgeWidth are the widest results of
@@ -28,6 +30,10 @@ func Count(n uint64) string {
 	}
 	return scaled(float64(n), 1000, "kMGTPE")
 }
+
+// Of is Count before its noun, of which the singular is given: 1 policy,
+// 2 policies.
+func Of(n uint64, one string) string { return Count(n) + " " + count.Noun(n, one) }
 
 // Nought is Count, with nothing in place of 0: a column of rare things stays calm.
 func Nought(n uint64) string {
