@@ -68,6 +68,11 @@ func text(n int) []byte {
 // TestHeads reads what may be read, whole up to its limit, and once.
 func TestHeads(t *testing.T) {
 	const in, out = flow.Ingress, flow.Egress
+	k := open(t, kernel.Options{})
+	load(t, k, isolated(1, 1))
+	if err := k.ReadHeads(true); err != nil {
+		t.Fatal(err)
+	}
 	hello, long, reply := []byte("GET / HTTP/1.1\r\n\r\n"), text(1400), []byte("HTTP/1.1 200 OK")
 	type step struct {
 		d     flow.Direction
@@ -155,11 +160,7 @@ func TestHeads(t *testing.T) {
 		}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := open(t, kernel.Options{})
-			load(t, k, isolated(1, 1))
-			if err := k.ReadHeads(true); err != nil {
-				t.Fatal(err)
-			}
+			k.Forget(t)
 			for _, s := range c.steps {
 				run(t, k, s.d, s.frame)
 			}
