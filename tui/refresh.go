@@ -43,8 +43,8 @@ func (m *Model) tick() tea.Cmd {
 			return tickMsg{}
 		}
 	}
-	// Snapshots take a millisecond or two; most filters and orders of a
-	// hundred thousand connections take some ten, and come once a second or less.
+	// Snapshots take a millisecond or two, sorted and filtered ones too: see
+	// store's view. Only flows that a filter sums up anew take longer.
 	longest := slowest
 	if m.env.Health.Enforcing {
 		longest = counting

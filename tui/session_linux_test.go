@@ -18,13 +18,39 @@ import (
 	"github.com/ebpol/kubectl-ebpol/tui/terminal"
 )
 
+// sessions are the pages as they begin, sorted by another column, and with
+// filters of each kind. Connections are one row each: a hundred thousand.
+var sessions = []struct{ name, start, sort, filter string }{
+	{name: "nothing"},
+	{name: "top", start: "top"},
+	{name: "flows", start: "flows"},
+	{name: "flows-by-rate", start: "flows", sort: "rate"},
+	{name: "flows-field", start: "flows", filter: "to=app3 port=443"},
+	{name: "flows-regex", start: "flows", filter: "pod-7[0-9] "},
+	{name: "flows-inverse", start: "flows", filter: "!pod-77"},
+	{name: "connections", start: "connections"},
+	{name: "connections-by-rate", start: "connections", sort: "rate"},
+	{name: "connections-by-bytes", start: "connections", sort: "bytes"},
+	{name: "connections-by-source", start: "connections", sort: "source"},
+	{name: "connections-field", start: "connections", filter: "to=app3 port=443"},
+	{name: "connections-regex", start: "connections", filter: "pod-7[0-9] "},
+	{name: "connections-inverse", start: "connections", filter: "!pod-77"},
+	{name: "connections-inverse-by-bytes", start: "connections", sort: "bytes", filter: "!pod-77"},
+	{name: "drops", start: "drops"},
+	{name: "policies", start: "policies"},
+	{name: "nodes", start: "nodes"},
+	{name: "timeline", start: "timeline"},
+	{name: "matrix", start: "matrix"},
+}
+
 // BenchmarkSession is a whole busy session in real time: bytes of the wire are
 // decoded, 10,000 events a second go into a store of 100,000 flows, and the
 // program draws 200x60 cells for a terminal. It reports the processor time of
 // the process as a share of one core, all threads and the garbage collector
 // included; "nothing" is what is left without a screen. One iteration takes ten seconds: -benchtime 1x.
 func BenchmarkSession(b *testing.B) {
-	for _, name := range []string{"nothing", "top", "flows", "connections", "drops", "policies", "nodes", "timeline", "matrix"} {
+	for _, p := range sessions {
+		name := p.name
 		b.Run(name, func(b *testing.B) {
 			const seconds = 10
 			defer roomy()()
@@ -37,11 +63,7 @@ func BenchmarkSession(b *testing.B) {
 			for i := range b.N * seconds {
 				second(b, 100+i, into(b, w))
 			}
-			start := name
-			if name == "nothing" {
-				start = ""
-			}
-			m, err := New(Options{StartPage: start, Snapshots: st, Actions: fake.New(), Light: new(bool)})
+			m, err := New(Options{StartPage: p.start, Sort: p.sort, Filter: p.filter, Snapshots: st, Actions: fake.New(), Light: new(bool)})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -209,6 +209,7 @@ func (a *applying) blame(e *flow.Event, t flow.Tuple, endpoint uint32, why Expla
 			r.faults += e.Packets
 		}
 		a.s.sum(r)
+		a.s.recounted(r)
 		subject := t.Destination.Addr()
 		if e.Direction == flow.Egress {
 			subject = t.Source.Addr()

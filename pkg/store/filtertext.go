@@ -5,6 +5,7 @@ package store
 import (
 	"bytes"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +34,50 @@ func matcher(pattern string) (func([]byte) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return re.Match, nil
+	word := mustHave("(?i)" + pattern)
+	if word == nil {
+		return re.Match, nil
+	}
+	return func(b []byte) bool {
+		for i, c := range b {
+			if c >= 0x80 {
+				return re.Match(b) // some of these are small forms of ASCII letters
+			}
+			if 'A' <= c && c <= 'Z' {
+				b[i] = c | 0x20
+			}
+		}
+		return bytes.Contains(b, word) && re.Match(b)
+	}, nil
+}
+
+// mustHave is the longest text, in small letters, that is in all that a regular
+// expression without regard to case matches; nil: none was found. Looking for
+// that takes a tenth of the time, and few rows have it.
+func mustHave(pattern string) []byte {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return nil
+	}
+	var longest string
+	var visit func(*syntax.Regexp)
+	visit = func(t *syntax.Regexp) {
+		switch t.Op {
+		case syntax.OpLiteral:
+			if s := strings.ToLower(string(t.Rune)); len(s) > len(longest) && isASCII(s) {
+				longest = s
+			}
+		case syntax.OpConcat, syntax.OpCapture, syntax.OpPlus: // all of it is matched, once at least
+			for _, sub := range t.Sub {
+				visit(sub)
+			}
+		}
+	}
+	visit(tree)
+	if longest == "" {
+		return nil
+	}
+	return []byte(longest)
 }
 
 func isASCII(s string) bool {

@@ -3,7 +3,9 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -25,9 +27,9 @@ func (s *Store) flowOrder(by string) func(a, b *row) int {
 	case "verdict":
 		c = func(a, b *row) int { return cmp.Compare(s.gravityOf(b.plight()), s.gravityOf(a.plight())) }
 	case "name", "source", "from":
-		c = func(a, b *row) int { return strings.Compare(a.sourceName(), b.sourceName()) }
+		c = byEnd((*row).source)
 	case "destination", "to":
-		c = func(a, b *row) int { return strings.Compare(a.destinationName(), b.destinationName()) }
+		c = byEnd((*row).destination)
 	case "port":
 		c = func(a, b *row) int { return cmp.Compare(a.port(), b.port()) }
 	case "protocol":
@@ -76,18 +78,18 @@ func placeIn[T comparable](list []T, v T) int {
 	return len(list)
 }
 
-func (r *row) sourceName() string {
-	if r.direction == flow.Ingress {
-		return nameOf(r.peerWho, r.peer.Addr().String)
+// compareEnds compares by name; who has none but an address comes after all
+// who have, by its number.
+func compareEnds(a *who, ip netip.Addr, b *who, other netip.Addr) int {
+	x, y := a.called(), b.called()
+	if x != "" && y != "" {
+		return strings.Compare(x, y)
 	}
-	return nameOf(r.localWho, r.local.Addr().String)
-}
-
-func (r *row) destinationName() string {
-	if r.direction == flow.Ingress {
-		return nameOf(r.localWho, r.local.Addr().String)
+	if n := order(x == "", y == ""); n != 0 {
+		return n
 	}
-	return nameOf(r.peerWho, r.peer.Addr().String)
+	p, q := ip.As16(), other.As16()
+	return bytes.Compare(p[:], q[:])
 }
 
 func (r *row) port() uint16 {
@@ -107,7 +109,23 @@ func (r *row) ruleName() string {
 	return ""
 }
 
+func byEnd(end func(*row) (*who, netip.Addr)) func(a, b *row) int {
+	return func(a, b *row) int {
+		w, ip := end(a)
+		v, other := end(b)
+		return compareEnds(w, ip, v, other)
+	}
+}
+
 func nameOf(w *who, address func() string) string {
+	if name := w.called(); name != "" {
+		return name
+	}
+	return address()
+}
+
+// called is who has a name; "": an address is all that is known.
+func (w *who) called() string {
 	switch {
 	case w.full != "":
 		return w.full
@@ -118,5 +136,5 @@ func nameOf(w *who, address func() string) string {
 	case w.name != "":
 		return w.name
 	}
-	return address()
+	return ""
 }

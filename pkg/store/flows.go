@@ -90,6 +90,7 @@ func (a *applying) flow(r *row, m *wire.Flow) {
 		a.close(r)
 	}
 	s.sum(r)
+	s.recounted(r)
 }
 
 // backend takes over who answers for a service, and says whether that is new.
@@ -102,6 +103,9 @@ func (a *applying) backend(r *row, m *wire.Flow) bool {
 	moved := at != r.backend
 	r.backend, r.backendWho = at, a.s.names.of(ip, r.since)
 	a.s.sums.answers(r)
+	if moved {
+		a.s.rows.reworded(r)
+	}
 	return moved
 }
 
@@ -227,6 +231,7 @@ func (a *applying) judge(r *row, m *wire.Flow) bool {
 	if same {
 		return false
 	}
+	a.s.rows.reworded(r)
 	first := !r.judged
 	altered := first || r.verdict != v || r.candidate != c || r.enforced != m.GetEnforced()
 	if !first {
@@ -267,6 +272,7 @@ func (s *Store) retire(r *row) {
 		return
 	}
 	r.done = true
+	s.rows.reworded(r)
 	r.closed = stampOf(s.now)
 	r.account = r.account.kept()
 	r.account.flows--

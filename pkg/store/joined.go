@@ -85,6 +85,7 @@ func (s *Store) join(r *row) {
 		if e.viaService() && !e.backend.IsValid() {
 			e.backend, e.backendWho = e.other().local, e.other().localWho
 			s.sums.answers(e)
+			s.rows.reworded(e)
 		}
 	}
 }

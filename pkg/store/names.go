@@ -116,6 +116,7 @@ func (a *applying) world(m *wire.World) {
 	n.decoder.Apply(m)
 	a.becameReady(m)
 	clear(n.pods)
+	a.s.rows.relabelled()
 	changed := n.ledger.Update(n.decoder.World(), a.at)
 	a.s.known.Store(n.ledger.World())
 	if len(changed) == 0 || len(n.fresh) == 0 {

@@ -75,8 +75,10 @@ func (a *applying) observe(r *row, m *wire.Flow) {
 	}
 	if o := m.GetOwner(); o != nil {
 		r.owner = a.s.ownerOf(r, o)
+		a.s.rows.reworded(r)
 	}
 	if q := m.GetRequest(); q != nil {
+		a.s.rows.reworded(r)
 		r.request = &flow.Request{Kind: clean(q.GetKind()), Host: clean(q.GetHost()), Method: clean(q.GetMethod()), Path: clean(q.GetPath())}
 	}
 }

@@ -246,9 +246,12 @@ func (a *applying) settleOne(r *row) {
 	if f.outcome == "" {
 		f = finding{r.outcome, r.because, r.culprit} // what is known stays
 	}
-	was, wasAgreed := r.outcome, r.agreement
+	was, wasAgreed, wasFor, wasBy := r.outcome, r.agreement, r.because, r.culprit
 	r.outcome, r.because, r.culprit = f.outcome, f.because, f.culprit
 	settled := s.agree(r)
+	if r.outcome != was || r.agreement != wasAgreed || r.because != wasFor || r.culprit != wasBy {
+		s.rows.reworded(r)
+	}
 	if !settled && !r.waits && s.age(r) < maxWaiting {
 		r.waits = true
 		s.waiting = append(s.waiting, r)

@@ -16,6 +16,10 @@ const defaultLimit = 1000
 
 // Snapshot answers q. What it returns is never written again.
 func (s *Store) Snapshot(q Query) *Snapshot {
+	if q.viewed() {
+		s.viewing.Lock() // before the store's own: who builds a view lets that go in between
+		defer s.viewing.Unlock()
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	s.looking.Add(1)
@@ -83,6 +87,15 @@ func window[T any](list []T, q *Query, order func(a, b T) int) []T {
 func (s *Store) queryFlows(q *Query, out *Snapshot) {
 	if q.Order.By == "verdict" && q.Match == nil {
 		s.gravest(q, out)
+		return
+	}
+	if q.viewed() {
+		slots, total := s.window(s.viewOf(q), q.Offset, q.Limit, q.Order.Reverse)
+		list := make([]*row, len(slots))
+		for i, at := range slots {
+			list[i] = s.rows.slots[at].row
+		}
+		out.Flows, out.FlowTotal = s.flowRows(list), total
 		return
 	}
 	order := s.flowOrder(q.Order.By)
@@ -155,8 +168,7 @@ const breath = 2000
 // whoever keeps the best ones, and of equals the newest, is done with most of
 // the others at the first look.
 func (s *Store) matching(q *Query, f func(*row)) {
-	var e flow.Event
-	var src, dst flow.Peer
+	var look looked
 	seen := 0
 	for i := len(s.rows.slots) - 1; i >= 0; i-- {
 		if seen++; seen%breath == 0 {
@@ -174,14 +186,25 @@ func (s *Store) matching(q *Query, f func(*row)) {
 		if r == nil || !s.wants(q, s.rows.slots[i].plight) {
 			continue
 		}
-		if q.Match != nil {
-			s.fill(r, &e, &src, &dst)
-			if !q.Match(&e) {
-				continue
-			}
+		if q.Match == nil || s.matches(r, q.Match, &look) {
+			f(r)
 		}
-		f(r)
 	}
+}
+
+// looked is memory for what filters look at.
+type looked struct {
+	event                flow.Event
+	source, dest, behind flow.Peer
+}
+
+func (s *Store) matches(r *row, match func(*flow.Event) bool, l *looked) bool {
+	s.fill(r, &l.event, &l.source, &l.dest)
+	if r.backend.IsValid() {
+		r.backendWho.fill(&l.behind, r.backend)
+		l.event.Backend = &l.behind
+	}
+	return match(&l.event)
 }
 
 func (s *Store) queryDrops(q *Query, out *Snapshot) {

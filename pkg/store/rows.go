@@ -20,6 +20,7 @@ type rows struct {
 	swept int    // how often slots were moved
 	room  []*row // memory of rows that were let go, to be used again
 	count map[plight]int
+	view  *view // nil: none
 }
 
 // slot is a place for a row, with what is asked of all of them.
@@ -88,6 +89,9 @@ func (t *rows) put(r *row) {
 	t.count[plight{}]++
 	r.slot = int32(len(t.slots)) //nolint:gosec // bounded by Limits.Flows
 	t.slots = append(t.slots, slot{row: r, seq: r.seq})
+	if t.view != nil {
+		t.view.grow(r)
+	}
 }
 
 func (t *rows) drop(r *row) {
@@ -99,21 +103,30 @@ func (t *rows) drop(r *row) {
 	at := &t.slots[r.slot]
 	t.leaves(at.plight)
 	at.row = nil // its number stays: slots are found by it
+	if t.view != nil {
+		t.view.keys[r.slot] = notTaken
+	}
 	r.slot = noSlot
 }
 
 // sweep closes the gaps.
 func (t *rows) sweep() {
 	n := 0
-	for _, at := range t.slots {
+	for i, at := range t.slots {
 		if at.row != nil {
 			t.slots[n] = at
+			if t.view != nil {
+				t.view.move(n, i)
+			}
 			at.row.slot = int32(n) //nolint:gosec // bounded by Limits.Flows
 			n++
 		}
 	}
 	clear(t.slots[n:])
 	t.slots = t.slots[:n]
+	if t.view != nil {
+		t.view.cut(n)
+	}
 	t.swept++
 }
 
@@ -136,6 +149,7 @@ func (t *rows) stands(r *row) {
 		t.leaves(at.plight)
 		t.count[now]++
 		at.plight = now
+		t.reworded(r)
 	}
 }
 

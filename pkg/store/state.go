@@ -80,6 +80,7 @@ type Store struct {
 	// arrived numbers rows.
 	arrived uint64
 	ticked  time.Time
+	viewing sync.Mutex // held by the one snapshot that may use rows.view
 }
 
 // New returns an empty store.
@@ -177,6 +178,7 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 	s.advance()
 	a.lookAgain()
 	s.sums.findNewest()
+	s.review()
 	s.id++
 	return a.out
 }

@@ -185,6 +185,8 @@ type Query struct {
 	Meets                                              bool // flows summed up by who meets whom, whatever the port; only if asked for
 
 	Match    func(*flow.Event) bool // nil: all; compiled by ParseFilter
+	Same     any                    // stands for Match: what it has said of an event it says again to queries of equal Same, so that it isn't asked; nil: nobody knows
+	Labels   bool                   // Match looks at the labels of pods, which change while events don't
 	Telling  bool                   // of the timeline only what isn't part of ordinary life
 	Trouble  bool                   // only rows with a denial, a would-be denial, a contested verdict or a drop
 	Changed  bool                   // only flows whose verdict the candidate changes

@@ -56,6 +56,7 @@ func (s *Store) sum(r *row) {
 		c.candidate != r.candidate || c.enforced != r.enforced {
 		s.place(r)
 		s.rows.stands(r)
+		s.rows.reworded(r)
 	}
 	c.in, c.out, c.packets, c.faults = r.bytesIn, r.bytesOut, r.packetsIn+r.packetsOut, r.faults+r.enforcedPackets
 	p := c.pair

@@ -20,6 +20,7 @@ type Flows struct {
 	list[*store.FlowRow, store.FlowID]
 	about   string // whose flows, if not everybody's
 	only    func(*flow.Event) bool
+	mine    *filterMark // stands for only
 	changes bool
 }
 
@@ -27,7 +28,7 @@ var _ Page = (*Flows)(nil)
 
 // NewFlows lists all flows, or, with only, those about something.
 func NewFlows(env *Env, about string, only func(*flow.Event) bool) *Flows {
-	p := &Flows{about: about, only: only}
+	p := &Flows{about: about, only: only, mine: new(filterMark)}
 	p.list = list[*store.FlowRow, store.FlowID]{env: env, draw: p.cell, note: p.why, empty: p.nothing}
 	p.table.Sorted = "verdict" // trouble first; within a verdict the newest
 	p.table.Columns = []part.Column{
@@ -87,6 +88,9 @@ func (p *Flows) Ask() (store.Query, func(*store.Snapshot) any) {
 	q.Changed = p.changes
 	if only, match := p.only, p.match; only != nil {
 		q.Match = func(e *flow.Event) bool { return only(e) && (match == nil || match(e)) }
+		if p.same == nil {
+			q.Same = p.mine
+		}
 	}
 	offset := q.Offset
 	return q, func(s *store.Snapshot) any {

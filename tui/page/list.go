@@ -29,6 +29,7 @@ type list[R any, K comparable] struct {
 
 	filter string
 	match  func(*flow.Event) bool
+	same   *filterMark // stands for match to the store
 	rev    int
 	asked  int // offset last asked for
 	until  int // end of what was last asked for
@@ -75,6 +76,9 @@ func (l *list[R, K]) query(q store.Query) store.Query {
 	}
 	q.Order = store.Order{By: l.table.Sorted, Reverse: l.table.Reverse}
 	q.Match = l.match
+	if l.same != nil {
+		q.Same, q.Labels = l.same, l.same.labels
+	}
 	q.Trouble = l.env.Trouble
 	return q
 }
@@ -104,6 +108,14 @@ func (l *list[R, K]) moved() {
 		l.asked, l.until = offset, offset+limit
 		l.changed()
 	}
+}
+
+// filterMark is a filter as long as it stands: what it said of a row it says
+// again, unless it looks at labels.
+type filterMark struct{ labels bool }
+
+func markOf(filter string) *filterMark {
+	return &filterMark{labels: strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(filter, "/")), "-l")}
 }
 
 // Freeze implements [Freezer].
@@ -232,7 +244,7 @@ func (l *list[R, K]) Filter() string { return l.filter }
 func (l *list[R, K]) SetFilter(s string) error {
 	s = strings.TrimSpace(s)
 	if s == "" {
-		l.filter, l.match = "", nil
+		l.filter, l.match, l.same = "", nil, nil
 		l.changed()
 		return nil
 	}
@@ -240,7 +252,7 @@ func (l *list[R, K]) SetFilter(s string) error {
 	if err != nil {
 		return err
 	}
-	l.filter, l.match = s, m
+	l.filter, l.match, l.same = s, m, markOf(s)
 	l.table.Start()
 	l.changed()
 	return nil
