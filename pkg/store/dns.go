@@ -4,6 +4,7 @@ package store
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,8 +78,7 @@ func (a *applying) answer(m *wire.Answer) {
 	}
 	e := flow.Event{Type: flow.DNSEvent, Time: at, Node: a.node, Protocol: flow.UDP}
 	if r != nil {
-		e = s.event(r, flow.DNSEvent, at)
-		e.Note, e.Packets, e.Bytes = "", 0, 0
+		e = s.answerOf(r, at)
 	} else if p := s.names.decoder.Pod(ruleset.EndpointID(m.GetEndpoint())); p != nil {
 		e.Direction, e.Subject = flow.Egress, flow.Egress.Subject()
 		e.Source = &flow.Peer{Namespace: p.Namespace, Pod: p.Name, Workload: p.Workload, Node: p.Node}
@@ -87,7 +87,11 @@ func (a *applying) answer(m *wire.Answer) {
 		}
 	}
 	e.Answer, e.AnswerSeconds = out, time.Duration(m.GetTookNs()).Seconds()
-	a.emit(e, id)
+	if r == nil && m.GetFlow() != 0 && len(s.early) < maxEarly {
+		s.early = append(s.early, early{id, s.now, e})
+	} else {
+		a.emit(e, id)
+	}
 	if len(out.IPs) == 0 || out.Question == "" {
 		return
 	}
@@ -99,6 +103,56 @@ func (a *applying) answer(m *wire.Answer) {
 	for _, ip := range out.IPs {
 		s.dns.put(askedKey{pod, ip}, asked{out.Question, until})
 	}
+}
+
+// answerOf is an event of an answer on a connection, whose counters aren't its.
+func (s *Store) answerOf(r *row, at time.Time) flow.Event {
+	e := s.event(r, flow.DNSEvent, at)
+	e.Note, e.Packets, e.Bytes = "", 0, 0
+	return e
+}
+
+// early is an answer that came before the first news of its connection, which
+// the node holds back until it knows who answers for the service. It is told
+// after that news, with its ports and verdict, or alone if there is none.
+type early struct {
+	id    FlowID
+	since time.Time
+	event flow.Event // as it is told alone
+}
+
+const (
+	maxEarly  = 1024
+	earlyWait = time.Second
+)
+
+// placeEarly tells those that waited for a connection.
+func (a *applying) placeEarly(r *row) {
+	s := a.s
+	if len(s.early) == 0 {
+		return
+	}
+	s.early = slices.DeleteFunc(s.early, func(w early) bool {
+		if w.id != r.id {
+			return false
+		}
+		e := s.answerOf(r, w.event.Time)
+		e.Answer, e.AnswerSeconds = w.event.Answer, w.event.AnswerSeconds
+		a.emit(e, r.id)
+		return true
+	})
+}
+
+// giveUpEarly tells those alone that have waited long enough.
+func (a *applying) giveUpEarly() {
+	s := a.s
+	s.early = slices.DeleteFunc(s.early, func(w early) bool {
+		if s.now.Sub(w.since) < earlyWait {
+			return false
+		}
+		a.emit(w.event, w.id)
+		return true
+	})
 }
 
 // asker is the pod that asked; nil if it isn't known, or if this is the

@@ -78,6 +78,7 @@ func (a *applying) flow(r *row, m *wire.Flow) {
 	switch {
 	case isNew:
 		a.emitRow(r, flow.FlowEvent, r.first)
+		a.placeEarly(r)
 	case m.GetKind() == wire.Flow_VERDICT && altered:
 		a.emitRow(r, flow.VerdictEvent, a.at)
 	}

@@ -47,6 +47,37 @@ func TestNamesThatThePodAskedFor(t *testing.T) {
 	}
 }
 
+// TestAnswerComesAfterItsConnection: who answers for a service is found first,
+// and the answer is often faster.
+func TestAnswerComesAfterItsConnection(t *testing.T) {
+	s := newSession(Limits{})
+	watchBoth(s)
+	answer := func(id uint64) []flow.Event {
+		return s.frame("n1", &wire.Frame_Answers{Answers: &wire.Answers{Answers: []*wire.Answer{
+			{Endpoint: 1, Flow: id, Server: ip4("10.96.0.10"), Question: "db.example", Type: 1, Ips: [][]byte{ip4("192.0.2.7")}, Ttl: 30},
+		}}})
+	}
+	if got := answer(1); len(got) != 0 {
+		t.Fatalf("told before its connection: %+v", got)
+	}
+	got := s.frame("n1", &wire.Frame_Flows{Flows: &wire.Flows{Flows: []*wire.Flow{fromWeb(1, nil)}}})
+	if len(got) != 2 || got[0].Type != flow.FlowEvent || got[1].Type != flow.DNSEvent || got[1].Source.Port != got[0].Source.Port || got[1].Verdict != got[0].Verdict || got[1].Answer.Question != "db.example" || got[1].Packets != 0 {
+		t.Errorf("events %+v", got)
+	}
+	if got := answer(1); len(got) != 1 || got[0].Source.Port == 0 {
+		t.Errorf("of a connection that is known: %+v", got)
+	}
+	// News of the connection may have been lost.
+	if got := answer(2); len(got) != 0 {
+		t.Fatalf("told before its connection: %+v", got)
+	}
+	s.now = s.now.Add(earlyWait)
+	got = s.frame("n1", &wire.Frame_Heartbeat{Heartbeat: &wire.Heartbeat{}})
+	if len(got) != 1 || got[0].Type != flow.DNSEvent || got[0].Source.Pod != "web-1" || got[0].Source.Port != 0 {
+		t.Errorf("alone: %+v", got)
+	}
+}
+
 func TestOwnersAreNamedByTheirPodsContainers(t *testing.T) {
 	s := newSession(Limits{})
 	s.world(&wire.Pod{

@@ -274,13 +274,14 @@ func (a *applying) settleOne(r *row) {
 	a.emitRow(r, flow.OutcomeEvent, a.at)
 }
 
-// lookAgain settles rows that only time can: no answer is an answer.
+// lookAgain settles what only time can: no answer is an answer.
 func (a *applying) lookAgain() {
 	s := a.s
 	if s.now.Sub(s.lookedAt) < patience/4 {
 		return
 	}
 	s.lookedAt = s.now
+	a.giveUpEarly()
 	list := s.waiting
 	s.waiting = s.spare[:0]
 	for _, r := range list {

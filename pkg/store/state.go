@@ -68,6 +68,7 @@ type Store struct {
 
 	joins     joins
 	dns       dnsNames
+	early     []early // answers before their connection's news
 	reference reference
 	isolation isolation
 	waiting   []*row       // not settled: looked at again as time goes by

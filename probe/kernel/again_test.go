@@ -5,12 +5,16 @@
 package kernel_test
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/ebpol/kubectl-ebpol/bpf"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
 	"github.com/ebpol/kubectl-ebpol/probe/kernel"
@@ -86,4 +90,47 @@ func BenchmarkAgain(b *testing.B) {
 	}
 	moreRuns, moreTook := k.AgainRuns(b)
 	b.ReportMetric(float64(moreTook-took)/float64(moreRuns-runs), "ns/run")
+}
+
+// TestUnheardIsNotTold: what conntrack remembers of UDP is most often over, so it
+// is told when it speaks, as one that was open before, opened by whom it knows.
+func TestUnheardIsNotTold(t *testing.T) {
+	k := watched(t, kernel.Options{})
+	seeds := []kernel.Existing{
+		{Local: local4, Peer: peer4, LocalPort: 20000, PeerPort: 53, Protocol: flow.UDP, Direction: flow.Ingress, Endpoint: 1},
+		{Local: local4, Peer: peer4, LocalPort: 20001, PeerPort: 53, Protocol: flow.UDP, Direction: flow.Egress, Endpoint: 1},
+		{Local: local4, Peer: peer4, LocalPort: 20002, PeerPort: 53, Protocol: flow.TCP, Direction: flow.Egress, Endpoint: 1},
+	}
+	if n, err := k.Seed(seeds); n != len(seeds) || err != nil {
+		t.Fatalf("%d added, %v", n, err)
+	}
+	told := func() (got []string) {
+		if err := k.Scan(true, func(r *kernel.Record) {
+			if !r.Is(bpf.FlowConnFlagsCONN_PREEXISTING) {
+				t.Errorf("port %d was not open before", r.LocalPort)
+			}
+			got = append(got, fmt.Sprintf("%d kind %d to %d packets %v", r.LocalPort, r.Kind, r.Conn.Direction, r.Conn.Packets))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(got)
+		return got
+	}
+	silent := fmt.Sprintf("20002 kind %d to %d packets [0 0]", kernel.New, flow.Egress)
+	if got := told(); !slices.Equal(got, []string{silent}) {
+		t.Errorf("told %q", got)
+	}
+	run(t, k, flow.Egress, packet(local4, peer4, flow.UDP, datagram(20000, 53)))
+	spoke := fmt.Sprintf("20000 kind %d to %d packets [0 1]", kernel.New, flow.Ingress)
+	if got := told(); len(got) != 2 || got[0] != spoke {
+		t.Errorf("told %q, want %q first", got, spoke)
+	}
+	if err := k.Watch(nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range told() {
+		if strings.HasPrefix(got, "20001") {
+			t.Errorf("told of the end of what nobody was told of: %s", got)
+		}
+	}
 }

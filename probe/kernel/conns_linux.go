@@ -140,7 +140,7 @@ func fill6(r *Record, k *bpf.FlowConn6Key) {
 }
 
 // Scan visits each connection that moved, or whose verdict changed, since the
-// last scan; all of them if asked. It forgets those that are over, and visits
+// last scan; all of them if asked, but those of UDP that may be over. It forgets those that are over, and visits
 // each of them for the last time. The record is the visitor's until it returns.
 //
 // One scan runs at a time, but anything else may be called meanwhile: a large
@@ -245,6 +245,9 @@ func (w *walk) twice(key any) bool {
 }
 
 func tellMoved[K comparable](w *walk, fill func(*Record, *K), key *K, c *bpf.FlowConn) {
+	if unheard(c, protocolOf(key)) {
+		return
+	}
 	kind, changed := w.changed(c)
 	if !changed {
 		return
@@ -256,6 +259,9 @@ func tellMoved[K comparable](w *walk, fill func(*Record, *K), key *K, c *bpf.Flo
 }
 
 func tellClosed[K comparable](w *walk, fill func(*Record, *K), key *K, c *bpf.FlowConn, reason string) {
+	if unheard(c, protocolOf(key)) {
+		return // nobody was told of it
+	}
 	r := Record{Kind: Closed, Reason: reason, Conn: *c, Time: w.now + w.skew, Skew: w.skew}
 	delete(w.s.late, c.Id)
 	fill(&r, key)
@@ -263,6 +269,13 @@ func tellClosed[K comparable](w *walk, fill func(*Record, *K), key *K, c *bpf.Fl
 		_ = w.s.errors.Delete(c.Id) // newer ones would take its place anyway
 	}
 	w.visit(&r)
+}
+
+// unheard says whether a connection that was open before has said nothing since,
+// and may be over: of UDP, conntrack remembers each question and answer for
+// minutes. It is known, for who opened it, and told when it speaks.
+func unheard(c *bpf.FlowConn, protocol flow.Protocol) bool {
+	return protocol == flow.UDP && c.Flags&uint16(bpf.FlowConnFlagsCONN_PREEXISTING) != 0 && c.Packets == [2]uint64{}
 }
 
 func protocolOf(key any) flow.Protocol {

@@ -212,7 +212,7 @@ func (p *Flows) nothing() []string {
 		return p.env.noChanges()
 	}
 	return p.env.nothing(p.filter, "No connection seen yet",
-		"A connection appears with its first packet; those that were open before appear as soon as they say something.")
+		"A connection appears with its first packet; TCP that was open before at once, UDP as soon as it says something.")
 }
 
 // Copy gives the flow as the JSON object that -o json prints.

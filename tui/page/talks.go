@@ -277,7 +277,7 @@ func (p *Talks) nothing() []string {
 		return p.env.noChanges()
 	}
 	return p.env.nothing(p.filter, "No connection seen yet",
-		"A connection appears with its first packet; those that were open before appear as soon as they say something.")
+		"A connection appears with its first packet; TCP that was open before at once, UDP as soon as it says something.")
 }
 
 // Copy gives the newest connection as the JSON object that -o json prints.
