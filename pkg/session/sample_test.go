@@ -72,7 +72,7 @@ func verifying(t *testing.T) (*bed, *toyProbe, uint32) {
 
 // settle lets the rules be in effect for long enough.
 func (b *bed) settle(p *toyProbe, endpoint uint32) {
-	synctest.Wait() // until the session has heard that the probe has them
+	synctest.Wait()                                                        // the session has heard by now that the probe has them
 	p.fake.See(kernelSays(1<<40, endpoint, p.fake.Rules(), "10.0.0.2", 1)) // from now on it is known since when
 	synctest.Wait()
 	time.Sleep(quietFor + time.Second)
