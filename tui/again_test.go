@@ -35,15 +35,21 @@ func TestAPromptCallsBackWhatWasTyped(t *testing.T) {
 	}
 }
 
-func TestACommandThatLacksItsNameSaysSo(t *testing.T) {
-	for _, c := range []string{"pod", "ns", "svc"} {
+func TestACommandThatLacksItsNameShowsAll(t *testing.T) {
+	for c, want := range map[string]string{
+		"pod": "top by pod", "pods": "top by pod", "ns": "top by namespace", "deploy": "top by workload", "sts": "top by workload",
+		"node": "5 nodes", "no": "5 nodes", "netpol": "4 policies", "events": "6 timeline",
+	} {
 		d := drive(t, fake.New(), 120, 40, on("drops"))
 		d.keys(":").typed(c).keys("enter")
-		d.shows("Name one, as in")
-		if got := d.m.page().Name(); got != "drops" {
-			t.Errorf(":%s went to %s", c, got)
+		d.shows(want)
+		if got := d.m.page().Name(); got == "drops" {
+			t.Errorf(":%s went nowhere", c)
 		}
 	}
+	d := drive(t, fake.New(), 120, 40, on("drops"))
+	d.keys(":").typed("svc").keys("enter")
+	d.shows("Name one, as in :svc ")
 }
 
 func TestTheMouseIsGivenAwayInWords(t *testing.T) {

@@ -34,23 +34,31 @@ func commands() []command {
 			return cmd
 		}})
 	}
-	about := func(field string) func(*Model, string) tea.Cmd {
-		return func(m *Model, arg string) tea.Cmd {
-			if arg == "" {
-				return m.say("Name one, as in :"+field+" web, or filter by other words with /.", true)
-			}
-			cmd := m.open(m.roots[1])
-			return tea.Batch(cmd, m.filter(m.page().(page.Filterer), field+"="+arg)) //nolint:forcetypeassert // flows can be filtered
+	for i, alias := range [][]string{nil, nil, {"events", "ev"}, {"policy", "netpol", "np", "networkpolicies"}, {"no"}} {
+		if i == 2 {
+			i = 5 // the events are the timeline
 		}
+		out[i].alias = alias
 	}
-	return append(out,
+	pods := func(m *Model) []string { return m.names.pods }
+	out = append(out,
 		command{name: "changes", words: "flows that the candidate changes", alias: []string{"diff", "dry-run"}, run: func(m *Model, _ string) tea.Cmd { return m.changes() }},
 		command{name: "connections", words: "each connection by itself", alias: []string{"conns"}, run: func(m *Model, _ string) tea.Cmd {
 			return tea.Batch(m.open(m.roots[1]), m.push(page.NewFlows(m.env, "", nil)))
 		}},
-		command{name: "pod", words: "flows of a pod: pod web-0", alias: []string{"po", "pods"}, run: about("pod")},
-		command{name: "ns", words: "flows of a namespace: ns shop", alias: []string{"namespace"}, run: about("ns"), args: func(m *Model) []string { return m.env.Health.Scope }},
-		command{name: "svc", words: "flows of a service: svc db", alias: []string{"service"}, run: about("service")},
+		about("pod", "flows of a pod: pod web-0, or of all that begin like it", []string{"po", "pods"}, "pod", "", pods),
+		about("ns", "flows of a namespace: ns shop", []string{"namespace", "namespaces"}, "ns", "", func(m *Model) []string { return m.names.namespaces }),
+		about("svc", "flows of a service: svc db", []string{"service", "services"}, "service", "", func(m *Model) []string { return m.names.services }),
+		about("node", "flows seen at a node: node n1", nil, "node", "", func(m *Model) []string { return m.names.nodes }),
+	)
+	for _, k := range kinds {
+		c := about(k.name, "", k.alias, "workload", k.name+"/", func(m *Model) []string { return m.names.ofKind(k.name) })
+		if k.name == "deploy" {
+			c.words = "flows of a workload: deploy web; also sts, ds, job, cronjob"
+		}
+		out = append(out, c)
+	}
+	return append(out,
 		command{name: "sort", words: "sort by a column: sort rate", run: func(m *Model, arg string) tea.Cmd { return m.sort(arg) }, args: func(m *Model) []string {
 			if s, ok := m.page().(sorter); ok {
 				return s.Columns()
@@ -69,6 +77,27 @@ func commands() []command {
 		}},
 		command{name: "quit", words: "leave", alias: []string{"q", "q!", "wq"}, run: func(*Model, string) tea.Cmd { return tea.Quit }},
 	)
+}
+
+// kinds are the workloads' kinds, as their names begin.
+var kinds = []struct {
+	name  string
+	alias []string
+}{
+	{"deploy", []string{"deployment", "deployments", "dp"}},
+	{"sts", []string{"statefulset", "statefulsets"}},
+	{"ds", []string{"daemonset", "daemonsets"}},
+	{"job", []string{"jobs"}},
+	{"cronjob", []string{"cronjobs", "cj"}},
+}
+
+// about is a command that shows the flows of whoever its argument names.
+func about(name, words string, alias []string, field, lead string, list func(*Model) []string) command {
+	return command{
+		name: name, words: words, alias: alias,
+		args: func(m *Model) []string { return calls(list(m)) },
+		run:  func(m *Model, arg string) tea.Cmd { return m.look(name, field, lead, arg, list(m)) },
+	}
 }
 
 // orOf writes a choice: "a, b or c".
@@ -93,25 +122,45 @@ func (m *Model) mice() tea.Cmd {
 func commandHelp() [][2]string {
 	var out [][2]string
 	for _, c := range commands() {
-		out = append(out, [2]string{":" + c.name, c.words})
+		if c.words != "" {
+			out = append(out, [2]string{":" + c.name, c.words})
+		}
 	}
 	return out
 }
 
-func (m *Model) openCommand() {
+func (m *Model) openCommand() tea.Cmd {
+	m.toast = "" // it was about what was done before
+	m.prompt = part.NewPrompt(":", "")
+	m.suggest()
+	m.prompt.Recalls(m.said[":"])
+	m.prompt.Hint = "policies, sort rate, group pod, ...: tab completes, ? lists them all, esc cancels"
+	return m.learn()
+}
+
+// suggest gives the open prompt what its text could become.
+func (m *Model) suggest() {
+	if m.prompt == nil {
+		return
+	}
+	if m.prompt.Sign == "/" {
+		m.prompt.SetSuggestions(m.terms(m.prompt.Value()))
+		return
+	}
+	typed, _, argued := strings.Cut(m.prompt.Value(), " ")
 	var s []string
 	for _, c := range commands() {
-		s = append(s, c.name)
-		if c.args != nil {
+		switch {
+		case !argued:
+			s = append(append(s, c.name), c.alias...)
+		case c.args == nil:
+		case c.name == typed || slices.Contains(c.alias, typed):
 			for _, a := range c.args(m) {
-				s = append(s, c.name+" "+part.Clean(a))
+				s = append(s, typed+" "+part.Clean(a))
 			}
 		}
 	}
-	m.toast = "" // it was about what was done before
-	m.prompt = part.NewPrompt(":", "", s)
-	m.prompt.Recalls(m.said[":"])
-	m.prompt.Hint = "policies, sort rate, group pod, ...: tab completes, ? lists them all, esc cancels"
+	m.prompt.SetSuggestions(s)
 }
 
 func (m *Model) openFilter() tea.Cmd {
@@ -121,10 +170,13 @@ func (m *Model) openFilter() tea.Cmd {
 	}
 	m.undo = f.Filter()
 	m.toast = ""
-	m.prompt = part.NewPrompt("/", m.undo, nil)
+	m.prompt = part.NewPrompt("/", m.undo)
 	m.prompt.Recalls(m.said["/"])
 	m.prompt.Hint = "db, or !db, or -l app=db, or to=db port=5432 verdict=would-deny; esc cancels"
-	return nil
+	if f, ok := m.page().(page.Fielder); ok {
+		m.prompt.Hint = "db, or !db, or by " + orOf(f.Fields()) + "=...; esc cancels"
+	}
+	return m.learn()
 }
 
 // promptKey gives a key to the open prompt.
@@ -175,6 +227,7 @@ func (m *Model) remember(sign, text string) {
 // typed applies a filter while it is being typed; what doesn't compile yet is
 // said beside the prompt and leaves the last good filter in place.
 func (m *Model) typed() tea.Cmd {
+	m.suggest()
 	f, ok := m.page().(page.Filterer)
 	if !ok || m.prompt == nil || m.prompt.Sign != "/" {
 		return nil

@@ -30,6 +30,7 @@ type Model struct {
 
 	prompt  *part.Prompt
 	undo    string              // the filter before the prompt
+	names   names               // what prompts complete
 	files   map[string]int      // how many files got a name
 	said    map[string][]string // what was typed into prompts, by their sign; the newest last
 	toast   string
@@ -160,6 +161,10 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case wholeMsg:
 		m.dirty = true
 		return m, m.exported(msg)
+	case namesMsg:
+		m.names, m.dirty = names(msg), true
+		m.suggest()
+		return m, nil
 	case narrowedMsg:
 		return m, m.narrowed(msg)
 	case page.DoneMsg:

@@ -42,8 +42,7 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 	case key.Matches(msg, k.Filter):
 		return m.openFilter()
 	case key.Matches(msg, k.Command):
-		m.openCommand()
-		return nil
+		return m.openCommand()
 	case key.Matches(msg, k.Next):
 		return m.tab(1)
 	case key.Matches(msg, k.Previous):

@@ -4,6 +4,8 @@ package page
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 
 	"charm.land/bubbles/v2/key"
@@ -18,6 +20,7 @@ import (
 type Drops struct {
 	list[*store.DropRow, dropID]
 	benign bool
+	known  []*store.DropRow // what was there before it was filtered
 }
 
 type dropID struct{ culprit, reason, location, source, destination, port string }
@@ -66,6 +69,51 @@ func (p *Drops) Ask() (store.Query, func(*store.Snapshot) any) {
 			e := &r.Event
 			return dropID{r.Culprit + "\x00" + e.Node, e.Reason, e.Location, peerName(e.Source), peerName(e.Destination), port(e)}
 		})
+	}
+}
+
+// dropsLack are the fields of flows that no drop has: nothing would match them.
+var dropsLack = []string{"agreement", "host", "observed", "path", "process", "type"}
+
+// SetFilter implements [Filterer].
+func (p *Drops) SetFilter(s string) error {
+	terms, err := store.FilterTerms(s)
+	if err != nil {
+		return err
+	}
+	for _, t := range terms {
+		if slices.Contains(dropsLack, t.Field) {
+			return fmt.Errorf("filter %q: drops have no %s; their fields are %s. The page of flows knows it (key 2)", t, t.Field, strings.Join(p.Fields(), ", "))
+		}
+	}
+	return p.list.SetFilter(s)
+}
+
+// Fields implements [Fielder].
+func (p *Drops) Fields() []string {
+	return slices.DeleteFunc(store.FilterFields(), func(f string) bool { return slices.Contains(dropsLack, f) })
+}
+
+// Values implements [Fielder]: the cluster's names are known elsewhere.
+func (p *Drops) Values(field string) []string {
+	var out []string
+	for _, r := range p.known {
+		switch field {
+		case "reason":
+			out = append(out, part.Clean(r.Event.Reason))
+		case "culprit":
+			out = append(out, strings.ReplaceAll(part.Clean(r.Culprit), " ", "-"))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Set implements [Page].
+func (p *Drops) Set(digest any) {
+	p.list.Set(digest)
+	if p.filter == "" {
+		p.known = p.rows
 	}
 }
 

@@ -4,6 +4,7 @@ package page
 
 import (
 	"slices"
+	"strings"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -28,7 +29,7 @@ var _ Page = (*Help)(nil)
 
 // NewHelp explains a page; commands are the `:` commands with their words.
 func NewHelp(env *Env, of Page, commands [][2]string) *Help {
-	return &Help{
+	p := &Help{
 		env: env, of: of.Name(), commands: commands,
 		sections: append(of.Sections(), env.everywhere(of)...),
 		language: [][2]string{
@@ -41,6 +42,11 @@ func NewHelp(env *Env, of Page, commands [][2]string) *Help {
 			{"/from=web to!=db", "several must all hold; != is the opposite"},
 		},
 	}
+	if f, ok := of.(Fielder); ok {
+		list := f.Fields()
+		p.language = append(p.language[:2:2], [2]string{"/" + list[0] + "=...", "by a field: " + strings.Join(list, " ")}, [2]string{"/" + list[0] + "!=...", "the opposite; several must all hold"})
+	}
+	return p
 }
 
 // everywhere lists the keys of all pages that do something on this one.

@@ -36,6 +36,7 @@ type list[R any, K comparable] struct {
 	frozen bool
 	whole  bool // Ask is about all rows, for a file
 	chosen bool // somebody chose what to sort by
+	seek   bool // the row under the cursor may have come anywhere: all rows are asked for, once
 
 	tall                      int // lines that the note may take where there is room; 0: a few
 	width, height, noteHeight int
@@ -65,7 +66,7 @@ func (l *list[R, K]) Rev() int { return l.rev }
 
 // query fills in what every table page asks for.
 func (l *list[R, K]) query(q store.Query) store.Query {
-	if l.whole {
+	if l.whole || l.seek {
 		q.Offset, q.Limit = 0, maxWhole
 	} else {
 		q.Offset, q.Limit = l.table.Window()
@@ -91,6 +92,10 @@ func (l *list[R, K]) Set(digest any) {
 	}
 	l.rows = b.rows
 	l.table.SetRows(b.offset, b.ids, b.total)
+	if l.seek { // the row is found, and from now on a window will do
+		l.seek = false
+		l.changed()
+	}
 	l.moved()
 }
 
@@ -181,6 +186,7 @@ func (l *list[R, K]) Sort(column string) {
 	} else {
 		l.table.Sorted, l.table.Reverse = column, false
 	}
+	_, l.seek = l.table.Chosen()
 	l.changed()
 }
 
@@ -252,10 +258,17 @@ func (l *list[R, K]) SetFilter(s string) error {
 	if err != nil {
 		return err
 	}
-	l.filter, l.match, l.same = s, m, markOf(s)
-	l.table.Start()
-	l.changed()
+	l.match, l.same = m, markOf(s)
+	l.narrowed(s)
 	return nil
+}
+
+// narrowed is after the filter has changed.
+func (l *list[R, K]) narrowed(filter string) {
+	if l.filter = strings.TrimSpace(filter); l.filter != "" {
+		l.table.Start()
+	}
+	l.changed()
 }
 
 // Sections implements [Page].

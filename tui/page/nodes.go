@@ -22,6 +22,8 @@ import (
 type Nodes struct {
 	list[*store.NodeRow, string]
 	isolation map[string][]flow.Isolation // by node
+	keep      func(*store.NodeRow) bool   // the filter; nil: all
+	all       []*store.NodeRow            // that there are
 }
 
 var _ Page = (*Nodes)(nil)
@@ -64,10 +66,10 @@ func (p *Nodes) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Nodes: true})
 	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
 	p.allAsked()
-	keep, order, trouble := words(p.filter), q.Order, p.env.Trouble
+	keep, order, trouble := p.keep, q.Order, p.env.Trouble
 	return q, func(s *store.Snapshot) any {
 		rows := slices.DeleteFunc(slices.Clone(s.Nodes), func(r *store.NodeRow) bool {
-			return !keep(r.Node) || trouble && r.Phase == "live" && r.Failed == 0 && !r.Loss.Any()
+			return keep != nil && !keep(r) || trouble && r.Phase == "live" && r.Failed == 0 && !r.Loss.Any()
 		})
 		byNode := map[string][]flow.Isolation{}
 		for i := range s.Isolation {
@@ -84,20 +86,52 @@ func (p *Nodes) Ask() (store.Query, func(*store.Snapshot) any) {
 			return cmp.Or(c, cmp.Compare(a.Node, b.Node))
 		})
 		b := newBatch(rows, 0, len(rows), func(r *store.NodeRow) string { return r.Node })
-		return watched{b, byNode}
+		return watched{b, byNode, s.Nodes}
 	}
+}
+
+// nodeLanguage is what nodes are filtered by.
+var nodeLanguage = fielded[*store.NodeRow]{
+	of: "nodes",
+	fields: []facet[*store.NodeRow]{
+		{"node", func(r *store.NodeRow) []string { return []string{r.Node} }},
+		{"probe", func(r *store.NodeRow) []string { return []string{r.Phase} }},
+		{"hook", func(r *store.NodeRow) []string { return []string{r.Hook} }},
+		{"kernel", func(r *store.NodeRow) []string { return []string{r.Kernel} }},
+	},
+	text: func(r *store.NodeRow) string { return r.Node + " " + r.Phase + " " + r.Kernel },
+}
+
+// SetFilter implements [Filterer].
+func (p *Nodes) SetFilter(s string) error {
+	keep, err := nodeLanguage.compile(s)
+	if err != nil {
+		return err
+	}
+	p.keep = keep
+	p.narrowed(s)
+	return nil
+}
+
+// Fields implements [Fielder].
+func (p *Nodes) Fields() []string { return nodeLanguage.names() }
+
+// Values implements [Fielder].
+func (p *Nodes) Values(field string) []string {
+	return nodeLanguage.values(field, p.all)
 }
 
 // watched is the digest: the nodes, and how fast policies are enforced there.
 type watched struct {
 	batch[*store.NodeRow, string]
 	isolation map[string][]flow.Isolation
+	all       []*store.NodeRow // also those that the filter leaves out
 }
 
 // Set implements [Page].
 func (p *Nodes) Set(digest any) {
 	if w, ok := digest.(watched); ok {
-		p.isolation = w.isolation
+		p.isolation, p.all = w.isolation, w.all
 		p.list.Set(w.batch)
 	}
 }

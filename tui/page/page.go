@@ -70,6 +70,12 @@ type (
 		Filter() string
 		SetFilter(string) error // an error leaves the filter as it was
 	}
+	// Fielder is filtered by fields of its own; Values are what one can be, if
+	// that is known.
+	Fielder interface {
+		Fields() []string
+		Values(field string) []string
+	}
 	// Mouser reacts to clicks; x and y are within the page.
 	Mouser interface {
 		Click(x, y int) Effect

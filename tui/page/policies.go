@@ -5,6 +5,7 @@ package page
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -19,6 +20,8 @@ import (
 type Policies struct {
 	list[*store.PolicyRow, PolicyID]
 	advice map[PolicyID]Advice
+	keep   func(*store.PolicyRow) bool // the filter; nil: all
+	all    []*store.PolicyRow          // that there are
 }
 
 // PolicyID names a policy: the cluster's and a file's of one name are one row.
@@ -66,11 +69,11 @@ func (p *Policies) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := p.query(store.Query{Policies: true})
 	q.Offset, q.Limit, q.Match, q.Trouble = 0, 20_000, nil, false
 	p.allAsked()
-	keep, order, trouble, actions := words(p.filter), q.Order, p.env.Trouble, p.env.Actions
+	keep, order, trouble, actions := p.keep, q.Order, p.env.Trouble, p.env.Actions
 	return q, func(s *store.Snapshot) any {
 		advice := advise(actions)
 		rows := slices.DeleteFunc(slices.Clone(s.Policies), func(r *store.PolicyRow) bool {
-			return !keep(slash(r.Namespace, r.Name)+" "+string(r.Kind)+" "+r.Origin) || trouble && r.WouldDeny == 0 && r.NotEvaluated == "" && len(r.Warnings)+len(advice[IDOf(r)].Findings) == 0
+			return keep != nil && !keep(r) || trouble && r.WouldDeny == 0 && r.NotEvaluated == "" && len(r.Warnings)+len(advice[IDOf(r)].Findings) == 0
 		})
 		slices.SortStableFunc(rows, func(a, b *store.PolicyRow) int {
 			c := comparePolicies(a, b, order.By, advice)
@@ -79,7 +82,7 @@ func (p *Policies) Ask() (store.Query, func(*store.Snapshot) any) {
 			}
 			return cmp.Or(c, cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Origin, b.Origin))
 		})
-		return advised{newBatch(rows, 0, len(rows), IDOf), advice}
+		return advised{newBatch(rows, 0, len(rows), IDOf), advice, s.Policies}
 	}
 }
 
@@ -87,12 +90,13 @@ func (p *Policies) Ask() (store.Query, func(*store.Snapshot) any) {
 type advised struct {
 	batch  batch[*store.PolicyRow, PolicyID]
 	advice map[PolicyID]Advice
+	all    []*store.PolicyRow // also those that the filter leaves out
 }
 
 // Set implements [Page].
 func (p *Policies) Set(digest any) {
 	if d, ok := digest.(advised); ok {
-		p.advice = d.advice
+		p.advice, p.all = d.advice, d.all
 		p.list.Set(d.batch)
 	}
 }
@@ -121,6 +125,45 @@ func comparePolicies(a, b *store.PolicyRow, by string, advice map[PolicyID]Advic
 		return cmp.Compare(b.WouldDeny, a.WouldDeny)
 	}
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// language is what policies are filtered by.
+func (p *Policies) language() *fielded[*store.PolicyRow] {
+	one := func(s func(*store.PolicyRow) string) func(*store.PolicyRow) []string {
+		return func(r *store.PolicyRow) []string { return []string{s(r)} }
+	}
+	return &fielded[*store.PolicyRow]{
+		of: "policies",
+		fields: []facet[*store.PolicyRow]{
+			{"ns", one(func(r *store.PolicyRow) string { return r.Namespace })},
+			{"policy", func(r *store.PolicyRow) []string { return []string{r.Name, slash(r.Namespace, r.Name)} }},
+			{"mode", one(func(r *store.PolicyRow) string { return strings.ReplaceAll(p.env.modeNow(r), " ", "-") })},
+			{"kind", one(func(r *store.PolicyRow) string { return string(r.Kind) })},
+			{"from", one(func(r *store.PolicyRow) string { return r.Origin })},
+		},
+		text: func(r *store.PolicyRow) string {
+			return slash(r.Namespace, r.Name) + " " + string(r.Kind) + " " + r.Origin
+		},
+	}
+}
+
+// SetFilter implements [Filterer].
+func (p *Policies) SetFilter(s string) error {
+	keep, err := p.language().compile(s)
+	if err != nil {
+		return err
+	}
+	p.keep = keep
+	p.narrowed(s)
+	return nil
+}
+
+// Fields implements [Fielder].
+func (p *Policies) Fields() []string { return p.language().names() }
+
+// Values implements [Fielder].
+func (p *Policies) Values(field string) []string {
+	return p.language().values(field, p.all)
 }
 
 // Key implements [Page].

@@ -26,14 +26,13 @@ type Prompt struct {
 // maxPrompt is how many characters can be typed.
 const maxPrompt = 500
 
-// NewPrompt opens a prompt with a text and what it may be completed to.
-func NewPrompt(sign, text string, suggestions []string) *Prompt {
+// NewPrompt opens a prompt with a text.
+func NewPrompt(sign, text string) *Prompt {
 	p := &Prompt{Sign: sign, input: textinput.New()}
 	p.input.CharLimit = maxPrompt
 	p.input.SetValue(Clean(text))
 	p.input.CursorEnd()
-	p.input.ShowSuggestions = len(suggestions) > 0
-	p.input.SetSuggestions(suggestions)
+	p.input.ShowSuggestions = true
 	p.input.Focus()
 	return p
 }

@@ -22,7 +22,11 @@ func (w *World) Snapshot(q store.Query) *store.Snapshot {
 		s.Health.LeaseLeft = min(10*time.Second, s.Health.EnforceLeft)
 	}
 	if q.Flows {
-		for _, r := range w.flows {
+		for i := range w.flows {
+			r := w.flows[i]
+			if q.Order.Reverse {
+				r = w.flows[len(w.flows)-1-i]
+			}
 			if !wanted(&q, r) {
 				continue
 			}
