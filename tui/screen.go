@@ -15,12 +15,14 @@ import (
 type screen struct {
 	*Model
 	painter *terminal.Painter
+	clock   *clock // nil: Bubble Tea's own goes on
 }
 
 var _ tea.Model = (*screen)(nil)
 
 // Update tells the painter what it must know of the terminal.
 func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	s.clock.heard()
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		s.painter.Resize(msg.Width, msg.Height)

@@ -72,8 +72,10 @@ func BenchmarkSession(b *testing.B) {
 			var sent counter
 			painter := terminal.NewPainter(&sent, time.Second/fps)
 			defer painter.Close()
-			p := tea.NewProgram(&screen{m, painter}, tea.WithContext(ctx), tea.WithFPS(modes), tea.WithInput(nil), tea.WithOutput(painter.Output()),
+			clock := &clock{lasts: lately}
+			p := tea.NewProgram(&screen{m, painter, clock}, tea.WithContext(ctx), tea.WithFPS(modes), tea.WithInput(nil), tea.WithOutput(painter.Output()),
 				tea.WithWindowSize(200, 60), tea.WithColorProfile(colorprofile.ANSI), tea.WithEnvironment([]string{"TERM=xterm-256color"}))
+			clock.program = p
 			ended := make(chan error, 1)
 			go func() {
 				if name == "nothing" {

@@ -68,7 +68,8 @@ func (o *Options) complete() error {
 }
 
 // fps is how often the terminal is written to at most; modes is how often
-// Bubble Tea wakes up to find that there is no mode of the terminal to set.
+// Bubble Tea wakes up to find that there is no mode of the terminal to set,
+// while messages come.
 const (
 	fps   = 15
 	modes = 5
@@ -106,7 +107,9 @@ func Run(ctx context.Context, o Options) error {
 	if o.Input != nil {
 		options = append(options, tea.WithInput(o.Input))
 	}
-	_, err = tea.NewProgram(&screen{m, painter}, options...).Run()
+	clock := &clock{lasts: lately}
+	clock.program = tea.NewProgram(&screen{m, painter, clock}, options...)
+	_, err = clock.program.Run()
 	switch {
 	case err == nil, ctx.Err() != nil, errors.Is(err, tea.ErrInterrupted):
 		return nil

@@ -288,7 +288,7 @@ func (s *Store) health() Health {
 		Source: s.opt.Source, Replay: s.opt.Replay, NotEvaluated: s.rules.notEvaluated,
 		Notice: s.notice, Notices: s.notices,
 	}
-	if w := s.names.ledger.World(); w != nil {
+	if w := s.known.Load(); w != nil {
 		h.Scope = w.Scope
 	}
 	if s.opt.Requests != nil {
