@@ -50,8 +50,8 @@ func (m *Model) export() tea.Cmd {
 	if !ok {
 		return m.say("This page has nothing to export.", true)
 	}
-	p, source := m.page(), m.opt.Snapshots
-	if w, ok := p.(page.Wholer); ok && !m.frozen {
+	p, source := m.page(), m.source()
+	if w, ok := p.(page.Wholer); ok && (!m.frozen || m.moment != nil) {
 		q, digest := w.Whole(p.Ask)
 		return func() tea.Msg { return wholeMsg{p, digest(source.Snapshot(q))} }
 	}

@@ -42,6 +42,7 @@ type Model struct {
 
 	frozen bool
 	held   map[page.Page]held // what pages show while the screen is frozen
+	moment *moment            // what they are asked of then; nil: not frozen, or it can't be held
 	narrow narrowing
 	asked  struct {
 		page page.Page
@@ -63,13 +64,6 @@ type Model struct {
 	renders int // how often content was made; tests count it
 	tabs    []span
 	body    int // first line of the page
-}
-
-// held is what a page shows while the screen is frozen: the answer to its
-// question of this revision, at this moment.
-type held struct {
-	rev int
-	at  time.Time
 }
 
 // span is where a tab or a crumb was drawn, and what a click there does.
@@ -170,13 +164,15 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case page.DoneMsg:
 		m.dirty = true
 		m.hurry = hurryFor
+		var again tea.Cmd
 		if msg.Past != nil {
 			m.env.Past, m.fresh = *msg.Past, false
+			again = m.grasp()
 		}
 		if msg.Err != nil {
-			return m, m.say(msg.Err.Error(), true)
+			return m, tea.Batch(again, m.say(msg.Err.Error(), true))
 		}
-		return m, m.say(msg.Good, false)
+		return m, tea.Batch(again, m.say(msg.Good, false))
 	}
 	if t, ok := m.page().(page.Taker); ok {
 		m.dirty = true
@@ -243,7 +239,7 @@ func (m *Model) push(p page.Page) tea.Cmd {
 	if len(m.stack) >= maxDepth {
 		m.stack = append(m.stack[:1], m.stack[2:]...)
 	}
-	if f, ok := p.(page.Freezer); ok && m.frozen {
+	if f, ok := p.(page.Freezer); ok && m.frozen && m.moment == nil {
 		f.Freeze(true)
 	}
 	m.stack = append(m.stack, p)
@@ -290,17 +286,6 @@ func (m *Model) back() tea.Cmd {
 		m.stack = m.stack[:len(m.stack)-1]
 		m.layout()
 	}
-	return m.renew()
-}
-
-func (m *Model) freeze(on bool) tea.Cmd {
-	m.frozen, m.held = on, map[page.Page]held{}
-	for _, p := range append(append([]page.Page(nil), m.roots...), m.stack...) {
-		if f, ok := p.(page.Freezer); ok {
-			f.Freeze(on)
-		}
-	}
-	m.fresh = false
 	return m.renew()
 }
 

@@ -73,7 +73,7 @@ func (m *Model) ask() tea.Cmd {
 		m.asked.seq++
 		m.fresh = false
 		// Whoever comes back to a page of a frozen screen finds it as it was.
-		if h, ok := m.held[p]; ok && m.frozen && h.rev == p.Rev() {
+		if h, ok := m.held[p]; ok && m.frozen && m.moment == nil && h.rev == p.Rev() {
 			m.fresh, m.env.Now, m.dirty = true, h.at, true
 		}
 	}
@@ -85,12 +85,15 @@ func (m *Model) ask() tea.Cmd {
 	} else {
 		q, digest = p.Ask()
 	}
-	source, seq, last := m.opt.Snapshots, m.asked.seq, m.version
+	now, source, seq, last := m.opt.Snapshots, m.source(), m.asked.seq, m.version
+	if header {
+		source = now
+	}
 	same := m.fresh && !m.env.Health.Enforcing // a lease counts down without the store changing
 	return func() tea.Msg {
 		begin := time.Now()
 		msg := snapMsg{seq: seq, page: p, header: header}
-		if v, ok := source.(Versioned); ok {
+		if v, ok := now.(Versioned); ok {
 			msg.at = v.Version()
 			if same && msg.at == last {
 				return msg

@@ -19,6 +19,8 @@ import (
 var (
 	_ tui.Seeker = (*actions)(nil)
 	_ tui.Waiter = (*lens)(nil)
+
+	_ tui.Freezer = (*lens)(nil)
 )
 
 // lens is what the screen looks through: at the world of now, or at that of a
@@ -74,6 +76,14 @@ func (l *lens) Snapshot(q store.Query) *store.Snapshot {
 	s.Health.Enforcing, s.Health.LeaseLeft, s.Health.EnforceLeft = h.Enforcing, h.LeaseLeft, h.EnforceLeft
 	s.Health.Source, s.Health.Replay, s.Health.Requests = h.Source, h.Replay, h.Requests
 	return s
+}
+
+// Freeze implements [tui.Freezer]. What is past stays as it is anyway.
+func (l *lens) Freeze() tui.Snapshots {
+	if past := l.past.Load(); past != nil {
+		return past
+	}
+	return l.now.Freeze()
 }
 
 // Version implements [tui.Versioned].

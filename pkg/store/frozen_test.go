@@ -57,8 +57,10 @@ func TestAFrozenStoreStaysAsItWas(t *testing.T) {
 			for _, p := range snap.Policies { // the keys of its map have no JSON
 				text += fmt.Sprintf("%+v\n", *p)
 			}
-			snap.Policies = nil
-			b, err := json.Marshal(snap)
+			b, err := json.Marshal([]any{
+				snap.ID, snap.Time, snap.Flows, snap.FlowTotal, snap.Pairs, snap.PairTotal, snap.Meets, snap.MeetNames, snap.MeetTotal, snap.Drops, snap.DropTotal,
+				snap.Workloads, snap.Nodes, snap.Timeline, snap.TimelineTotal, snap.TimelineFrom, snap.Selected, snap.FlowEvents, snap.Isolation, snap.Health,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
