@@ -110,9 +110,9 @@ func TestWhatIsSortedByIsNamed(t *testing.T) {
 	d := drive(t, fake.New(), 80, 24, on("flows"))
 	d.hides("by since")
 	d.keys("A")
-	d.shows("by since↓")
-	d.keys("I")
 	d.shows("by since↑")
+	d.keys("I")
+	d.shows("by since↓")
 	d.keys("V")
 	d.hides("by since")
 	for range 6 {

@@ -141,9 +141,9 @@ func TestAClickOnATitleSorts(t *testing.T) {
 	x := strings.Index(line, "DESTINATION")
 	click := func(x, y int) { d.send(tea.MouseClickMsg{X: x, Y: y, Button: tea.MouseLeft}) }
 	click(x, 3)
-	d.shows("DESTINATION↓")
+	d.shows("DESTINATION↑") // from a to z
 	click(x, 3)
-	d.shows("DESTINATION↑")
+	d.shows("DESTINATION↓")
 }
 
 // TestASecondClickOpens what the first one chose.

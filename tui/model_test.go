@@ -321,11 +321,11 @@ func TestSortingShowsAnArrow(t *testing.T) {
 		t.Fatalf("sorted by name: %q", first())
 	}
 	d.keys("N")
-	d.shows("WORKLOAD↑")
+	d.shows("WORKLOAD↓")
 	d.keys(">")
 	d.shows("RATE↓")
 	d.keys("<")
-	d.shows("WORKLOAD↓")
+	d.shows("WORKLOAD↑")
 }
 
 func TestCopyAndExport(t *testing.T) {

@@ -33,14 +33,14 @@ func NewDrops(env *Env) *Drops {
 	p.list = list[*store.DropRow, dropID]{env: env, draw: p.cell, note: p.why, empty: p.nothing}
 	p.table.Sorted = "culprit" // then by reason: rows keep their place while their numbers grow
 	p.table.Columns = []part.Column{
-		{Key: "culprit", Title: "DROPPED BY", Letter: "B", Min: 20, Soft: 28, Max: 40},
+		{Key: "culprit", Title: "DROPPED BY", Letter: "B", Min: 20, Soft: 28, Max: 40, Rising: true},
 		{Key: "count", Title: "PACKETS", Letter: "C", Min: 8, Right: true},
-		{Key: "source", Title: "SOURCE", Letter: "S", Min: 14, Max: 40, Rank: 1},
-		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 14, Max: 40},
-		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Rank: 2},
-		{Key: "reason", Title: "KERNEL'S REASON", Letter: "R", Min: 18, Max: 32, Rank: 4},
-		{Key: "last", Title: "LAST", Letter: "L", Min: 5, Right: true, Rank: 3},
-		{Key: "node", Title: "NODE", Letter: "N", Min: 8, Max: 20, Rank: 6},
+		{Key: "source", Title: "SOURCE", Letter: "S", Min: 14, Max: 40, Rank: 1, Rising: true},
+		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 14, Max: 40, Rising: true},
+		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Rank: 2, Rising: true},
+		{Key: "reason", Title: "KERNEL'S REASON", Letter: "R", Min: 18, Max: 32, Rank: 4, Rising: true},
+		{Key: "last", Title: "LAST", Letter: "L", Min: 5, Right: true, Rank: 3, Rising: true},
+		{Key: "node", Title: "NODE", Letter: "N", Min: 8, Max: 20, Rank: 6, Rising: true},
 		{Key: "location", Title: "WHERE", Min: 20, Max: 40, Rank: 5},
 		{Key: "device", Title: "DEVICE", Min: 10, Max: 16, Rank: 7, Wide: true},
 		{Key: "nft", Title: "NFT RULE", Min: 20, Max: 60, Rank: 8, Wide: true},

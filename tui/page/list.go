@@ -214,11 +214,7 @@ func (l *list[R, K]) SortedOut() string {
 	}
 	for _, c := range l.table.Columns {
 		if c.Key == l.table.Sorted {
-			arrow := l.env.Theme.Down
-			if l.table.Reverse {
-				arrow = l.env.Theme.Up
-			}
-			return strings.ToLower(c.Title) + arrow
+			return strings.ToLower(c.Title) + l.table.Arrow(l.env.Theme)
 		}
 	}
 	return ""

@@ -35,8 +35,8 @@ func NewNodes(env *Env) *Nodes {
 	p.tall = 12
 	p.table.Sorted = "node"
 	p.table.Columns = []part.Column{
-		{Key: "node", Title: "NODE", Letter: "N", Min: 12, Max: 36},
-		{Key: "phase", Title: "PROBE", Letter: "B", Min: 13},
+		{Key: "node", Title: "NODE", Letter: "N", Min: 12, Max: 36, Rising: true},
+		{Key: "phase", Title: "PROBE", Letter: "B", Min: 13, Rising: true},
 		{Key: "pods", Title: "PODS", Letter: "P", Min: 6, Right: true, Rank: 1},
 		{Key: "lost", Title: "SAMPLES LOST", Letter: "L", Min: 12, Right: true, Rank: 2},
 		{Key: "cpu", Title: "CPU", Letter: "C", Min: 5, Right: true, Rank: 3},
@@ -46,10 +46,10 @@ func NewNodes(env *Env) *Nodes {
 		{Key: "conns", Title: "CONNS", Letter: "O", Min: part.CountWidth, Right: true, Rank: 6},
 		{Key: "lease", Title: "LEASE", Letter: "S", Min: 8, Right: true, Rank: 4},
 		{Key: "dropped", Title: "WE DROPPED", Letter: "D", Min: 10, Right: true, Rank: 6},
-		{Key: "hook", Title: "HOOK", Letter: "K", Min: 6, Rank: 7},
+		{Key: "hook", Title: "HOOK", Letter: "K", Min: 6, Rank: 7, Rising: true},
 		{Key: "perpacket", Title: "A PACKET", Min: 8, Right: true, Rank: 5},
 		{Key: "isolation", Title: "ENFORCED IN", Letter: "E", Min: 13, Rank: 4},
-		{Key: "kernel", Title: "KERNEL", Letter: "V", Min: 12, Max: 28, Rank: 8},
+		{Key: "kernel", Title: "KERNEL", Letter: "V", Min: 12, Max: 28, Rank: 8, Rising: true},
 		{Key: "others", Title: "ALSO ON THE HOOK", Min: 16, Max: 40, Rank: 9, Wide: true},
 	}
 	return p

@@ -42,9 +42,9 @@ func NewPolicies(env *Env) *Policies {
 	p.table.Sorted = "name"
 	p.table.Columns = []part.Column{
 		{Key: "mode", Title: "MODE", Letter: "M", Min: 12},
-		{Key: "name", Title: "POLICY", Letter: "N", Min: 20, Max: 52},
-		{Key: "kind", Title: "KIND", Letter: "K", Min: 14, Max: 26, Rank: 4},
-		{Key: "origin", Title: "FROM", Letter: "F", Min: 8, Max: 28, Rank: 3},
+		{Key: "name", Title: "POLICY", Letter: "N", Min: 20, Max: 52, Rising: true},
+		{Key: "kind", Title: "KIND", Letter: "K", Min: 14, Max: 26, Rank: 4, Rising: true},
+		{Key: "origin", Title: "FROM", Letter: "F", Min: 8, Max: 28, Rank: 3, Rising: true},
 		{Key: "pods", Title: "PODS", Letter: "P", Min: 5, Right: true, Rank: 2},
 		{Key: "hits", Title: "DECIDED", Letter: "H", Min: 8, Right: true, Rank: 1},
 		{Key: "would", Title: "WOULD DENY", Letter: "W", Min: 11, Right: true},

@@ -35,11 +35,11 @@ func NewTalks(env *Env) *Talks {
 	p.table.Sorted = "verdict"
 	p.table.Columns = []part.Column{
 		{Key: "verdict", Title: "VERDICT", Letter: "V", Min: 14},
-		{Key: "source", Title: "SOURCE", Letter: "S", Min: 14, Soft: 20, Max: 44},
-		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 14, Soft: 20, Max: 44},
-		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1},
+		{Key: "source", Title: "SOURCE", Letter: "S", Min: 14, Soft: 20, Max: 44, Rising: true},
+		{Key: "destination", Title: "DESTINATION", Letter: "D", Min: 14, Soft: 20, Max: 44, Rising: true},
+		{Key: "port", Title: "PORT", Letter: "P", Min: 8, Max: 10, Rank: 1, Rising: true},
 		{Key: "side", Title: "DIR", Min: 3, Rank: 2},
-		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Max: 48, Rank: 3},
+		{Key: "rule", Title: "DECIDED BY", Letter: "R", Min: 20, Max: 48, Rank: 3, Rising: true},
 		{Key: "agreement", Title: "AGREES", Letter: "E", Min: 11, Rank: 6},
 		{Key: "flows", Title: "CONNS", Letter: "C", Min: part.CountWidth, Right: true, Rank: 2},
 		{Key: "open", Title: "OPEN", Min: 5, Right: true, Rank: 8},
@@ -47,8 +47,8 @@ func NewTalks(env *Env) *Talks {
 		{Key: "rate", Title: "RATE", Letter: "T", Min: part.RateWidth, Right: true, Rank: 4},
 		{Key: "bytes", Title: "BYTES", Letter: "B", Min: part.SizeWidth, Right: true, Rank: 6},
 		{Key: "packets", Title: "PKTS", Letter: "K", Min: part.CountWidth, Right: true, Rank: 7},
-		{Key: "last", Title: "LAST", Letter: "L", Min: 4, Right: true, Rank: 6},
-		{Key: "age", Title: "SINCE", Letter: "A", Min: 6, Right: true, Rank: 9},
+		{Key: "last", Title: "LAST", Letter: "L", Min: 4, Right: true, Rank: 6, Rising: true},
+		{Key: "age", Title: "SINCE", Letter: "A", Min: 6, Right: true, Rank: 9, Rising: true},
 		{Key: "observed", Title: "OBSERVED", Letter: "O", Min: 14, Max: 40, Rank: 8, Wide: true},
 		{Key: "request", Title: "LAST REQUEST", Min: 16, Max: 48, Rank: 10, Wide: true},
 	}

@@ -44,7 +44,7 @@ func NewTop(env *Env) *Top {
 	p.table.Sorted = "rate"
 	p.table.Columns = []part.Column{
 		{Key: "state", Title: " ", Min: 1},
-		{Key: "name", Title: "WORKLOAD", Letter: "N", Min: 14, Soft: 26, Max: 48},
+		{Key: "name", Title: "WORKLOAD", Letter: "N", Min: 14, Soft: 26, Max: 48, Rising: true},
 		{Key: "rate", Title: "RATE", Letter: "R", Min: part.RateWidth, Right: true, Rank: 2},
 		{Key: "history", Title: "LAST MINUTES", Min: 12, Max: 24, Rank: 5},
 		{Key: "allowed", Title: "✓ ALLOW", Letter: "A", Min: 8, Right: true, Rank: 4},

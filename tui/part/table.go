@@ -19,6 +19,7 @@ type Column struct {
 	Soft   int    // narrower than this only once the columns of rank 5 and more are gone; 0: Min
 	Max    int    // widest; 0: Min
 	Right  bool   // numbers stand right
+	Rising bool   // sorted from a to z, or the least first, unless turned round
 	Rank   int    // columns of the highest rank go first when it gets narrow; rank 0 stays
 	Wide   bool   // shown in wide mode only
 }
@@ -254,6 +255,21 @@ func mark(th *style.Theme, on bool) string {
 	return "  "
 }
 
+// Arrow points down where the most, the gravest or the newest comes first, and
+// up where names go from a to z.
+func (t *Table[K]) Arrow(th *style.Theme) string {
+	rising := t.Reverse
+	for _, c := range t.Columns {
+		if c.Key == t.Sorted && c.Rising {
+			rising = !rising
+		}
+	}
+	if rising {
+		return th.Up
+	}
+	return th.Down
+}
+
 func (t *Table[K]) head(th *style.Theme, cols []placed) string {
 	var b strings.Builder
 	b.WriteString("  ")
@@ -266,10 +282,7 @@ func (t *Table[K]) head(th *style.Theme, cols []placed) string {
 			b.WriteString(th.Head.S(Fit(c.Title, p.width, c.Right, th.Ellipsis)))
 			continue
 		}
-		arrow := th.Down
-		if t.Reverse {
-			arrow = th.Up
-		}
+		arrow := t.Arrow(th)
 		title := Cut(c.Title, max(0, p.width-1), "") + arrow
 		pad := Spaces(p.width - Width(title))
 		if c.Right {
