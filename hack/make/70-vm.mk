@@ -10,13 +10,14 @@ VM_TOOLS   = -x ip -x nft -x iptables -x ip6tables -x iptables-legacy -x ip6tabl
 
 .PHONY: vmtest
 # Fewer drawn cases than elsewhere: emulated, everything takes ten times as long.
+# Two processors where tests have them race for the same connection.
 vmtest: ## the kernel side's tests on older kernels, in a virtual machine (slow; qemu-system-x86); parts: VM_KERNELS, VM_PACKAGES, VM_RUN
 	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; bad=; \
 	for p in $(VM_PACKAGES); do \
 		mkdir -p "$$out/$$p" && CGO_ENABLED=0 $(GO) test -c -o "$$out/$$p/vm.test" ./$$p || exit 1; \
 	done; \
 	for k in $(VM_KERNELS); do for p in $(VM_PACKAGES); do \
-		case $$p in probe) with="-m $(VM_MODULES) $(VM_TOOLS)"; draw= ;; *) with=; draw="-rapid.checks=20 -rapid.nofailfile" ;; esac; \
+		case $$p in probe) with="-m $(VM_MODULES) $(VM_TOOLS)"; draw= ;; *) with="-C 2"; draw="-rapid.checks=20 -rapid.nofailfile" ;; esac; \
 		echo "== $$k $$p"; \
 		$(ROOT)/hack/vmtest.sh -k $$k -t $(VM_SECONDS) -e EBPOL_ROOT_TESTS=1 -e EBPOL_FUZZ_CASES=500 $$with \
 			"$$out/$$p/vm.test" -test.v -test.run '$(VM_RUN)' $$draw || bad="$$bad; $$p on $$k"; \
