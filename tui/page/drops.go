@@ -3,7 +3,6 @@
 package page
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -224,8 +223,8 @@ func (p *Drops) nothing() []string {
 // Export gives the loaded drops as JSON Lines.
 func (p *Drops) Export() (lines []string, ext string) {
 	for _, r := range p.rows {
-		if b, err := json.Marshal(&r.Event); err == nil {
-			lines = append(lines, string(b))
+		if b, ok := part.JSON(&r.Event); ok {
+			lines = append(lines, b)
 		}
 	}
 	return lines, "jsonl"

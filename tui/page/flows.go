@@ -3,8 +3,6 @@
 package page
 
 import (
-	"encoding/json"
-
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
@@ -218,8 +216,8 @@ func (p *Flows) nothing() []string {
 // Copy gives the flow as the JSON object that -o json prints.
 func (p *Flows) Copy() string {
 	if r, ok := p.Row(); ok {
-		if b, err := json.Marshal(&r.Event); err == nil {
-			return string(b)
+		if b, ok := part.JSON(&r.Event); ok {
+			return b
 		}
 	}
 	return ""
@@ -228,8 +226,8 @@ func (p *Flows) Copy() string {
 // Export gives the loaded flows as JSON Lines.
 func (p *Flows) Export() (lines []string, ext string) {
 	for _, r := range p.rows {
-		if b, err := json.Marshal(&r.Event); err == nil {
-			lines = append(lines, string(b))
+		if b, ok := part.JSON(&r.Event); ok {
+			lines = append(lines, b)
 		}
 	}
 	return lines, "jsonl"

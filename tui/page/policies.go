@@ -93,6 +93,9 @@ type advised struct {
 	all    []*store.PolicyRow // also those that the filter leaves out
 }
 
+// lent is what is exported.
+func (a advised) lent() batch[*store.PolicyRow, PolicyID] { return a.batch }
+
 // Set implements [Page].
 func (p *Policies) Set(digest any) {
 	if d, ok := digest.(advised); ok {

@@ -4,7 +4,6 @@ package page
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -283,8 +282,8 @@ func (p *Talks) nothing() []string {
 // Copy gives the newest connection as the JSON object that -o json prints.
 func (p *Talks) Copy() string {
 	if r, ok := p.Row(); ok {
-		if b, err := json.Marshal(&r.Sample.Event); err == nil {
-			return string(b)
+		if b, ok := part.JSON(&r.Sample.Event); ok {
+			return b
 		}
 	}
 	return ""

@@ -3,7 +3,6 @@
 package page
 
 import (
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -166,8 +165,8 @@ func (p *Timeline) nothing() []string {
 // Export gives the events as JSON Lines.
 func (p *Timeline) Export() (lines []string, ext string) {
 	for _, e := range p.rows {
-		if b, err := json.Marshal(&e.Event); err == nil {
-			lines = append(lines, string(b))
+		if b, ok := part.JSON(&e.Event); ok {
+			lines = append(lines, b)
 		}
 	}
 	return lines, "jsonl"

@@ -4,7 +4,6 @@ package page
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"charm.land/bubbles/v2/key"
@@ -150,19 +149,16 @@ func (p *Why) Click(int, int) Effect { return Effect{} }
 
 // Copy gives the event as the JSON object that -o json prints.
 func (p *Why) Copy() string {
-	b, err := json.Marshal(&p.event)
-	if err != nil {
-		return ""
-	}
-	return string(b)
+	line, _ := part.JSON(&p.event)
+	return line
 }
 
 // Export gives the event and its history as JSON Lines.
 func (p *Why) Export() (lines []string, ext string) {
 	lines = append(lines, p.Copy())
 	for i := range p.history {
-		if b, err := json.Marshal(&p.history[i]); err == nil {
-			lines = append(lines, string(b))
+		if b, ok := part.JSON(&p.history[i]); ok {
+			lines = append(lines, b)
 		}
 	}
 	return lines, "jsonl"

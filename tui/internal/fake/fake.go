@@ -111,7 +111,22 @@ func (w *World) Hostile(text string) *World {
 				}
 			}
 		}
-		r.Event.Reason, r.Event.Note, r.ID.Node = text, text, text
+		r.Event.Reason, r.Event.Note, r.ID.Node, r.Event.Culprit = text, text, text, text
+		for _, list := range [][]flow.Rule{r.Event.IsolatedBy, r.Event.CandidateIsolatedBy} {
+			for i := range list {
+				list[i].Namespace, list[i].Name = text, text+list[i].Name
+			}
+		}
+		for _, rule := range []*flow.Rule{r.Event.Rule, r.Event.CandidateRule} {
+			if rule != nil {
+				rule.Namespace, rule.Name = text, text+rule.Name
+			}
+		}
+		r.Event.Owner = &flow.Owner{PID: 7, Command: text, Executable: text, Container: text}
+		r.Event.Request = &flow.Request{Kind: "http", Host: text, Method: text, Path: text}
+		if n := r.Event.NftRule; n != nil {
+			n.Table, n.Chain, n.Text, n.Engine, n.Verdict = text, text, text, text, text
+		}
 	}
 	for _, r := range w.drops {
 		r.Culprit, r.Sentence, r.Event.Reason, r.Event.Location, r.Event.Device = text, text, text, text, text
