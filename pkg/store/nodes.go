@@ -89,12 +89,15 @@ func (a *applying) hello(m *wire.Hello) {
 	}
 }
 
-func (a *applying) heartbeat(m *wire.Heartbeat) {
+// heartbeat takes over what was lost, and says whether that is new.
+func (a *applying) heartbeat(m *wire.Heartbeat) bool {
 	l := m.GetLoss()
 	if a.node == "" || l == nil {
-		return
+		return false
 	}
+	known := a.s.nodes[a.node] != nil
 	n := a.nodeState()
+	was := n.row.Loss
 	n.row.Loss = Loss{l.GetRing(), l.GetThinned(), l.GetTable(), l.GetResent(), l.GetUntrackedPackets(), l.GetUntrackedBytes()}
 	lost := n.row.Loss.samples() - n.told.samples()
 	if n.row.Loss.samples() > n.samples {
@@ -102,13 +105,14 @@ func (a *applying) heartbeat(m *wire.Heartbeat) {
 	}
 	n.samples = n.row.Loss.samples()
 	if n.row.Loss.samples() <= n.told.samples() || a.at.Sub(n.toldAt) < lossEvery && !n.toldAt.IsZero() {
-		return
+		return !known || n.row.Loss != was
 	}
 	a.emit(flow.Event{
 		Type: flow.LossEvent, Time: a.at, Node: a.node, Lost: lost, Reason: n.row.Loss.since(n.told),
 		Note: "samples were left out; counters are exact",
 	}, FlowID{})
 	n.told, n.toldAt = n.row.Loss, a.at
+	return true
 }
 
 func (l Loss) samples() uint64 { return l.Ring + l.Thinned + l.Table + l.Resent }

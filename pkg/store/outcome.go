@@ -274,11 +274,12 @@ func (a *applying) settleOne(r *row) {
 	a.emitRow(r, flow.OutcomeEvent, a.at)
 }
 
-// lookAgain settles what only time can: no answer is an answer.
-func (a *applying) lookAgain() {
+// lookAgain settles what only time can: no answer is an answer. It says whether
+// anything waited for that.
+func (a *applying) lookAgain() bool {
 	s := a.s
 	if s.now.Sub(s.lookedAt) < patience/4 {
-		return
+		return false
 	}
 	s.lookedAt = s.now
 	a.giveUpEarly()
@@ -292,4 +293,5 @@ func (a *applying) lookAgain() {
 	}
 	clear(list)
 	s.spare = list
+	return len(list) > 0
 }

@@ -133,11 +133,12 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 	if n := s.nodes[a.node]; n != nil {
 		n.heard = s.now
 	}
+	news, came := true, s.events.came
 	switch b := f.GetBody().(type) {
 	case *wire.Frame_Hello:
 		a.hello(b.Hello)
 	case *wire.Frame_Heartbeat:
-		a.heartbeat(b.Heartbeat)
+		news = a.heartbeat(b.Heartbeat)
 	case *wire.Frame_EndpointStates:
 		a.endpointStates(b.EndpointStates)
 	case *wire.Frame_Flows:
@@ -176,11 +177,12 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 	default:
 		return nil
 	}
-	s.advance()
-	a.lookAgain()
+	closed, looked := s.advance(), a.lookAgain()
 	s.sums.findNewest()
 	s.review()
-	s.id++
+	if news || closed || looked || s.events.came != came {
+		s.id++ // that a hundred nodes are still there is no reason to draw
+	}
 	return a.out
 }
 
@@ -222,19 +224,20 @@ func (a *applying) print(e *flow.Event) {
 func (s *Store) World() *identity.World { return s.known.Load() }
 
 // advance closes the seconds that have passed: every account gets an entry in
-// its history for each.
-func (s *Store) advance() {
+// its history for each. It says whether there were any.
+func (s *Store) advance() bool {
 	if s.ticked.IsZero() {
 		s.ticked = s.now
-		return
+		return true
 	}
 	n := int(s.now.Sub(s.ticked) / tick)
 	if n <= 0 {
-		return
+		return false
 	}
 	s.ticked = s.ticked.Add(time.Duration(n) * tick)
 	for _, p := range s.pods {
 		p.tick(n)
 	}
 	s.sums.tick(n)
+	return true
 }

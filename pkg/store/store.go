@@ -202,7 +202,7 @@ type Query struct {
 // Snapshot is an immutable answer. Slices are the asked-for window, sorted;
 // totals count everything that matched.
 type Snapshot struct {
-	ID   uint64 // grows whenever anything changed; equal ids mean equal content for equal queries
+	ID   uint64 // grows whenever anything changed, and each second in which anything is heard; equal ids mean equal content for equal queries, Time apart
 	Time time.Time
 
 	Flows      []*FlowRow
