@@ -13,6 +13,8 @@ import (
 // hundred thousand rows, some 80 MB, are copied in some tenths of a second, in
 // which this one isn't fed.
 func (s *Store) Freeze() *Store {
+	s.viewing.Lock() // who builds a view writes into rows
+	defer s.viewing.Unlock()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f := New(s.opt)
@@ -73,7 +75,7 @@ func (s *Store) freezeRows(from *Store) {
 	m.list = make([]pairEntry, len(from.sums.list))
 	for i, e := range from.sums.list {
 		pairs[i] = *e.pair
-		pairs[i].some, pairs[i].meet = nil, meets[e.meet]
+		pairs[i].some, pairs[i].meet, pairs[i].takenBy = nil, meets[e.meet], 0
 		m.list[i] = e
 		m.list[i].pair = &pairs[i]
 	}
@@ -84,9 +86,10 @@ func (s *Store) freezeRows(from *Store) {
 		r := &rows[len(slots)]
 		*r = *at.row
 		r.slot = int32(len(slots)) //nolint:gosec // bounded by Limits.Flows
-		r.far, r.sum.prev, r.sum.next = nil, nil, nil
+		r.far, r.sum.prev, r.sum.next, r.sum.taken = nil, nil, nil, 0
 		if r.sum.pair != nil {
-			r.sum.pair = &pairs[r.sum.pair.at]
+			p := &pairs[r.sum.pair.at]
+			r.sum.pair, r.sum.next, p.some = p, p.some, r
 		}
 		slots = append(slots, slot{row: r, seq: at.seq, plight: at.plight})
 		s.rows.on(r.id.Node).put(r.id.ID, r)

@@ -188,6 +188,19 @@ func (s *Store) meetsOf(q *Query) map[*meet]*meet {
 	meets := map[*meet]*meet{}
 	all := *q
 	all.Trouble, all.Changed = false, false
+	if q.viewed() && !q.Flows && !q.Pairs {
+		for _, e := range s.narrowed(s.viewOf(q)) {
+			t := meets[e.meet]
+			if t == nil {
+				t = &meet{key: e.meet.key, answering: e.meet.answering}
+				meets[e.meet] = t
+			}
+			t.flows += e.Flows
+			t.faults += e.Faults
+			t.sees(Port{e.key.protocol, e.key.port})
+		}
+		return meets
+	}
 	s.matching(&all, func(r *row) {
 		of := r.sum.pair
 		if of == nil {

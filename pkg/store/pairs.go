@@ -46,6 +46,8 @@ type pair struct {
 	unsure       bool   // newest is to be found
 	key          pairKey
 	at           int // in the list of all
+	taken        int // of its rows, by a view
+	takenBy      uint32
 	meet         *meet
 }
 
@@ -165,7 +167,10 @@ func (m *sums) findNewest() {
 // single connections, sums up those that match.
 func (s *Store) queryPairs(q *Query, out *Snapshot) {
 	list := s.sums.list
-	if q.Match != nil {
+	switch {
+	case q.Match != nil && q.viewed():
+		list = s.narrowed(s.viewOf(q))
+	case q.Match != nil:
 		list = s.pairsOf(q)
 	}
 	order := s.pairOrder(q.Order.By)

@@ -21,6 +21,7 @@ type rows struct {
 	room  []*row // memory of rows that were let go, to be used again
 	count map[plight]int
 	view  *view // nil: none
+	views uint32
 }
 
 // slot is a place for a row, with what is asked of all of them.

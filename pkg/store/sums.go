@@ -42,6 +42,7 @@ type summed struct {
 	in, out, packets, faults uint64
 	verdict, candidate       flow.Verdict
 	enforced, open           bool
+	taken                    uint32 // the last view that took it: see pair.taken
 	port, external           *account
 	localWho, peerWho        *who
 	prev, next               *row // of the pair's rows
@@ -277,6 +278,8 @@ func (m *sums) takeOut(r *row) {
 	c := &r.sum
 	p := c.pair
 	m.take(p, r)
+	p.leftBy(c.taken)
+	c.taken = 0
 	p.Flows--
 	p.meet.flows--
 	p.meet.faults -= c.faults

@@ -28,6 +28,7 @@ type view struct {
 	built        bool    // no key is unknown but of rows in todo
 	todo         []*row  // whose key is unknown since this frame
 	used         time.Time
+	number       uint32 // of this view: rows and pairs know by it what it took
 	look         looked
 
 	texts ranking[string]
@@ -58,13 +59,19 @@ const unused = 10 * time.Second
 // viewed says whether a view answers the query. A filter that nobody can tell
 // from another is asked of each row again.
 func (q *Query) viewed() bool {
-	return q.Flows && (q.Match == nil && q.Order.By != "verdict" || q.Match != nil && q.Same != nil)
+	return q.Flows && q.Match == nil && q.Order.By != "verdict" || (q.Flows || q.Pairs || q.Meets) && q.Match != nil && q.Same != nil
 }
 
 // viewOf is the view that answers q, with no key unknown. The caller holds
 // Store.viewing and reads the store.
 func (s *Store) viewOf(q *Query) *view {
 	of := question{trouble: q.Trouble, changed: q.Changed, by: q.Order.By}
+	if !q.Flows {
+		of.by = "" // pairs have an order of their own
+	}
+	if !q.Flows && !q.Pairs {
+		of.trouble, of.changed = false, false // of meets as a whole
+	}
 	if q.Match != nil {
 		of.same, of.labels = q.Same, q.Labels
 	}
@@ -82,6 +89,8 @@ func (s *Store) viewOf(q *Query) *view {
 
 func (s *Store) newView(of question, match func(*flow.Event) bool) *view {
 	v := &view{of: of, match: match, column: columnOf(of.by), hasCandidate: s.rules.hasCandidate}
+	s.rows.views++
+	v.number = s.rows.views
 	n := len(s.rows.slots)
 	v.keys = make([]uint64, n, n+n/8)
 	old := s.rows.view
@@ -136,6 +145,10 @@ func (s *Store) build(v *view) bool {
 // decide finds out a row's key.
 func (s *Store) decide(v *view, r *row) {
 	v.keys[r.slot] = notTaken
+	if r.sum.pair != nil {
+		r.sum.pair.leftBy(r.sum.taken)
+	}
+	r.sum.taken = 0
 	q := Query{Trouble: v.of.trouble, Changed: v.of.changed}
 	if !s.wants(&q, r.plight()) {
 		return
@@ -144,6 +157,10 @@ func (s *Store) decide(v *view, r *row) {
 		return
 	}
 	s.weigh(v, r)
+	if r.sum.pair != nil {
+		r.sum.taken = v.number
+		r.sum.pair.takes(v.number)
+	}
 }
 
 // weigh takes over what a row that is taken is sorted by.

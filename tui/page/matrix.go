@@ -28,6 +28,7 @@ type Matrix struct {
 	clicked       bool // the cursor was put there by the mouse
 	filter        string
 	match         func(*flow.Event) bool
+	same          *filterMark // stands for match
 	rev           int
 	width, height int
 }
@@ -52,6 +53,9 @@ func (p *Matrix) Rev() int { return p.rev }
 // Ask implements [Page].
 func (p *Matrix) Ask() (store.Query, func(*store.Snapshot) any) {
 	q := store.Query{Meets: true, Limit: mostMeets, Match: p.match, Trouble: p.env.Trouble}
+	if p.same != nil {
+		q.Same, q.Labels = p.same, p.same.labels
+	}
 	return q, func(s *store.Snapshot) any { return newGrid(s) }
 }
 
@@ -118,7 +122,7 @@ func (p *Matrix) SetFilter(s string) error {
 		}
 		match = m
 	}
-	p.filter, p.match = s, match
+	p.filter, p.match, p.same = s, match, markOf(s)
 	p.rev++
 	return nil
 }
