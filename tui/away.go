@@ -44,7 +44,7 @@ type wholeMsg struct {
 }
 
 // export writes what the page shows to a file: all rows of its question, also
-// those above and below the screen; of a frozen screen those that it holds.
+// those above and below the screen; of a frozen screen those of its moment.
 func (m *Model) export() tea.Cmd {
 	x, ok := m.page().(page.Exporter)
 	if !ok {

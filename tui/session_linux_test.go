@@ -5,6 +5,7 @@ package tui
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -41,6 +42,7 @@ var sessions = []struct{ name, start, sort, filter string }{
 	{name: "nodes", start: "nodes"},
 	{name: "timeline", start: "timeline"},
 	{name: "matrix", start: "matrix"},
+	{name: "quiet", start: "connections"}, // nothing happens: forty nodes say each second that they are there
 }
 
 // BenchmarkSession is a whole busy session in real time: bytes of the wire are
@@ -61,6 +63,10 @@ func BenchmarkSession(b *testing.B) {
 			var stream bytes.Buffer
 			w := wire.NewWriter(&stream)
 			for i := range b.N * seconds {
+				if name == "quiet" {
+					heartbeats(b, w, st.Now().Add(time.Duration(i+1)*time.Second))
+					continue
+				}
 				second(b, 100+i, into(b, w))
 			}
 			m, err := New(Options{StartPage: p.start, Sort: p.sort, Filter: p.filter, Snapshots: st, Actions: fake.New(), Light: new(bool)})
@@ -107,6 +113,15 @@ func BenchmarkSession(b *testing.B) {
 			stop()
 			<-ended
 		})
+	}
+}
+
+// heartbeats are a second's of forty nodes.
+func heartbeats(b *testing.B, w *wire.Writer, at time.Time) {
+	b.Helper()
+	for i := range 40 {
+		at := at.Add(time.Duration(i) * time.Second / 40)
+		into(b, w)(&wire.Frame{TimeNs: at.UnixNano(), Node: fmt.Sprint("n", i), Body: &wire.Frame_Heartbeat{Heartbeat: &wire.Heartbeat{Loss: &wire.Loss{}}}})
 	}
 }
 

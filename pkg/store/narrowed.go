@@ -21,7 +21,7 @@ func (p *pair) leftBy(view uint32) {
 // of a pair's rows or none, so that what is kept of the pair is the answer;
 // only where they take some of them those are summed up.
 func (s *Store) narrowed(v *view) []pairEntry {
-	var list []pairEntry
+	list := make([]pairEntry, 0, len(s.sums.list))
 	for _, e := range s.sums.list {
 		p := e.pair
 		switch {

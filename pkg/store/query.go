@@ -16,6 +16,13 @@ const defaultLimit = 1000
 
 // Snapshot answers q. What it returns is never written again.
 func (s *Store) Snapshot(q Query) *Snapshot {
+	if q.Limit <= 0 {
+		q.Limit = defaultLimit
+	}
+	q.Offset = max(0, q.Offset)
+	if !q.Flows && !q.Pairs && !q.Meets && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
+		q.Flows, q.Drops, q.Workloads, q.Policies, q.Nodes, q.Timeline = true, true, true, true, true, true
+	}
 	if q.viewed() {
 		s.viewing.Lock() // before the store's own: who builds a view lets that go in between
 		defer s.viewing.Unlock()
@@ -24,13 +31,6 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 	defer s.mu.RUnlock()
 	s.looking.Add(1)
 	defer s.looking.Add(-1)
-	if q.Limit <= 0 {
-		q.Limit = defaultLimit
-	}
-	q.Offset = max(0, q.Offset)
-	if !q.Flows && !q.Pairs && !q.Meets && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
-		q.Flows, q.Drops, q.Workloads, q.Policies, q.Nodes, q.Timeline = true, true, true, true, true, true
-	}
 	out := &Snapshot{ID: s.id, Time: s.now, Health: s.health()}
 	if q.Flows {
 		s.queryFlows(&q, out)
@@ -158,53 +158,6 @@ func (s *Store) gravest(q *Query, out *Snapshot) {
 		slices.Reverse(found[:])
 	}
 	out.Flows = s.flowRows(slices.Concat(found[:]...))
-}
-
-// breath is after how many rows a walk through all of them lets the feeder in:
-// it waits for about a millisecond, not for the whole walk.
-const breath = 2000
-
-// matching calls f for each row that the query lets through, the newest first:
-// whoever keeps the best ones, and of equals the newest, is done with most of
-// the others at the first look.
-func (s *Store) matching(q *Query, f func(*row)) {
-	var look looked
-	seen := 0
-	for i := len(s.rows.slots) - 1; i >= 0; i-- {
-		if seen++; seen%breath == 0 {
-			// Whoever feeds the store comes in between, and may move the slots.
-			swept, at := s.rows.swept, s.rows.slots[i].seq
-			s.mu.RUnlock()
-			s.mu.RLock()
-			if s.rows.swept != swept {
-				if i = s.rows.after(at) - 1; i < 0 {
-					return
-				}
-			}
-		}
-		r := s.rows.slots[i].row
-		if r == nil || !s.wants(q, s.rows.slots[i].plight) {
-			continue
-		}
-		if q.Match == nil || s.matches(r, q.Match, &look) {
-			f(r)
-		}
-	}
-}
-
-// looked is memory for what filters look at.
-type looked struct {
-	event                flow.Event
-	source, dest, behind flow.Peer
-}
-
-func (s *Store) matches(r *row, match func(*flow.Event) bool, l *looked) bool {
-	s.fill(r, &l.event, &l.source, &l.dest)
-	if r.backend.IsValid() {
-		r.backendWho.fill(&l.behind, r.backend)
-		l.event.Backend = &l.behind
-	}
-	return match(&l.event)
 }
 
 func (s *Store) queryDrops(q *Query, out *Snapshot) {
