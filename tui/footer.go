@@ -25,9 +25,9 @@ func (m *Model) footer() int {
 // maxToast is how many lines a message may take from the page.
 const maxToast = 3
 
-// foot is the last lines: the prompt, the keys that work now, or a message
-// instead of the page's own keys, which covers the page's last lines if it is
-// long.
+// foot is the last lines: the prompt below what is wrong with it, the keys that
+// work now, or a message instead of the page's own keys. What is long covers the
+// page's last lines.
 func (m *Model) foot() []string {
 	th := m.env.Theme
 	var last []string
@@ -43,7 +43,13 @@ func (m *Model) foot() []string {
 	}
 	switch {
 	case m.prompt != nil:
-		return append([]string{m.prompt.View(m.width, th)}, last...)
+		var lines []string // why it isn't taken, in full, above it
+		if m.prompt.Error != "" {
+			for _, l := range part.Wrap(part.Clean(m.prompt.Error), m.width-2, maxToast, th.Ellipsis) {
+				lines = append(lines, th.Bad.S(" "+part.Fit(l, m.width-1, false, "")))
+			}
+		}
+		return append(append(lines, m.prompt.View(m.width, th)), last...)
 	case m.toast != "":
 		paint := th.Good
 		if m.bad {

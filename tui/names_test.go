@@ -176,3 +176,18 @@ func TestASortKeepsTheCursorsRow(t *testing.T) {
 		}
 	}
 }
+
+// TestWhyAFilterIsRefusedIsReadable in full, in a window of the usual size.
+func TestWhyAFilterIsRefusedIsReadable(t *testing.T) {
+	d := drive(t, fake.New(), 80, 24, on("policies"))
+	d.keys("/").typed("port=5432")
+	said := strings.Join(strings.Fields(d.text()), " ")
+	if want := `policies have no port; their fields are ns, policy, mode, kind, from. The pages of flows know it (key 2)`; !strings.Contains(said, want) {
+		t.Errorf("the screen doesn't say %q:\n%s", want, d.text())
+	}
+	d.shows("/port=5432", "esc cancel")
+	d.fits(80, 24)
+	d.size(40, 10)
+	d.fits(40, 10)
+	d.shows("/port=5432")
+}

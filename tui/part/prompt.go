@@ -14,7 +14,7 @@ import (
 // Prompt is a line of input after a sign such as "/" or ":".
 type Prompt struct {
 	Sign  string
-	Error string // shown behind the text
+	Error string // why the text can't be taken; whoever draws the prompt says it
 	Hint  string // shown while nothing is typed
 	input textinput.Model
 
@@ -113,9 +113,6 @@ func (p *Prompt) View(width int, th *style.Theme) string {
 	line += th.Dim.S(rest)
 	if len(value) == 0 && p.Hint != "" {
 		line += " " + th.Dim.S(p.Hint)
-	}
-	if p.Error != "" {
-		line += "  " + th.Bad.S(Clean(p.Error))
 	}
 	return Cut(line, width, th.Ellipsis)
 }
