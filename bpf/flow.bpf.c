@@ -78,7 +78,7 @@ static __always_inline bool plain6(void *at, void *end, struct plain *p)
 #define NOT_SIMPLE (-2)
 #define MISSED (-3)
 
-static __always_inline int established(struct __sk_buff *skb, struct conn *conn, __u32 egress, const struct plain *p)
+static __always_inline int established(struct __sk_buff *skb, struct conn *conn, struct lane *lane, __u32 egress, const struct plain *p)
 {
 	__u8 await;
 
@@ -89,7 +89,7 @@ static __always_inline int established(struct __sk_buff *skb, struct conn *conn,
 	await = conn->await[egress & 1];
 	if (await && (await & AWAIT_ANSWER || p->payload))
 		return NOT_SIMPLE;
-	account(skb, conn, egress, p->flags, p->headers);
+	account(skb, conn, lane, egress, p->flags, p->headers);
 	return NEXT;
 }
 
@@ -111,6 +111,8 @@ static __always_inline int handle4(struct __sk_buff *skb, struct tuple *t, void 
 	union key4 *k = (union key4 *)t;
 	int action = NOT_SIMPLE;
 	struct plain p;
+	struct lane *lane;
+	struct conn *conn;
 	__u64 addrs, ports;
 
 	if (!plain4(at, end, &p))
@@ -119,8 +121,10 @@ static __always_inline int handle4(struct __sk_buff *skb, struct tuple *t, void 
 	ports = (__u64)p.protocol << 32 | local_first(p.ports, egress);
 	k->word[0] = addrs;
 	k->word[1] = ports;
-	if (!(p.flags & TCP_SYN))
-		action = established(skb, find4(k, (__u32 *)&t->word[2]), egress, &p);
+	if (!(p.flags & TCP_SYN)) {
+		conn = find4(k, (__u32 *)&t->word[2], egress, &lane);
+		action = established(skb, conn, lane, egress, &p);
+	}
 	if (action > NOT_SIMPLE)
 		return action;
 	t->word[0] = t->word[2] = 0;
@@ -144,7 +148,7 @@ static __always_inline int handle6(struct __sk_buff *skb, struct tuple *t, void 
 	t->word[3] = egress ? p.dest[1] : p.source[1];
 	t->word[4] = (__u64)p.protocol << 32 | local_first(p.ports, egress);
 	if (!(p.flags & TCP_SYN))
-		action = established(skb, bpf_map_lookup_elem(&conns6, &t->key), egress, &p);
+		action = established(skb, bpf_map_lookup_elem(&conns6, &t->key), NULL, egress, &p);
 	if (action > NOT_SIMPLE)
 		return action;
 	t->family = 6;

@@ -37,9 +37,6 @@ type FlowCidr6Key struct {
 
 type FlowConn struct {
 	_           structs.HostLayout
-	Packets     [2]uint64
-	Bytes       [2]uint64
-	LastNs      uint64
 	Epoch       uint32
 	Drop        uint8
 	Direction   uint8
@@ -47,6 +44,9 @@ type FlowConn struct {
 	TcpFlags    [2]uint8
 	Flags       uint16
 	Endpoint    uint32
+	Packets     [2]uint64
+	Bytes       [2]uint64
+	LastNs      uint64
 	Judgement   FlowJudgement
 	Id          uint64
 	FirstNs     uint64
@@ -183,6 +183,14 @@ type FlowJudgement struct {
 	Pad          [2]uint8
 }
 
+type FlowLane struct {
+	_       structs.HostLayout
+	Packets uint64
+	Bytes   uint64
+	LastNs  uint64
+	Pad     [5]uint64
+}
+
 type FlowMatch struct {
 	_      structs.HostLayout
 	Bits   FlowBitmap
@@ -242,10 +250,11 @@ type FlowRangeKey struct {
 }
 
 type FlowSeat struct {
-	_    structs.HostLayout
-	Key  [2]uint64
-	Conn FlowConn
-	Pad  [7]uint64
+	_     structs.HostLayout
+	Key   [2]uint64
+	Conn  FlowConn
+	Pad   [7]uint64
+	Lanes [2]FlowLane
 }
 
 type FlowService struct {

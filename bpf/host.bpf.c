@@ -50,7 +50,7 @@ __noinline int seen(struct __sk_buff *skb, const struct tuple *t, __u32 endpoint
 	}
 	if (looked_at(conn, t))
 		look(skb, conn, t);
-	account(skb, conn, t->egress, t->tcp_flags, t->headers);
+	account(skb, conn, NULL, t->egress, t->tcp_flags, t->headers);
 	return 0;
 }
 

@@ -44,13 +44,34 @@ static __always_inline bool seats(const struct seat *s, const union key4 *k)
 	return s->key[1] == k->word[1] && s->key[0] == k->word[0];
 }
 
-static __always_inline struct conn *find4(const union key4 *k, __u32 *at)
+/* find4: lane is where packets of the direction are counted, if it has a seat. */
+static __always_inline struct conn *find4(const union key4 *k, __u32 *at, __u32 egress, struct lane **lane)
 {
 	struct seat *s = seat_at(k, at);
 
-	if (s && seats(s, k))
+	*lane = NULL;
+	if (s && seats(s, k)) {
+		*lane = &s->lanes[egress & 1];
 		return &s->conn;
+	}
 	return bpf_map_lookup_elem(&conns4, &k->key);
+}
+
+/* fold: who looks at more than the verdict finds all counters in the connection.
+ * User space reads it before the lanes, so it may count too few for a moment,
+ * and never too many. */
+static __always_inline void fold(struct seat *s)
+{
+	for (int i = 0; i < 2; i++) {
+		struct lane *lane = &s->lanes[i];
+
+		if (!lane->packets)
+			continue;
+		__sync_fetch_and_add(&s->conn.packets[i], __sync_lock_test_and_set(&lane->packets, 0));
+		__sync_fetch_and_add(&s->conn.bytes[i], __sync_lock_test_and_set(&lane->bytes, 0));
+		if (s->conn.last_ns < lane->last_ns)
+			s->conn.last_ns = lane->last_ns;
+	}
 }
 
 /* insert4: the key's second word is written last, so whoever finds the
@@ -72,16 +93,21 @@ static __always_inline int insert4(const union key4 *k, const struct conn *conn)
 	return 0;
 }
 
-/* find is a call of its own to keep its keys off the deepest stack: all frames
- * together may take 512 bytes. */
+/* find is for all but the established packet. It is a call of its own to keep its
+ * keys off the deepest stack: all frames together may take 512 bytes. */
 static __noinline struct conn *find(const struct tuple *t)
 {
 	if (t->family == 4) {
 		union key4 k;
+		struct seat *s;
 		__u32 at;
 
 		key4(t, &k);
-		return find4(&k, &at);
+		s = seat_at(&k, &at);
+		if (!s || !seats(s, &k))
+			return bpf_map_lookup_elem(&conns4, &k.key);
+		fold(s);
+		return &s->conn;
 	} else {
 		union key6 k;
 

@@ -65,14 +65,20 @@ __noinline int enforce(struct __sk_buff *skb, struct conn *conn, const struct tu
 }
 
 /* account: what each packet of a known connection costs. */
-static __always_inline void account(struct __sk_buff *skb, struct conn *conn, __u32 egress, __u8 tcp_flags, __u32 headers)
+static __always_inline void account(struct __sk_buff *skb, struct conn *conn, struct lane *lane, __u32 egress, __u8 tcp_flags, __u32 headers)
 {
 	__u64 bytes, packets = volume(skb, headers, &bytes);
 
 	egress &= 1;
-	__sync_fetch_and_add(&conn->packets[egress], packets);
-	__sync_fetch_and_add(&conn->bytes[egress], bytes);
-	conn->last_ns = coarse();
+	if (lane) {
+		__sync_fetch_and_add(&lane->packets, packets);
+		__sync_fetch_and_add(&lane->bytes, bytes);
+		lane->last_ns = coarse();
+	} else {
+		__sync_fetch_and_add(&conn->packets[egress], packets);
+		__sync_fetch_and_add(&conn->bytes[egress], bytes);
+		conn->last_ns = coarse();
+	}
 	if (tcp_flags & ~conn->tcp_flags[egress])
 		conn->tcp_flags[egress] |= tcp_flags;
 }
@@ -320,6 +326,6 @@ __noinline int track(struct __sk_buff *skb, const struct tuple *t, __u32 missed)
 known:
 	if (looked_at(conn, t))
 		look(skb, conn, t);
-	account(skb, conn, t->egress, t->tcp_flags, t->headers);
+	account(skb, conn, NULL, t->egress, t->tcp_flags, t->headers);
 	return conn->drop ? enforce(skb, conn, t) : NEXT;
 }

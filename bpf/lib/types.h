@@ -105,12 +105,9 @@ struct judgement {
 };
 _Static_assert(sizeof(struct judgement) == 16, "two words");
 
-/* Established packets touch the first 56 bytes only. Index 0 of a pair is
- * towards the endpoint. */
+/* Established packets touch the first 56 bytes only, and write none of the first
+ * 16 but for a TCP flag that is new. Index 0 of a pair is towards the endpoint. */
 struct conn {
-	__u64 packets[2];
-	__u64 bytes[2];
-	__u64 last_ns; /* coarse monotonic */
 	__u32 epoch;   /* of the verdicts; 0: never judged */
 	__u8 drop;     /* copy of judgement.drop */
 	__u8 direction;
@@ -118,6 +115,9 @@ struct conn {
 	__u8 tcp_flags[2]; /* union of those seen, each way */
 	__u16 flags;       /* enum conn_flags */
 	__u32 endpoint;
+	__u64 packets[2];
+	__u64 bytes[2];
+	__u64 last_ns; /* coarse monotonic */
 
 	struct judgement judgement;
 	__u64 id;            /* unique in the probe's life */
@@ -129,14 +129,27 @@ struct conn {
 };
 _Static_assert(sizeof(struct conn) == 120, "size of the table depends on it");
 
+/* What packets of one direction have added to a seat. It has a cache line of its
+ * own: requests and answers are often seen by two processors, and a line that
+ * both write travels between them with every packet, which takes longer than
+ * all the rest. */
+struct lane {
+	__u64 packets;
+	__u64 bytes;
+	__u64 last_ns; /* coarse monotonic */
+	__u64 pad[5];
+};
+
 /* Where a connection may be found without asking a table: see conns.h. What
- * established packets touch is two cache lines. */
+ * established packets touch is the first cache line, to read, and their lane.
+ * Its counters are conn's and the lanes' together. */
 struct seat {
 	__u64 key[2];      /* struct conn4_key; the second word 0: free, SEAT_TAKEN: being filled */
 	struct conn conn;
 	__u64 pad[7];
+	struct lane lanes[2];
 };
-_Static_assert(sizeof(struct seat) == 192, "three cache lines");
+_Static_assert(sizeof(struct seat) == 320 && __builtin_offsetof(struct seat, lanes) == 192, "five cache lines");
 
 /* No key ends so: its padding is 0. */
 #define SEAT_TAKEN (~0ULL)

@@ -225,7 +225,7 @@ func scan[K comparable](t *table[K], w *walk) error {
 func scanSeats(w *walk) error {
 	w.fullPercent = 0
 	return w.s.seats.each(func(seat *bpf.FlowSeat, key *bpf.FlowConn4Key) error {
-		c := seat.Conn
+		c := connOf(seat)
 		if reason := w.over(&c, protocolOf(key)); reason != "" {
 			c = free(seat)
 			tellClosed(w, fill4, key, &c, reason)

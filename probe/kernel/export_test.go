@@ -99,7 +99,7 @@ func (k *Kernel) Conn(e Existing) (c bpf.FlowConn, err error) {
 	}
 	key := e.key4()
 	if seat := k.seats.find(seatKeyOf(&key)); seat != nil {
-		return seat.Conn, nil
+		return connOf(seat), nil
 	}
 	return c, k.objects.Conns4.Lookup(key, &c)
 }

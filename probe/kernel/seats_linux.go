@@ -110,13 +110,32 @@ func (s *seats) take(k seatKey, c *bpf.FlowConn) bool {
 	return true
 }
 
+// connOf is the connection with what the programs count in lanes. They move
+// that to the connection now and then, so the connection is read first: for a
+// moment it may be too little, and is never too much.
+func connOf(seat *bpf.FlowSeat) bpf.FlowConn {
+	c := seat.Conn
+	for i := range seat.Lanes {
+		c.Packets[i] = atomic.LoadUint64(&seat.Conn.Packets[i])
+		c.Bytes[i] = atomic.LoadUint64(&seat.Conn.Bytes[i])
+	}
+	for i := range seat.Lanes {
+		lane := &seat.Lanes[i]
+		c.Packets[i] += atomic.LoadUint64(&lane.Packets)
+		c.Bytes[i] += atomic.LoadUint64(&lane.Bytes)
+		c.LastNs = max(c.LastNs, atomic.LoadUint64(&lane.LastNs))
+	}
+	return c
+}
+
 // free says how the connection was left. Its addresses go first: nobody finds it
 // while it is read, or what a packet added in that moment would be lost, and a
 // key whose second word is 0, of a protocol 0 without ports, must not find who
 // was here.
 func free(seat *bpf.FlowSeat) bpf.FlowConn {
 	atomic.StoreUint64(&seat.Key[0], ^uint64(0)) // no pair of addresses
-	c := seat.Conn
+	c := connOf(seat)
+	seat.Lanes = [2]bpf.FlowLane{}
 	atomic.StoreUint64(&seat.Key[1], 0)
 	return c
 }

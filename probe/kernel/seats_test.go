@@ -7,6 +7,7 @@ package kernel_test
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
@@ -27,7 +28,8 @@ func totals(t *testing.T, k *kernel.Kernel) map[uint16][]uint64 {
 	return out
 }
 
-// watched has the rules of isolated(1, 1), and scans keep its connections.
+// watched has the rules of isolated(1, 1), which allow port 80 (what they deny is
+// never simple), and scans keep its connections.
 func watched(t *testing.T, o kernel.Options) *kernel.Kernel {
 	t.Helper()
 	k := open(t, o)
@@ -45,14 +47,14 @@ func TestSeats(t *testing.T) {
 	k := watched(t, kernel.Options{Seats: 2048})
 	for range 2 {
 		for i := range uint16(flows) {
-			run(t, k, flow.Egress, packet(local4, peer4, flow.UDP, datagram(20000+i, 53)))
+			run(t, k, flow.Egress, packet(local4, peer4, flow.UDP, datagram(20000+i, 80)))
 			for range i % 3 {
-				run(t, k, flow.Ingress, packet(peer4, local4, flow.UDP, datagram(53, 20000+i)))
+				run(t, k, flow.Ingress, packet(peer4, local4, flow.UDP, datagram(80, 20000+i)))
 			}
 		}
 		seated := 0
 		for i := range uint16(flows) {
-			if k.Seated(kernel.Existing{Local: local4, Peer: peer4, LocalPort: 20000 + i, PeerPort: 53, Protocol: flow.UDP}) {
+			if k.Seated(kernel.Existing{Local: local4, Peer: peer4, LocalPort: 20000 + i, PeerPort: 80, Protocol: flow.UDP}) {
 				seated++
 			}
 		}
@@ -151,5 +153,55 @@ func TestFreeSeatIsNobodys(t *testing.T) {
 	run(t, k, flow.Egress, packet(local4, peer4, 0, make([]byte, 12)))
 	if got := totals(t, k)[0]; len(got) != 1 || got[0] != 1 {
 		t.Errorf("packets %v, want 1 of a connection of its own", got)
+	}
+}
+
+// TestLanes has both directions count at once, with packets in between that move
+// what they counted: nothing is lost, and no scan finds more than was sent.
+func TestLanes(t *testing.T) {
+	const packets, moves = 4000, 400
+	k := watched(t, kernel.Options{})
+	var sent atomic.Uint64
+	send := func(d flow.Direction, flags byte, times int) {
+		frame := packet(local4, peer4, flow.TCP, segment(20000, 80, flags))
+		if d == flow.Ingress {
+			frame = packet(peer4, local4, flow.TCP, segment(80, 20000, flags))
+		}
+		for range times {
+			sent.Add(1)
+			if _, err := k.TestRun(d, frame); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	send(flow.Egress, syn, 1)
+	var all sync.WaitGroup
+	done := make(chan bool)
+	all.Go(func() { send(flow.Egress, ack, packets) })
+	all.Go(func() { send(flow.Ingress, ack, packets) })
+	all.Go(func() { send(flow.Egress, syn, moves) })
+	go func() { all.Wait(); close(done) }()
+	for scanning := true; scanning; {
+		select {
+		case <-done:
+			scanning = false
+		default:
+		}
+		got := totals(t, k)[20000]
+		if most := sent.Load(); len(got) != 1 || got[0] > most {
+			t.Fatalf("packets %v of %d that were sent", got, most)
+		}
+	}
+	c, err := k.Conn(kernel.Existing{Local: local4, Peer: peer4, LocalPort: 20000, PeerPort: 80, Protocol: flow.TCP})
+	if want := [2]uint64{packets, 1 + moves + packets}; err != nil || c.Packets != want {
+		t.Errorf("packets %v, %v, want %v", c.Packets, err, want)
+	}
+	if want := [2]uint64{packets * 40, (1 + moves + packets) * 40}; c.Bytes != want {
+		t.Errorf("bytes %v, want %v", c.Bytes, want)
+	}
+	k.ForgetConns(t)
+	send(flow.Egress, syn, 1)
+	if got := totals(t, k)[20000]; len(got) != 1 || got[0] != 1 {
+		t.Errorf("the next one in the seat has packets %v, want 1", got)
 	}
 }
