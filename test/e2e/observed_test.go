@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type seen struct {
 	Agreement string    `json:"agreement"`
 	Culprit   string    `json:"culprit"`
 	Note      string    `json:"note"`
+	Location  string    `json:"location"`
 	Source    end       `json:"source"`
 	Dest      end       `json:"destination"`
 }
@@ -43,6 +45,14 @@ const (
 	delivered = "denied by policy but delivered"
 	dropped   = "allowed by policy but dropped"
 )
+
+// socket is one end of a connection.
+type socket struct {
+	ip   string
+	port int
+}
+
+func (e *end) socket() socket { return socket{e.IP, e.Port} }
 
 func (s *seen) disagrees() bool { return s.Agreement == delivered || s.Agreement == dropped }
 
@@ -185,11 +195,22 @@ func TestAnEngineThatIsNotOurs(t *testing.T) {
 		}
 	}
 	r.await(2*quiet, "traffic for a while", outcome(agrees, "stranger", "db", start.Add(quiet)))
+	// The engine itself may drop what is allowed, once in a while: that is no false
+	// alarm, and the kernel's own record of the drop says so.
+	byEngine := map[socket]bool{}
+	for _, l := range r.all(typed("drop")) {
+		if s := l.seen(); s.Source.Pod == "web" && s.Dest.Pod == "db" && strings.HasPrefix(s.Location, "nfqnl_reinject") {
+			byEngine[s.Source.socket()] = true
+		}
+	}
+	if len(byEngine) > 3 {
+		t.Errorf("the engine dropped %d connections that are allowed: nothing can be said of who is right", len(byEngine))
+	}
 	counts := map[string]int{}
 	for _, l := range r.all(typed("outcome")) {
 		s := l.seen()
 		counts[s.Agreement]++
-		if s.disagrees() {
+		if s.disagrees() && !(s.Agreement == dropped && byEngine[s.Source.socket()]) {
 			t.Errorf("nothing is broken, and yet: %s", l)
 		}
 	}
@@ -229,14 +250,10 @@ func TestAnEngineThatIsNotOurs(t *testing.T) {
 // ofConnectionsSince leaves out what is said of connections that began before:
 // a claim comes some time after what it is about.
 func ofConnectionsSince(start time.Time, fits func(line) bool) func(line) bool {
-	type source struct {
-		ip   string
-		port int
-	}
-	began := map[source]time.Time{}
+	began := map[socket]time.Time{}
 	return func(l line) bool {
 		s := l.seen()
-		at := source{s.Source.IP, s.Source.Port}
+		at := s.Source.socket()
 		if s.Type == "flow" {
 			began[at] = s.Time
 		}
