@@ -201,6 +201,7 @@ func TestAnEngineThatIsNotOurs(t *testing.T) {
 	for _, l := range r.all(typed("drop")) {
 		if s := l.seen(); s.Source.Pod == "web" && s.Dest.Pod == "db" && strings.HasPrefix(s.Location, "nfqnl_reinject") {
 			byEngine[s.Source.socket()] = true
+			t.Logf("the engine's own: %s", l)
 		}
 	}
 	if len(byEngine) > 3 {
