@@ -195,23 +195,11 @@ func TestAnEngineThatIsNotOurs(t *testing.T) {
 		}
 	}
 	r.await(2*quiet, "traffic for a while", outcome(agrees, "stranger", "db", start.Add(quiet)))
-	// The engine itself may drop what is allowed, once in a while: that is no false
-	// alarm, and the kernel's own record of the drop says so.
-	byEngine := map[socket]bool{}
-	for _, l := range r.all(typed("drop")) {
-		if s := l.seen(); s.Source.Pod == "web" && s.Dest.Pod == "db" && strings.HasPrefix(s.Location, "nfqnl_reinject") {
-			byEngine[s.Source.socket()] = true
-			t.Logf("the engine's own: %s", l)
-		}
-	}
-	if len(byEngine) > 3 {
-		t.Errorf("the engine dropped %d connections that are allowed: nothing can be said of who is right", len(byEngine))
-	}
 	counts := map[string]int{}
 	for _, l := range r.all(typed("outcome")) {
 		s := l.seen()
 		counts[s.Agreement]++
-		if s.disagrees() && !(s.Agreement == dropped && byEngine[s.Source.socket()]) {
+		if s.disagrees() && !engineDropped(t, r, &s) {
 			t.Errorf("nothing is broken, and yet: %s", l)
 		}
 	}
@@ -237,7 +225,7 @@ func TestAnEngineThatIsNotOurs(t *testing.T) {
 		for _, l := range r.all(typed("outcome")) {
 			s := l.seen()
 			mine := s.Source.Pod == b.from && s.Dest.Pod == b.to || s.Source.Pod == last.from && s.Dest.Pod == last.to
-			if l.at.After(began) && s.disagrees() && !mine {
+			if l.at.After(began) && s.disagrees() && !mine && !engineDropped(t, r, &s) {
 				t.Errorf("%s: another pair is blamed: %s", b.name, l)
 			}
 		}
@@ -246,6 +234,23 @@ func TestAnEngineThatIsNotOurs(t *testing.T) {
 	r.interrupt()
 	stop() // its tables are named like ours
 	nothingLeft(t, w)
+}
+
+// engineDropped says whether the engine itself dropped the one connection of web
+// that is said to be allowed and dropped, as it does with one in a thousand:
+// that is no false alarm. The kernel's own record of the drop says so.
+func engineDropped(t *testing.T, r *run, s *seen) bool {
+	t.Helper()
+	if s.Agreement != dropped || s.Source.Pod != "web" {
+		return false
+	}
+	for _, l := range r.all(typed("drop")) {
+		if d := l.seen(); d.Source.socket() == s.Source.socket() && strings.HasPrefix(d.Location, "nfqnl_reinject") {
+			t.Logf("the engine's own: %s", l)
+			return true
+		}
+	}
+	return false
 }
 
 // ofConnectionsSince leaves out what is said of connections that began before:
