@@ -88,6 +88,8 @@ static __always_inline int insert4(const union key4 *k, const struct conn *conn)
 	if (__sync_val_compare_and_swap(&s->key[1], 0, SEAT_TAKEN))
 		return bpf_map_update_elem(&conns4, &k->key, conn, BPF_NOEXIST);
 	s->conn = *conn;
+	for (int i = 0; i < 2; i++) /* a packet of who was here may have counted late */
+		s->lanes[i].packets = s->lanes[i].bytes = s->lanes[i].last_ns = 0;
 	s->key[0] = k->word[0];
 	__sync_lock_test_and_set(&s->key[1], k->word[1]);
 	return 0;

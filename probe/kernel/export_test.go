@@ -116,6 +116,17 @@ func (e *Existing) Place() uint32 {
 	return placeOf(seatKeyOf(&key))
 }
 
+// CountLate counts a packet in the seat that e may have, whoever has it: as one
+// does that found the seat just before its connection went.
+func (k *Kernel) CountLate(e Existing, d flow.Direction) {
+	key := e.key4()
+	lane := &k.seats.at(seatKeyOf(&key)).Lanes[0]
+	if d == flow.Egress {
+		lane = &k.seats.at(seatKeyOf(&key)).Lanes[1]
+	}
+	lane.Packets, lane.Bytes, lane.LastNs = lane.Packets+1, lane.Bytes+40, uint64(Monotonic())
+}
+
 // PutInTable adds a connection to the table, whether it has a seat or not.
 func (k *Kernel) PutInTable(t testing.TB, e Existing, c bpf.FlowConn) {
 	t.Helper()

@@ -105,7 +105,7 @@ func (s *seats) take(k seatKey, c *bpf.FlowConn) bool {
 	if seat == nil || !atomic.CompareAndSwapUint64(&seat.Key[1], 0, seatTaken) {
 		return false
 	}
-	seat.Conn, seat.Key[0] = *c, k[0]
+	seat.Conn, seat.Lanes, seat.Key[0] = *c, [2]bpf.FlowLane{}, k[0]
 	atomic.StoreUint64(&seat.Key[1], k[1])
 	return true
 }
@@ -135,7 +135,6 @@ func connOf(seat *bpf.FlowSeat) bpf.FlowConn {
 func free(seat *bpf.FlowSeat) bpf.FlowConn {
 	atomic.StoreUint64(&seat.Key[0], ^uint64(0)) // no pair of addresses
 	c := connOf(seat)
-	seat.Lanes = [2]bpf.FlowLane{}
 	atomic.StoreUint64(&seat.Key[1], 0)
 	return c
 }

@@ -205,3 +205,27 @@ func TestLanes(t *testing.T) {
 		t.Errorf("the next one in the seat has packets %v, want 1", got)
 	}
 }
+
+// TestLatePacketIsNotTheNextOnes has packets count in a seat after it was freed.
+func TestLatePacketIsNotTheNextOnes(t *testing.T) {
+	k := watched(t, kernel.Options{})
+	e := kernel.Existing{Local: local4, Peer: peer4, LocalPort: 20000, PeerPort: 80, Protocol: flow.TCP, Endpoint: 1}
+	for seeded, begin := range []func(){
+		func() { run(t, k, flow.Egress, packet(local4, peer4, flow.TCP, segment(20000, 80, syn))) },
+		func() {
+			if n, err := k.Seed([]kernel.Existing{e}); n != 1 || err != nil {
+				t.Errorf("%d were added: %v", n, err)
+			}
+		},
+	} {
+		k.ForgetConns(t)
+		k.CountLate(e, flow.Egress)
+		k.CountLate(e, flow.Ingress)
+		begin()
+		run(t, k, flow.Egress, packet(local4, peer4, flow.TCP, segment(20000, 80, ack)))
+		c, err := k.Conn(e)
+		if want := [2]uint64{0, uint64(2 - seeded)}; err != nil || c.Packets != want || c.Bytes != [2]uint64{0, want[1] * 40} {
+			t.Errorf("packets %v, bytes %v, %v; want packets %v", c.Packets, c.Bytes, err, want)
+		}
+	}
+}
