@@ -16,6 +16,7 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/deploy"
+	"github.com/ebpol/kubectl-ebpol/pkg/kube"
 )
 
 const cleanupLong = `Finds what sessions have left in the cluster, such as after a crash of this
@@ -68,7 +69,7 @@ func (c *cleanupCommand) run(ctx context.Context) error {
 func (c *cleanupCommand) clean(ctx context.Context, client kubernetes.Interface) error {
 	found, everywhere, err := deploy.Leftovers(ctx, client, c.namespace)
 	if err != nil {
-		return fmt.Errorf("look for what sessions have left: %w", err)
+		return fmt.Errorf("look for what sessions have left: %w", kube.Unanswered(err))
 	}
 	mine, others := c.sort(found, whoAmI(ctx, client))
 	for _, l := range mine {

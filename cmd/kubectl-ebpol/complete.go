@@ -41,6 +41,7 @@ func (g *globals) completeNames(root *cobra.Command) {
 		flag(cmd, "without", g.names("networkpolicy"))
 		flag(cmd, "probe-namespace", g.names("namespace"))
 		flag(cmd, "output", fixed("wide", "json"))
+		flag(cmd, "page", fixed(pageNames...))
 		switch cmd.Name() {
 		case "trace":
 			cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {

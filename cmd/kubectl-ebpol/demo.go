@@ -85,6 +85,9 @@ func (c *demoCommand) complete(limited bool) (err error) {
 	if c.flags.limit < 0 {
 		return errNegative
 	}
+	if c.replay && c.flags.record != "" {
+		return errors.New("--replay shows a recording that there is already: --record is for the live demo")
+	}
 	if c.headless {
 		c.screen = false
 	}
@@ -102,7 +105,7 @@ func (c *demoCommand) run(ctx context.Context) error {
 		return c.replayRecording(ctx)
 	}
 	src, err := c.open(ctx)
-	if errors.Is(err, demo.ErrNotSupported) {
+	if errors.Is(err, demo.ErrNotSupported) && c.flags.record == "" {
 		fmt.Fprintf(c.ErrOut, "replaying a recording, because %s\n", oneLine(err))
 		return c.replayRecording(ctx)
 	}

@@ -126,8 +126,10 @@ func (c *dryRunCommand) complete(ctx context.Context) (err error) {
 	if c.from == "" && len(c.policies.files) == 0 && c.policies.kustomize == "" && len(c.policies.without) == 0 {
 		return errNoPolicy
 	}
-	c.list, err = c.policies.read(ctx, c.globals, c.namespace)
-	return err
+	if c.list, err = c.policies.read(ctx, c.globals, c.namespace); err != nil {
+		return err
+	}
+	return c.checkNamespaces(c.list)
 }
 
 func (c *dryRunCommand) run(ctx context.Context) error {

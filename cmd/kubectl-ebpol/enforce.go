@@ -94,10 +94,13 @@ func (c *enforceCommand) complete(ctx context.Context) (err error) {
 	if c.namespace, _, err = c.config.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return err
 	}
-	if !c.engine {
-		c.list, err = c.policies.read(ctx, c.globals, c.namespace)
+	if c.engine {
+		return nil
 	}
-	return err
+	if c.list, err = c.policies.read(ctx, c.globals, c.namespace); err != nil {
+		return err
+	}
+	return c.checkNamespaces(c.list)
 }
 
 func (c *enforceCommand) open(ctx context.Context) (*liveSession, error) {

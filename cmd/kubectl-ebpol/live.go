@@ -20,6 +20,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
+	"github.com/ebpol/kubectl-ebpol/pkg/record"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 	"github.com/ebpol/kubectl-ebpol/pkg/version"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
@@ -118,6 +119,11 @@ func (g *globals) watchCluster(ctx context.Context) (*kube.Client, *kube.Watcher
 func (g *globals) openLive(ctx context.Context, f *liveFlags, want wanted) (*liveSession, error) {
 	if err := checkPage(f.page); err != nil {
 		return nil, err
+	}
+	if f.record != "" {
+		if err := record.Check(f.record); err != nil {
+			return nil, err
+		}
 	}
 	if f.image == "" {
 		return nil, errors.New("this build has no probe image of its own: give one that your nodes can pull with --probe-image")

@@ -16,6 +16,7 @@ import (
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs name cloud providers' plugins
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/deploy"
@@ -44,7 +45,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		return 0
 	case errors.Is(err, syscall.EPIPE):
 		return 0 // who read the lines has seen enough
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, errInterrupted)):
 		return 0 // the user ended it, and what was to be freed is freed
 	}
 	var code exitCode
@@ -54,6 +55,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	failed := coded{code: 1}
 	if !errors.As(err, &failed) && slices.Contains(args, "--exit-code") {
 		failed.code = 2 // the flags could not be read: 1 would say that something changes
+	}
+	if clientcmd.IsContextNotFound(err) {
+		err = fmt.Errorf("%w; see kubectl config get-contexts", err)
 	}
 	var rights *deploy.RightsError
 	if errors.As(err, &rights) {

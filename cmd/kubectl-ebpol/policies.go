@@ -67,6 +67,21 @@ func (f *policyFlags) read(ctx context.Context, g *globals, namespace string) ([
 	return out, nil
 }
 
+// checkNamespaces refuses what kubectl would not apply: a policy whose file says
+// one namespace while -n says another.
+func (g *globals) checkNamespaces(list []*policy.Policy) error {
+	given := g.config.Namespace
+	if given == nil || *given == "" {
+		return nil
+	}
+	for _, p := range list {
+		if p.Namespace != "" && p.Namespace != *given {
+			return fmt.Errorf("%s %q is of namespace %q and -n says %q, where kubectl would not apply it: leave -n out, or change the file", p.Kind, p.Name, p.Namespace, *given)
+		}
+	}
+	return nil
+}
+
 // leaveOut turns --without into modes: those policies of the cluster are not
 // part of the candidate set.
 func (f *policyFlags) leaveOut(state *kube.State, namespace string) (map[session.PolicyKey]session.Mode, error) {
@@ -91,7 +106,11 @@ func (f *policyFlags) leaveOut(state *kube.State, namespace string) (map[session
 		}
 		switch {
 		case len(found) == 0:
-			return nil, fmt.Errorf("the cluster has no policy %q%s", name, didYouMean(rest, names))
+			hint := didYouMean(rest, names)
+			if hint == "" {
+				hint = "; see kubectl get networkpolicies -A"
+			}
+			return nil, fmt.Errorf("the cluster has no policy %q%s", name, hint)
 		case len(found) > 1:
 			return nil, fmt.Errorf("%q names policies of several kinds: say which, such as netpol/%s or cnp/%s", name, rest, rest)
 		}

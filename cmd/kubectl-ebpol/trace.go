@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +30,8 @@ const traceExample = `  # what goes in and out of a pod
   # of all pods of a deployment, as JSON Lines
   kubectl ebpol trace deploy/web -n shop -o json | jq .verdict
 
-  # of every pod on a node, and of every pod
+  # of all pods with a label, of every pod on a node, and of every pod
+  kubectl ebpol trace -l app=web -n shop
   kubectl ebpol trace node/worker-1
   kubectl ebpol trace -A -o json`
 
@@ -36,8 +39,8 @@ const traceExample = `  # what goes in and out of a pod
 type traceCommand struct {
 	*globals
 	flags  liveFlags
+	where  where
 	target kube.Target
-	all    bool
 	format lines.Format
 	screen bool
 	noise  bool
@@ -46,17 +49,11 @@ type traceCommand struct {
 func newTrace(g *globals) *cobra.Command {
 	c := &traceCommand{globals: g}
 	cmd := &cobra.Command{
-		Use:     "trace KIND NAME | KIND/NAME | -A",
+		Use:     "trace KIND NAME | KIND/NAME | -l SELECTOR | -A",
 		GroupID: "live",
 		Short:   "Show each flow, verdict and drop of a workload",
 		Long:    traceLong,
 		Example: traceExample,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if c.all {
-				return cobra.MaximumNArgs(2)(cmd, args)
-			}
-			return cobra.RangeArgs(1, 2)(cmd, args)
-		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := c.complete(args); err != nil {
 				return err
@@ -66,7 +63,7 @@ func newTrace(g *globals) *cobra.Command {
 	}
 	c.flags.add(cmd)
 	c.addLooks(cmd)
-	cmd.Flags().BoolVarP(&c.all, "all-namespaces", "A", false, "the pods of all namespaces")
+	c.where.add(cmd)
 	cmd.Flags().BoolVar(&c.noise, "noise", false, "also print drops that are part of ordinary life")
 	cmd.Flags().DurationVar(&c.flags.limit, "for", 0, "end after so long; 0: when you end it")
 	return cmd
@@ -76,20 +73,39 @@ func (c *traceCommand) complete(args []string) (err error) {
 	if c.format, c.screen, err = c.shown(c.flags.output); err != nil {
 		return err
 	}
-	if c.all && len(args) == 0 {
-		return nil // no kind, no namespace: every pod
+	if c.target, err = c.where.target(c.globals); err != nil {
+		return err
+	}
+	if args, err = c.named(args); err != nil || len(args) == 0 {
+		return err
 	}
 	if c.target.Kind, c.target.Name, err = kube.ParseTarget(args); err != nil {
 		return err
 	}
-	if c.target.Kind == "node" {
-		return nil
-	}
-	if c.all {
+	switch {
+	case c.target.Kind == "node":
+		c.target.Namespace = ""
+	case c.where.all:
 		return fmt.Errorf("%s %q can't be looked for in all namespaces: give its namespace with -n, or -A without a name", c.target.Kind, c.target.Name)
 	}
-	c.target.Namespace, _, err = c.config.ToRawKubeConfigLoader().Namespace()
-	return err
+	return nil
+}
+
+// named are the words that name one workload; none if the flags choose the
+// pods, as in "trace pods -l app=web".
+func (c *traceCommand) named(args []string) ([]string, error) {
+	chosen := c.where.all || c.where.selector != "" || c.where.node != ""
+	switch {
+	case len(args) == 0 && !chosen:
+		return nil, errors.New("say what to trace: pod NAME, deploy/NAME, sts/NAME, ds/NAME, job/NAME, svc/NAME, node/NAME, pods with -l SELECTOR, or all with -A")
+	case len(args) > 2, len(args) == 2 && strings.Contains(args[0], "/"):
+		return nil, fmt.Errorf("%q: one workload at a time; several are chosen by a label of their pods with -l SELECTOR", strings.Join(args, " "))
+	case len(args) == 1 && chosen:
+		if kind, _, err := kube.ParseTarget([]string{args[0], "any"}); err == nil && kind == "pod" {
+			return nil, nil
+		}
+	}
+	return args, nil
 }
 
 func (c *traceCommand) run(ctx context.Context) error {

@@ -3,8 +3,12 @@
 package kube
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync/atomic"
 
 	"k8s.io/client-go/discovery"
@@ -23,6 +27,19 @@ type Client struct {
 	Discovery discovery.DiscoveryInterface
 
 	requests *atomic.Uint64
+}
+
+// Unanswered adds what can be done to an error that says that no API server
+// answered a request; others it leaves alone.
+func Unanswered(err error) error {
+	var asked *url.Error
+	switch {
+	case err == nil, !errors.As(err, &asked), errors.Is(err, context.Canceled):
+		return err
+	case strings.HasPrefix(asked.URL, "http://localhost:8080/"): // what client-go takes for want of a better
+		return fmt.Errorf("%w; no kubeconfig names a cluster: set KUBECONFIG, or give --kubeconfig", err)
+	}
+	return fmt.Errorf("%w; is the cluster up, and is it the one that you mean? see kubectl cluster-info", err)
 }
 
 // Requests is how many requests were sent so far, watches included, each once.

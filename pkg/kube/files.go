@@ -94,6 +94,15 @@ func (o *FileOptions) one(ctx context.Context, name string, f func(string, io.Re
 	}
 	info, err := os.Stat(name)
 	if err != nil {
+		// A pattern that no shell has expanded, as kubectl takes it.
+		if found, bad := filepath.Glob(name); bad == nil && len(found) > 0 && errors.Is(err, fs.ErrNotExist) {
+			for _, path := range found {
+				if err := o.one(ctx, path, f); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
 		return notThere(name, err)
 	}
 	if !info.IsDir() {

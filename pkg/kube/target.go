@@ -144,7 +144,7 @@ func (t *Target) Check(w *Watcher) error {
 		return err
 	}
 	pods := world.SelectPods(t.Match(w))
-	if t.Kind == "pod" {
+	if t.Kind == "pod" && len(pods) > 0 {
 		return checkPod(pods[0])
 	}
 	if len(pods) == 0 {

@@ -131,7 +131,7 @@ func (c *Client) look(ctx context.Context, namespace string) (sight, error) {
 			return s, fmt.Errorf("pods can be listed neither in the whole cluster nor in namespace %q: %w%s", namespace, err, readRole(namespace, err))
 		}
 	case err != nil:
-		return s, fmt.Errorf("cluster %q: %w", c.host(), err)
+		return s, fmt.Errorf("cluster %q: %w", c.host(), Unanswered(err))
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, ask := range []struct {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -114,10 +115,17 @@ func (o *Objects) add(t *tree, path []int, data []byte, depth int) []error {
 		data = withKind(data, t.list)
 	}
 	if err := json.Unmarshal(data, &h); err != nil {
+		var other *json.UnmarshalTypeError
+		if errors.As(err, &other) && other.Field == "" {
+			return fault("this is no Kubernetes object: it is of type %s", other.Value)
+		}
 		return fault("this is no Kubernetes object: %s", unquoted(strings.ReplaceAll(err.Error(), " objectMeta.", " ObjectMeta.")))
 	}
 	switch {
 	case h.Kind == "":
+		if strings.HasPrefix(filepath.Base(t.file), "kustomization.y") {
+			return fault("a kustomization is built: name its folder with -k")
+		}
 		return fault("this is no Kubernetes object: it has no kind")
 	case h.Items != nil && strings.HasSuffix(h.Kind, "List"):
 		if depth > 2 {

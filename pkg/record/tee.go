@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -97,10 +98,26 @@ func (t *Tee) Start(path string, o Options) error {
 	return err
 }
 
+// Check says why a recording can't begin at path, so that nothing is started
+// whose recording would fail. It makes no file.
+func Check(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return errTaken(path)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("recording %q: %w", path, err)
+	}
+	return nil
+}
+
+func errTaken(path string) error {
+	return fmt.Errorf("recording %q: there is such a file already: give another name, or remove it", path)
+}
+
 func create(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the user names the file
 	if errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("recording %q: there is such a file already: give another name, or remove it", path)
+		return nil, errTaken(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
