@@ -14,6 +14,7 @@ flock -n 9 || die "another boot is going on (lock $cache/boot$cluster.lock); wai
 	die "network namespaces $ns-* exist, but not by way of $run: a cluster with another EBPOL_CACHE runs; end it with that EBPOL_CACHE"
 "$here/build.sh"
 [ ! -e "$run" ] || "$here/down.sh" # what a crash or a reboot left
+! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || die "port $port on 127.0.0.1 is in use; choose another by EBPOL_PORT"
 SECONDS=0
 mkdir -p "$run"/{pki,etcd,log}
 chmod 700 "$run"
