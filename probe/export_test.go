@@ -38,6 +38,9 @@ func FindAfter(pid int, ended, address netip.Addr) (bool, error) {
 // HopsEvery is how often the blamer looks after what it holds.
 const HopsEvery = hopsEvery
 
+// Tracked is what the conntrack of the thread's namespace knows of addresses.
+var Tracked = tracked
+
 // Inside is how namespaces are entered.
 var Inside = inside
 

@@ -5,11 +5,14 @@
 package probe_test
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/ruleset"
+	"github.com/ebpol/kubectl-ebpol/pkg/testkit"
 	"github.com/ebpol/kubectl-ebpol/pkg/wire"
 	"github.com/ebpol/kubectl-ebpol/probe"
 )
@@ -154,6 +157,29 @@ func TestFindsWhatWasOpenBefore(t *testing.T) {
 		return a.GetPreexisting() && b.GetPreexisting() && !a.GetOpenerUnknown()
 	})
 	c.Close()
+}
+
+// TestAttemptsWereNotOpen: conntrack remembers for minutes who was not answered;
+// that was no connection, and nothing would be cut with it.
+func TestAttemptsWereNotOpen(t *testing.T) {
+	bed := testkit.NewBed(t)
+	a, b := bed.Pod("a"), bed.Pod("b")
+	bed.Echo(b, at(b, 0, 8080))
+	run(t, a.Namespace, "nft", `table inet tracks { chain out { type filter hook output priority 0; ct state new counter; }; }`)
+	run(t, b.Namespace, "nft", `table inet engine { chain in { type filter hook input priority 0; tcp dport 9 drop; }; }`)
+	bed.Dial(a, "tcp", at(b, 0, 8080))
+	if err := bed.Try(a, "tcp", at(b, 0, 9), 100*time.Millisecond); err == nil {
+		t.Fatal("what is dropped was answered")
+	}
+	if err := a.Do(func() error {
+		list, err := probe.Tracked(map[netip.Addr]ruleset.EndpointID{a.IPs[0]: 1})
+		if len(list) != 1 || list[0].PeerPort != 8080 {
+			t.Errorf("open: %+v", list)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestPodThatGoesIsClosed(t *testing.T) {

@@ -21,12 +21,13 @@ import (
 // for more.
 const maxSeeds = 32768
 
-// The kernel's numbers of states: of sockets, and of conntrack's TCP, where
-// those from this one on have nothing more to say.
+// The kernel's numbers of states: of sockets, and of conntrack's TCP.
 const (
-	tcpEstablished   = 1
-	tcpListen        = 10
-	conntrackLastAck = 6
+	tcpEstablished = 1
+	tcpListen      = 10
+
+	conntrackSynSent = 1 // nobody has answered yet: who still waits repeats its SYN, which tells
+	conntrackLastAck = 6 // from here on there is nothing more to say
 )
 
 // seed adds the connections that the pods have open, so that they are judged
@@ -75,8 +76,8 @@ func tracked(ids map[netip.Addr]ruleset.EndpointID) ([]kernel.Existing, error) {
 		}
 		for _, f := range flows {
 			protocol := flow.Protocol(f.Forward.Protocol)
-			if info, ok := f.ProtoInfo.(*netlink.ProtoInfoTCP); ok && info.State >= conntrackLastAck {
-				continue // closing
+			if info, ok := f.ProtoInfo.(*netlink.ProtoInfoTCP); ok && (info.State <= conntrackSynSent || info.State >= conntrackLastAck) {
+				continue // not open yet, which dropped attempts remain for minutes, or closing
 			}
 			if !protocol.HasPorts() {
 				continue // echoes are over in a moment
