@@ -104,6 +104,10 @@ func (c *traceCommand) named(args []string) ([]string, error) {
 		if kind, _, err := kube.ParseTarget([]string{args[0], "any"}); err == nil && kind == "pod" {
 			return nil, nil
 		}
+	case len(args) == 1 && !strings.Contains(args[0], "/"):
+		if kind, _, err := kube.ParseTarget([]string{args[0], "any"}); err == nil {
+			return nil, fmt.Errorf("which %s? Give its name, or choose pods with -l SELECTOR or -A", kind)
+		}
 	}
 	return args, nil
 }

@@ -184,6 +184,45 @@ func TestRightsInOneNamespaceOnly(t *testing.T) {
 	}
 }
 
+// Who may list pods everywhere but no namespaces is as one with rights in one:
+// it was said that the namespace doesn't exist.
+func TestNamespacesUnseen(t *testing.T) {
+	c, _ := fakeClient(t, func(resource, namespace string) bool {
+		return resource == "namespaces" || resource == "services" && namespace != "shop"
+	}, objects()...)
+	w := watch(t, c)
+	if s := w.State(); len(s.World.Scope) != 1 || s.World.Scope[0] != "shop" || s.World.Services["shop/web"] == nil {
+		t.Errorf("scope %v, services %v", s.World.Scope, s.World.Services)
+	}
+	if err := (&Target{Kind: "pod", Namespace: "shop", Name: "web-1"}).Check(w); err != nil {
+		t.Error(err)
+	}
+}
+
+// What stands between a pod and its topmost owner names it as well.
+func TestTargetsInBetween(t *testing.T) {
+	for _, x := range []struct {
+		kind, name, workload string
+		labels               map[string]string
+		want                 bool
+	}{
+		{"job", "report-29", "cronjob/report", map[string]string{"batch.kubernetes.io/job-name": "report-29"}, true},
+		{"job", "report-29", "cronjob/report", map[string]string{"job-name": "report-29"}, true},
+		{"job", "report-29", "cronjob/report", map[string]string{"batch.kubernetes.io/job-name": "report-30"}, false},
+		{"job", "report-29", "pod/x", map[string]string{"job-name": "report-29"}, false},
+		{"cronjob", "report", "cronjob/report", nil, true},
+		{"rs", "web-7f", "deploy/web", map[string]string{"pod-template-hash": "7f"}, true},
+		{"rs", "web-7f", "deploy/web", map[string]string{"pod-template-hash": "8f"}, false},
+		{"rs", "web-7f", "rollout/web", map[string]string{"rollouts-pod-template-hash": "7f"}, true},
+		{"rs", "web", "rs/web", nil, true},
+	} {
+		target := &Target{Kind: x.kind, Namespace: "shop", Name: x.name}
+		if got := target.owns(&identity.Pod{Namespace: "shop", Workload: x.workload, Labels: x.labels}); got != x.want {
+			t.Errorf("%s of %s with %v: %t", target, x.workload, x.labels, got)
+		}
+	}
+}
+
 func TestNoRightsAtAll(t *testing.T) {
 	c, _ := fakeClient(t, func(string, string) bool { return true })
 	_, err := Watch(t.Context(), c, Options{Namespace: "shop"})

@@ -109,7 +109,24 @@ func (t *Target) one(w *Watcher) func(*identity.Pod) bool {
 	case "svc":
 		return func(p *identity.Pod) bool { return w.t.serves(t.Namespace+"/"+t.Name, p) }
 	}
-	return func(p *identity.Pod) bool { return p.Workload == t.Kind+"/"+t.Name }
+	return t.owns
+}
+
+// owns says whether a pod is of the workload: of its topmost owner, or of the
+// Job or ReplicaSet below that, whose controllers write them into labels.
+func (t *Target) owns(p *identity.Pod) bool {
+	top, topName, _ := strings.Cut(p.Workload, "/")
+	switch {
+	case top == t.Kind && topName == t.Name:
+		return true
+	case t.Kind == "job" && top == "cronjob":
+		return p.Labels["batch.kubernetes.io/job-name"] == t.Name || p.Labels["job-name"] == t.Name
+	case t.Kind == "rs" && top == "deploy":
+		return t.Name == topName+"-"+p.Labels["pod-template-hash"]
+	case t.Kind == "rs" && top == "rollout":
+		return t.Name == topName+"-"+p.Labels["rollouts-pod-template-hash"]
+	}
+	return false
 }
 
 // serves says whether a pod belongs to a service: by its selector, or, if it
@@ -151,8 +168,8 @@ func (t *Target) Check(w *Watcher) error {
 		return fmt.Errorf("%s has no pods%s: nothing to watch%s", t, t.narrowed(), t.whyNone(w))
 	}
 	alive := func(p *identity.Pod) bool { return checkPod(p) == nil }
-	if t.Kind != "" && t.Kind != "node" && !slices.ContainsFunc(pods, alive) {
-		return fmt.Errorf("%s: none of its %d pods can be watched: %w", t, len(pods), checkPod(pods[0]))
+	if (t.Kind != "" || t.Selector != nil) && t.Kind != "node" && !slices.ContainsFunc(pods, alive) {
+		return fmt.Errorf("%s: none of its %d pods%s can be watched: %w", t, len(pods), t.narrowed(), checkPod(pods[0]))
 	}
 	return nil
 }
@@ -231,7 +248,7 @@ func (t *Target) checkNames(w *Watcher, world *identity.World) error {
 		if p.Namespace != t.Namespace {
 			continue
 		}
-		if p.Workload == t.Kind+"/"+t.Name {
+		if t.owns(p) {
 			return nil
 		}
 		if kind, name, ok := strings.Cut(p.Workload, "/"); ok && kind == t.Kind {
@@ -240,7 +257,7 @@ func (t *Target) checkNames(w *Watcher, world *identity.World) error {
 	}
 	slices.Sort(names)
 	return missing("pod of "+t.Kind, t.Name, in, slices.Compact(names),
-		t.elsewhere(world, func(p *identity.Pod) bool { return p.Workload == t.Kind+"/"+t.Name }))
+		t.elsewhere(world, t.owns))
 }
 
 // elsewhere is the first namespace that has what the target's lacks, or "".

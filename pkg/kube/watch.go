@@ -41,7 +41,7 @@ type Watcher struct {
 
 // sight is what the user may see.
 type sight struct {
-	namespace                                    string // "": the whole cluster
+	namespace                                    string // "": the whole cluster, and which namespaces it has
 	namespaces, nodes, services, slices, netpols bool
 	jobs                                         bool
 }
@@ -133,6 +133,20 @@ func (c *Client) look(ctx context.Context, namespace string) (sight, error) {
 	case err != nil:
 		return s, fmt.Errorf("cluster %q: %w", c.host(), Unanswered(err))
 	}
+	if err := s.ask(ctx, c); err != nil {
+		return s, err
+	}
+	if s.namespace == "" && !s.namespaces {
+		// Which namespaces there are and what labels they have decides too much.
+		s.namespace = namespace
+		return s, s.ask(ctx, c)
+	}
+	return s, nil
+}
+
+// ask finds out what else may be seen there.
+func (s *sight) ask(ctx context.Context, c *Client) error {
+	one := metav1.ListOptions{Limit: 1}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, ask := range []struct {
 		may  *bool
@@ -154,7 +168,7 @@ func (c *Client) look(ctx context.Context, namespace string) (sight, error) {
 			return nil
 		})
 	}
-	return s, g.Wait()
+	return g.Wait()
 }
 
 var forbiddenUser = regexp.MustCompile(`User "([^"]+)" cannot`)
