@@ -9,17 +9,24 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// Ctrl-C while the API server has not answered yet is a good end, as later.
+// Ctrl-C while the API server has not answered yet is a good end, as later; and
+// told twice at once, as timeout(1) does, the program still ends by itself.
 func TestInterruptedUnanswered(t *testing.T) {
+	both := make(chan os.Signal, 2) // the test's own, so that none ends it
+	signal.Notify(both, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(both)
 	release := make(chan struct{})
 	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+		<-both
+		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
 		<-release
 	}))
 	defer api.Close()

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs name cloud providers' plugins
@@ -71,9 +72,13 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 // errInterrupted is why the context of a program ended that was told to end.
 var errInterrupted = errors.New("interrupted")
 
+// sameSignal is for how long after the first signal others are its echo.
+const sameSignal = 500 * time.Millisecond
+
 // interruptible gives a context that the first Ctrl-C ends, so that everything
 // is cleaned up, and dies at the second, so that nobody is held hostage: the
-// probe pod's deadline and the lease then do the cleaning up.
+// probe pod's deadline and the lease then do the cleaning up. What comes at once
+// after the first is no second: timeout(1) tells its child and then its group.
 func interruptible() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	// A pipe that nobody reads any more shall be an error, not a sudden death
@@ -88,7 +93,9 @@ func interruptible() (context.Context, context.CancelFunc) {
 		case <-ctx.Done():
 			return
 		}
-		<-signals
+		for first := time.Now(); time.Since(first) < sameSignal; {
+			<-signals
+		}
 		os.Exit(130)
 	}()
 	return ctx, func() { signal.Stop(signals); cancel(nil) }
