@@ -54,13 +54,44 @@ __noinline int seen(struct __sk_buff *skb, const struct tuple *t, __u32 endpoint
 	return 0;
 }
 
+/* as_socket names the connection of a packet that leaves as its socket does.
+ * The packet has been translated by then, to a service's backend and from the
+ * node's port, and the answer, when it is looked at, is back in the socket's
+ * terms: they would be two connections, each without an answer. */
+static __always_inline void as_socket(struct __sk_buff *skb, struct tuple *t)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!sk || (t->protocol != IPPROTO_TCP && t->protocol != IPPROTO_UDP))
+		return;
+	if (!sk->dst_port) {
+		/* What a listener answers may have a service's name on it by now:
+		 * the packet that came has told. */
+		if (t->opener == OPENER_OTHER)
+			t->opener = OPENER_NONE;
+		return;
+	}
+	t->local_port = bpf_htons(sk->src_port);
+	t->peer_port = sk->dst_port;
+	if (t->family == 4) {
+		t->local = mapped(sk->src_ip4);
+		t->peer = mapped(sk->dst_ip4);
+		return;
+	}
+	t->local = (struct addr){ { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3] } };
+	t->peer = (struct addr){ { sk->dst_ip6[0], sk->dst_ip6[1], sk->dst_ip6[2], sk->dst_ip6[3] } };
+}
+
 static __always_inline int of_host(struct __sk_buff *skb, __u32 egress)
 {
 	__u32 *endpoint = bpf_get_local_storage(&hosts, 0);
 	struct tuple t = { .egress = egress };
 
-	if (*endpoint && parse(skb, &t) == PARSED)
+	if (*endpoint && parse(skb, &t) == PARSED) {
+		if (egress)
+			as_socket(skb, &t);
 		seen(skb, &t, *endpoint);
+	}
 	return 1; /* 0 would drop it */
 }
 

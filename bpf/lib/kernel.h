@@ -57,6 +57,20 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
+/* A socket, as a program may read it. Of an IPv6 socket that speaks IPv4 both
+ * kinds of address are there. */
+struct bpf_sock {
+	__u32 unread[6];
+	__be32 src_ip4;
+	__be32 src_ip6[4];
+	__u32 src_port; /* host order */
+	__be16 dst_port; /* 0: not connected */
+	__u16 pad;
+	__be32 dst_ip4;
+	__be32 dst_ip6[4];
+};
+_Static_assert(__builtin_offsetof(struct bpf_sock, dst_ip6) == 56, "fixed by the kernel");
+
 /* The context of a traffic control program. Only the named fields are read. */
 struct __sk_buff {
 	__u32 len;
@@ -71,9 +85,11 @@ struct __sk_buff {
 	__u64 tstamp;
 	__u32 wire_len;
 	__u32 gso_segs; /* packets that a large one stands for; 0 or 1: itself */
+	struct bpf_sock *sk;
 };
 _Static_assert(__builtin_offsetof(struct __sk_buff, data) == 76, "fixed by the kernel");
 _Static_assert(__builtin_offsetof(struct __sk_buff, gso_segs) == 164, "fixed by the kernel");
+_Static_assert(__builtin_offsetof(struct __sk_buff, sk) == 168, "fixed by the kernel");
 
 enum {
 	ETH_HLEN = 14,

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ebpol/kubectl-ebpol/bpf"
+	"github.com/ebpol/kubectl-ebpol/internal/netbed"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/testkit"
 	"github.com/ebpol/kubectl-ebpol/probe/kernel"
 )
 
@@ -54,6 +57,104 @@ func talker(addr string) {
 	_, _ = os.Stdin.Read(make([]byte, 1))
 }
 
+// talks starts a talker in a cgroup, and in a namespace unless that is nil, and
+// returns when it has said and heard its line.
+func talks(t *testing.T, cgroup string, in *netbed.Namespace, addr string) (end func()) {
+	t.Helper()
+	dir, err := os.Open(cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHostNetwork$")
+	cmd.Env = append(os.Environ(), "EBPOL_TEST_TALKER="+addr)
+	cmd.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := cmd.Start
+	if in != nil {
+		start = func() error { return in.Do(cmd.Start) }
+	}
+	if err := start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "said: <nil>\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return func() {
+		input.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// answers takes one connection and says a line after it has heard one.
+func answers(l net.Listener) {
+	c, err := l.Accept()
+	if err != nil {
+		return
+	}
+	_, _ = bufio.NewReader(c).ReadString('\n')
+	_, _ = fmt.Fprintln(c, "hello")
+}
+
+// TestHostNetworkToService: on its way to a service a packet has the backend's
+// address and another port by the time that it is seen, and the answer has the
+// service's again. It is one connection, to the service, and was answered.
+func TestHostNetworkToService(t *testing.T) {
+	k := open(t, kernel.Options{})
+	cgroup := filepath.Join(unified(t), fmt.Sprintf("ebpol-test-%d-service", os.Getpid()))
+	if err := os.Mkdir(cgroup, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(cgroup) })
+	h, err := k.AttachHost(cgroup, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	bed := testkit.NewBed(t)
+	a, b := bed.Pod("a"), bed.Pod("b")
+	for i, service := range []string{"10.96.0.80", "fd96::80"} {
+		family := []string{"ip", "ip6"}[i]
+		backend := netip.AddrPortFrom(b.IPs[i], 8080)
+		if err := a.Do(func() error {
+			out, err := exec.Command("nft", fmt.Sprintf(`table %[1]s proxy {
+				chain out { type nat hook output priority -100; %[1]s daddr %[2]s tcp dport 80 dnat to %[3]s; };
+				chain post { type nat hook postrouting priority 100; masquerade random; };
+			}`, family, service, backend)).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		go answers(bed.Listen(b, "tcp", backend))
+		end := talks(t, cgroup, a.Namespace, netip.AddrPortFrom(netip.MustParseAddr(service), 80).String())
+		var got []kernel.Record
+		if err := k.Scan(true, func(r *kernel.Record) {
+			if r.Local.Is6() == (i == 1) {
+				got = append(got, *r)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		end()
+		if len(got) != 1 || got[0].Peer.String() != service || got[0].PeerPort != 80 || got[0].Conn.Direction != uint8(flow.Egress) || got[0].Conn.AnswerNs == 0 {
+			t.Errorf("to %s: %+v", service, got)
+		}
+	}
+}
+
 // TestHostNetwork observes a process by its cgroup, with everything but a
 // verdict, and nobody else.
 func TestHostNetwork(t *testing.T) {
@@ -79,46 +180,13 @@ func TestHostNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_, _ = bufio.NewReader(c).ReadString('\n')
-		_, _ = fmt.Fprintln(c, "hello")
-	}()
-
-	dir, err := os.Open(cgroup)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestHostNetwork$")
-	cmd.Env = append(os.Environ(), "EBPOL_TEST_TALKER="+l.Addr().String())
-	cmd.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil || line != "said: <nil>\n" {
-		t.Fatalf("%q, %v", line, err)
-	}
+	go answers(l)
+	end := talks(t, cgroup, nil, l.Addr().String())
 	var got []kernel.Record
 	if err := k.Scan(true, func(r *kernel.Record) { got = append(got, *r) }); err != nil {
 		t.Fatal(err)
 	}
-	in.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	end()
 	if len(got) != 1 {
 		t.Fatalf("%d connections, want the one of the cgroup: %+v", len(got), got)
 	}
