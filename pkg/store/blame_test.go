@@ -22,12 +22,13 @@ func TestBlame(t *testing.T) {
 		culprit string
 		says    []string
 	}{
-		"kube-router":  {with(nft, func(c *Cause) { c.Rule = drop("filter", "KUBE-NWPLCY-X", "drop", "rule of shop", "") }), "netfilter rule of kube-router", []string{"KUBE-NWPLCY-X", `"rule of shop"`, "kubectl ebpol explain"}},
-		"Calico":       {with(nft, func(c *Cause) { c.Rule = drop("filter", "cali-tw-1", "drop", "", "") }), "netfilter rule of Calico", nil},
-		"firewalld":    {with(nft, func(c *Cause) { c.Rule = drop("firewalld", "in", "drop", "", "reject") }), "netfilter rule of firewalld", []string{"rejected it"}},
-		"nobody known": {with(nft, func(c *Cause) { c.Rule = drop("x", "y", "drop", "", "") }), "netfilter rule", []string{"Rule 7 of chain y in table ip x dropped it", "nft -a list chain ip x y"}},
-		"queue":        {Cause{Reason: "NOT_SPECIFIED", Location: "nfqnl_reinject+1", Rule: drop("x", "y", "queue 100", "", "")}, "netfilter rule of kube-network-policies", []string{"a program in user space"}},
-		"invalid":      {with(nft, func(c *Cause) { c.Rule = drop("x", "y", "drop", "", "ct state invalid drop") }), "netfilter rule, for connection tracking", []string{"asymmetric"}},
+		"kube-router":   {with(nft, func(c *Cause) { c.Rule = drop("filter", "KUBE-NWPLCY-X", "drop", "rule of shop", "") }), "netfilter rule of kube-router", []string{"KUBE-NWPLCY-X", `"rule of shop"`, "kubectl ebpol explain"}},
+		"Calico":        {with(nft, func(c *Cause) { c.Rule = drop("filter", "cali-tw-1", "drop", "", "") }), "netfilter rule of Calico", nil},
+		"firewalld":     {with(nft, func(c *Cause) { c.Rule = drop("firewalld", "in", "drop", "", "reject") }), "netfilter rule of firewalld", []string{"rejected it"}},
+		"nobody known":  {with(nft, func(c *Cause) { c.Rule = drop("x", "y", "drop", "", "") }), "netfilter rule", []string{"Rule 7 of chain y in table ip x dropped it", "nft -a list chain ip x y"}},
+		"queue":         {Cause{Reason: "NOT_SPECIFIED", Location: "nfqnl_reinject+1", Rule: drop("x", "y", "queue 100", "", "")}, "netfilter rule of kube-network-policies", []string{"a program in user space"}},
+		"emptied queue": {Cause{Reason: "NOT_SPECIFIED", Location: "nfqnl_reinject+0x95", Stack: []string{"nfqnl_nf_hook_drop+0x8e", "nf_queue_nf_hook_drop+0x26"}, Rule: drop("x", "y", "queue 100", "", "")}, "emptied netfilter queue", []string{"No policy denied it"}},
+		"invalid":       {with(nft, func(c *Cause) { c.Rule = drop("x", "y", "drop", "", "ct state invalid drop") }), "netfilter rule, for connection tracking", []string{"asymmetric"}},
 		"no endpoints": {with(nft, func(c *Cause) {
 			c.Service, c.Rule = "shop/db", drop("kube-proxy", "reject-chain", "drop", "", "reject")
 		}), "service without ready endpoints", []string{"shop/db", "endpointslices"}},

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -76,6 +77,8 @@ func (c *Cause) explain() Explanation {
 			Sentence: "A policy that you enforce with this session denies it; it is free again when the lease ends. Set the policy to dry-run, or end the session, to let it through now.",
 			policy:   true,
 		}
+	case slices.ContainsFunc(c.Stack, func(f string) bool { return strings.HasPrefix(f, "nfqnl_nf_hook_drop") }):
+		return emptied
 	case c.Service != "" && netfilter && (c.Rule == nil || c.Rule.Engine == "kube-proxy"):
 		return c.noEndpoints()
 	case c.Rule != nil:
@@ -105,6 +108,10 @@ var (
 	wrongMAC = Explanation{Culprit: "hardware address", Sentence: "It came to the pod with another machine's hardware address (MAC): whoever sent it to the pod's interface remembers an old one. Look at ip neigh on the pod's node."}
 	cgroupIn = Explanation{Culprit: "eBPF program of a cgroup", Sentence: "A cgroup program refused to let it in: usually a runtime's or the CNI's policy. List it with bpftool cgroup tree on the pod's node.", policy: true}
 )
+
+// emptied: nfqnl_nf_hook_drop of net/netfilter/nfnetlink_queue.c, which the
+// kernel calls whenever a hook is unregistered, whoever's it is.
+var emptied = Explanation{Culprit: "emptied netfilter queue", Sentence: "It waited for the verdict of a program in user space (NFQUEUE) when somebody took a chain away from the node's nftables, or failed to add one: the kernel then drops all that waits. No policy denied it, and a packet that is sent again gets through. Look in the log of the network policy agent for how often it changes its rules."}
 
 // there says where to look, if it isn't on the node but in a pod's own network
 // namespace.

@@ -79,6 +79,7 @@ func (a *applying) flow(r *row, m *wire.Flow) {
 	case isNew:
 		a.emitRow(r, flow.FlowEvent, r.first)
 		a.placeEarly(r)
+		a.recall(r)
 	case m.GetKind() == wire.Flow_VERDICT && altered:
 		a.emitRow(r, flow.VerdictEvent, a.at)
 	}

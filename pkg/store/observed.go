@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -42,18 +41,6 @@ type icmpError struct {
 	mtu        uint32
 	from       netip.Addr
 	who        *who
-}
-
-// fault is a drop as far as the row that it hit needs to know.
-type fault struct {
-	at        time.Time // by the node's clock
-	reason    string
-	culprit   string
-	answer    bool         // of a packet of the destination's
-	delivered bool         // in the far pod: nothing between the pods dropped it
-	inside    bool         // in the far pod, before it came to a socket: by what stands there
-	verdict   flow.Verdict // of the rules at the end that it was for; not judged: not known
-	deniedBy  []flow.Rule  // if that is deny
 }
 
 // observe takes over what a message says of the packets.
@@ -187,52 +174,4 @@ func icmpName(kind, code uint8, v6 bool) string {
 		return n
 	}
 	return fmt.Sprintf("type %d code %d", kind, code)
-}
-
-// inPod are functions that free packets at the end of their way: in the
-// socket, so within the pod that they were for.
-var inPod = []string{"tcp_", "__udp", "udp_", "udpv6_", "__udp4", "__udp6", "sk_", "sock_", "raw_", "tcp4", "tcp6", "icmp_", "icmpv6_"}
-
-// hit tells the rows of a connection of a drop: what it means for them.
-func (a *applying) hit(e *flow.Event, why Explanation) {
-	if e.Source == nil || e.Enforced {
-		return
-	}
-	t := flow.Tuple{
-		Protocol: e.Protocol, Source: netip.AddrPortFrom(e.Source.IP, e.Source.Port),
-		Destination: netip.AddrPortFrom(e.Destination.IP, e.Destination.Port),
-	}
-	for _, r := range a.s.rowsOf(t) {
-		if !e.Time.Before(r.first.Add(-apart)) {
-			a.droppedRow(r, e, why)
-		}
-	}
-}
-
-// droppedRow remembers a drop with the connection that it hit.
-func (a *applying) droppedRow(r *row, e *flow.Event, why Explanation) {
-	if why.Benign {
-		return
-	}
-	f := &fault{at: e.Time, reason: e.Reason, culprit: why.Culprit}
-	sender := r.local
-	if r.direction == flow.Ingress {
-		sender = r.peer
-	}
-	f.answer = netip.AddrPortFrom(e.Source.IP, e.Source.Port) != sender
-	for _, prefix := range inPod {
-		f.delivered = f.delivered || strings.HasPrefix(e.Location, prefix)
-	}
-	f.inside = why.inside && !f.answer && !f.delivered
-	if !f.answer && e.Direction == flow.Ingress && e.Verdict != flow.NotJudged {
-		f.verdict = e.Verdict
-		if e.Verdict == flow.Deny {
-			f.deniedBy = e.IsolatedBy
-			if e.Rule != nil {
-				f.deniedBy = []flow.Rule{*e.Rule}
-			}
-		}
-	}
-	r.fault = f
-	a.settle(r)
 }

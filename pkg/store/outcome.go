@@ -283,6 +283,7 @@ func (a *applying) lookAgain() bool {
 	}
 	s.lookedAt = s.now
 	a.giveUpEarly()
+	s.strikes.forget(s.now)
 	list := s.waiting
 	s.waiting = s.spare[:0]
 	for _, r := range list {

@@ -163,3 +163,51 @@ func TestOutcomes(t *testing.T) {
 		})
 	}
 }
+
+// TestDropToldBeforeItsConnection: the node that dropped a packet is heard of
+// before the one that sent it.
+func TestDropToldBeforeItsConnection(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		wait   int
+		port   uint32
+		db     bool // it had come to db's node, whose row took the drop
+		struck bool
+	}{
+		{name: "in the same second", struck: true},
+		{name: "in the same second, the other end known", db: true, struck: true},
+		{name: "of another connection", port: 49999},
+		{name: "long ago", wait: 8},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSession(Limits{})
+			watchBoth(s)
+			s.pass(5)
+			d := drop("NETFILTER_DROP", "nft_do_chain+0x1", 0)
+			if c.port != 0 {
+				d.Sport = c.port
+			}
+			if c.db {
+				s.from("n2", toDB(1, func(f *wire.Flow) { f.TcpFlagsIn = syn }))
+				s.now = s.now.Add(-time.Second)
+				d = within(d)
+			}
+			s.frame("n2", &wire.Frame_Drops{Drops: &wire.Drops{Drops: []*wire.Drop{d}}})
+			s.now = s.now.Add(-time.Second)
+			s.pass(c.wait)
+			s.from("n1", fromWeb(1, func(f *wire.Flow) { f.FirstNs = int64(c.wait) * int64(time.Second) }))
+			s.pass(8)
+			r := s.row(t, "n1", 1)
+			want, drops, culprit := flow.NotArrived, uint64(0), "not known"
+			if c.struck {
+				want, drops, culprit = flow.Dropped, 1, "netfilter"
+			}
+			if r.Event.Observed != want || r.Drops != drops || !strings.Contains(r.Event.Culprit, culprit) {
+				t.Errorf("%q by %q, %d drops; want %q by %q, %d", r.Event.Observed, r.Event.Culprit, r.Drops, want, culprit, drops)
+			}
+			if list := s.strikes; c.wait > 0 && len(list) != 0 {
+				t.Errorf("%d drops are still remembered", len(list))
+			}
+		})
+	}
+}

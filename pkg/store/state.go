@@ -69,6 +69,7 @@ type Store struct {
 	joins     joins
 	dns       dnsNames
 	early     []early // answers before their connection's news
+	strikes   strikes // drops before that
 	reference reference
 	isolation isolation
 	waiting   []*row       // not settled: looked at again as time goes by
@@ -102,7 +103,7 @@ func New(opt Options) *Store {
 		opt.Rules = defaultRules
 	}
 	s := &Store{
-		opt: opt, pods: map[string]*account{}, nodes: map[string]*nodeState{},
+		opt: opt, pods: map[string]*account{}, nodes: map[string]*nodeState{}, strikes: strikes{},
 		open:   queue{still: func(r *row) bool { return r.inOpen }},
 		closed: queue{still: func(r *row) bool { return r.inClosed }},
 	}
