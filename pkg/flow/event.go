@@ -156,6 +156,23 @@ type Event struct {
 	Note string `json:"note,omitempty"` // a sentence for people
 }
 
+// Ported is the event with no port where the protocol has none: the number of an
+// echo stands there, by which one ping is told from another, and nothing else.
+func (e *Event) Ported() *Event {
+	if e.Protocol.HasPorts() || (e.Source == nil || e.Source.Port == 0) && (e.Destination == nil || e.Destination.Port == 0) {
+		return e
+	}
+	out := *e
+	for _, end := range []**Peer{&out.Source, &out.Destination, &out.Backend} {
+		if *end != nil {
+			p := **end
+			p.Port = 0
+			*end = &p
+		}
+	}
+	return &out
+}
+
 // WouldChange says whether the candidate set decides otherwise than the current one.
 func (e *Event) WouldChange() bool {
 	return e.Candidate != NotJudged && e.Verdict != NotJudged && e.Candidate != e.Verdict

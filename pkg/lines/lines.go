@@ -50,6 +50,7 @@ func New(w io.Writer, f Format) *Printer { return &Printer{w: w, format: f} }
 // itself has been printed.
 func (p *Printer) Print(e *flow.Event) error {
 	p.buf = p.buf[:0]
+	e = e.Ported()
 	if p.format == Short && e.Ordinary() {
 		return nil
 	}

@@ -42,6 +42,24 @@ func TestJSONIsTheDocumentedSchema(t *testing.T) {
 	}
 }
 
+// An echo has a number and no port.
+func TestEchoHasNoPort(t *testing.T) {
+	e := example()
+	e.Protocol = flow.ICMP
+	for _, f := range []Format{Short, JSON} {
+		var b strings.Builder
+		if err := New(&b, f).Print(e); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(b.String(), "40000") || strings.Contains(b.String(), "5432") {
+			t.Errorf("a port: %s", b.String())
+		}
+	}
+	if e.Source.Port != 40000 {
+		t.Error("the event itself was changed")
+	}
+}
+
 func TestLine(t *testing.T) {
 	got := string(appendLine(nil, example(), false))
 	for _, want := range []string{"would-deny", "ingress TCP", "shop/web-1:40000", "-> shop/db-0:5432", "now allow by shop/db rule 2, then deny by default deny of shop/new"} {

@@ -158,6 +158,7 @@ func (l *Log) Open(rows []*store.FlowRow) {
 }
 
 func keyOf(e *flow.Event) key {
+	e = e.Ported()
 	k := key{
 		direction: e.Direction, protocol: e.Protocol, source: e.Source.IP, destination: netip.AddrPortFrom(e.Destination.IP, e.Destination.Port),
 		from: e.Source.Namespace + "/" + e.Source.Pod, to: e.Destination.Namespace + "/" + e.Destination.Pod,
@@ -181,6 +182,7 @@ func (l *Log) add(e *flow.Event, live, guessed int) {
 	if e.Source == nil || e.Destination == nil || e.Direction == 0 {
 		return
 	}
+	e = e.Ported()
 	k := keyOf(e)
 	s := l.seen[k]
 	if s == nil {

@@ -55,6 +55,19 @@ func TestConnectionsAreSummedUp(t *testing.T) {
 	}
 }
 
+// Each ping has a number where ports are: they are the same traffic all the same.
+func TestPingsAreOne(t *testing.T) {
+	l := traffic.New()
+	for i := range 3 {
+		ping := closed(end("web", "10.0.0.1"), end("db", "10.0.0.2"), 0)
+		ping.Protocol, ping.Source.Port, ping.Destination.Port = flow.ICMP, uint16(i+1), uint16(i+1)
+		l.Event(ping)
+	}
+	if seen := l.Seen(); len(seen) != 1 || seen[0].Flows != 3 || seen[0].Destination.Port != 0 {
+		t.Errorf("%+v", seen)
+	}
+}
+
 func TestNamesOfAddresses(t *testing.T) {
 	l := traffic.New()
 	ip := netip.MustParseAddr("203.0.113.9")
