@@ -206,7 +206,7 @@ func (g *globals) openForPolicies(ctx context.Context, f *liveFlags, flags *poli
 		candidates: list, modes: modes,
 		pods: func(w *kube.Watcher) (func(*identity.Pod) bool, error) {
 			state := w.State()
-			out, err := flags.leaveOut(state, namespace)
+			out, err := flags.leaveOut(state, list, namespace)
 			if err != nil {
 				return nil, err
 			}

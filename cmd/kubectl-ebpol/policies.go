@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,7 +85,7 @@ func (g *globals) checkNamespaces(list []*policy.Policy) error {
 
 // leaveOut turns --without into modes: those policies of the cluster are not
 // part of the candidate set.
-func (f *policyFlags) leaveOut(state *kube.State, namespace string) (map[session.PolicyKey]session.Mode, error) {
+func (f *policyFlags) leaveOut(state *kube.State, list []*policy.Policy, namespace string) (map[session.PolicyKey]session.Mode, error) {
 	modes := map[session.PolicyKey]session.Mode{}
 	for _, name := range f.without {
 		var found []session.PolicyKey
@@ -114,6 +115,9 @@ func (f *policyFlags) leaveOut(state *kube.State, namespace string) (map[session
 		case len(found) > 1:
 			return nil, fmt.Errorf("%q names policies of several kinds: say which, such as netpol/%s or cnp/%s", name, rest, rest)
 		}
+		if slices.ContainsFunc(list, func(p *policy.Policy) bool { return session.KeyOf(p) == found[0] }) {
+			return nil, fmt.Errorf("policy %q is given and left out: which shall it be?", name)
+		}
 		modes[found[0]] = session.Off
 	}
 	return modes, nil
@@ -125,7 +129,10 @@ func didYouMean(name string, names []string) string {
 	if len(near) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %q?", strings.Join(near, ", "))
+	for i, n := range near {
+		near[i] = strconv.Quote(n)
+	}
+	return fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
 }
 
 // cutKind reads "netpol/x" and the like.

@@ -63,7 +63,7 @@ func (c *dryRunCommand) told(out *changes) error {
 // judge writes into each flow what the candidate set says of it.
 func (c *dryRunCommand) judge(o *observed) (removed []*policy.Policy, err error) {
 	state := o.state()
-	modes, err := c.policies.leaveOut(state, c.namespace)
+	modes, err := c.policies.leaveOut(state, c.list, c.namespace)
 	if err != nil {
 		return nil, err
 	}
