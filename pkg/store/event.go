@@ -125,7 +125,7 @@ func (s *Store) show(r *row, f *shownRow) {
 	s.tell(r, &f.Event, &f.source, &f.destination, typ, at)
 	f.ID, f.First, f.Last = r.id, r.first, r.last.time()
 	f.PacketsIn, f.PacketsOut, f.BytesIn, f.BytesOut = r.packetsIn, r.packetsOut, r.bytesIn, r.bytesOut
-	f.Rate, f.Drops, f.Faults = s.rateOf(r), r.drops+r.enforcedPackets, r.faults+r.enforcedPackets
+	f.Rate, f.Drops, f.Faults, f.Leased = s.rateOf(r), r.drops+r.enforcedPackets, r.faults+r.enforcedPackets, r.enforcedPackets
 	f.Closed, f.Preexisting, f.TCPFlags, f.Altered = r.done, r.preex, r.flags, r.altered
 	f.Backend = f.Event.Backend
 }

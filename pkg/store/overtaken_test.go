@@ -24,7 +24,7 @@ func TestTheFirstPacketsNewsTakesNothingBack(t *testing.T) {
 		if got := s.flows(f); len(got) != 0 {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if r := s.Snapshot(Query{Flows: true}).Flows[0]; !r.Event.Enforced || r.Event.Verdict != flow.Deny || r.PacketsIn != 1 {
+		if r := s.Snapshot(Query{Flows: true}).Flows[0]; !r.Event.Enforced || r.Event.Verdict != flow.Deny || r.PacketsIn != 1 || r.Leased != 1 {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}

@@ -27,6 +27,7 @@ type FlowRow struct {
 	Rate        float64 // bytes per second over the last ticks
 	Drops       uint64  // kernel drops seen of it, and ours
 	Faults      uint64  // of these, all but what is part of ordinary life
+	Leased      uint64  // of these, what leases of this session dropped
 	Closed      bool
 	Preexisting bool
 	Backend     *flow.Peer // of a service: who really answers, once known

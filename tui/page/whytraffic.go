@@ -81,7 +81,11 @@ func (p *Why) traffic(add func(...string)) {
 	}
 	add(p.field("SEEN", seen))
 	if r.Faults > 0 {
-		add(p.field("DROPS", th.Denied.S(packets(r.Faults))))
+		s := packets(r.Faults)
+		if r.Leased > 0 {
+			s += ", " + part.Count(r.Leased) + " by this session's lease"
+		}
+		add(p.field("DROPS", th.Denied.S(s)))
 	}
 	if note := part.Clean(p.event.Note); note != "" && r.Closed {
 		add(p.field("ENDED", note))

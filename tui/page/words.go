@@ -250,8 +250,14 @@ func story(e *flow.Event, row *store.FlowRow) []string {
 	if s := disagrees(e); s != "" {
 		return append(out, s)
 	}
-	if row != nil && row.Faults > 0 && e.Verdict == flow.Allow && !e.Enforced {
-		out = append(out, "Policies allow it, yet the kernel dropped "+part.Count(row.Faults)+" of its packets: page 3, drops, says who did.")
+	if row == nil || e.Verdict != flow.Allow || e.Enforced {
+		return out
+	}
+	if row.Leased > 0 {
+		out = append(out, "This session's lease, which is over, dropped "+packets(row.Leased)+" of it.")
+	}
+	if n := row.Faults - min(row.Leased, row.Faults); n > 0 {
+		out = append(out, "Policies allow it, yet the kernel dropped "+part.Count(n)+" of its packets: page 3, drops, says who did.")
 	}
 	return out
 }
