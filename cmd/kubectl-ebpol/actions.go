@@ -5,6 +5,9 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
@@ -35,22 +38,31 @@ var (
 )
 
 // Draft implements [tui.Drafter]: the edited policies take the place of those
-// with the same names and are dry-run.
-func (a *actions) Draft(ctx context.Context, yaml []byte) error {
+// with the same names and are dry-run. One that names no namespace stays in
+// that of the policy it was made of, as its file may name none.
+func (a *actions) Draft(ctx context.Context, of tui.PolicyID, yaml []byte) ([]tui.PolicyID, error) {
 	c, ok := a.source.(interface {
 		Draft(ctx context.Context, list []*policy.Policy) error
 	})
 	if !ok {
-		return errors.New(a.Can("mode"))
+		return nil, errors.New(a.Can("mode"))
 	}
-	o, err := policy.Parse(yaml, "edited")
-	if err != nil {
-		return err
+	o := &policy.Objects{Namespace: of.Namespace}
+	if err := o.Read(yaml, "edited"); err != nil {
+		return nil, err
 	}
 	if len(o.Policies) == 0 {
-		return errors.New("the text holds no policy that is evaluated")
+		var but string
+		if len(o.Skipped) > 0 {
+			but = ", but " + strings.Join(slices.Sorted(maps.Keys(o.Skipped)), ", ")
+		}
+		return nil, errors.New("the text holds no policy that is evaluated" + but)
 	}
-	return c.Draft(ctx, o.Policies)
+	drafted := make([]tui.PolicyID, 0, len(o.Policies))
+	for _, p := range o.Policies {
+		drafted = append(drafted, tui.PolicyID{Kind: p.Kind, Namespace: p.Namespace, Name: p.Name})
+	}
+	return drafted, c.Draft(ctx, o.Policies)
 }
 
 // previewer is a session that can say beforehand what enforcement would cut.

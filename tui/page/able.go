@@ -20,10 +20,11 @@ type (
 	Explainer interface {
 		Explain(ctx context.Context, row *store.FlowRow) (Explanation, error)
 	}
-	// Drafter takes the text of one or more policies as candidates and puts
-	// them into dry-run; text that is no policy is refused with the reason.
+	// Drafter takes the text of one or more policies, as somebody made it of
+	// one, as candidates and puts them into dry-run; it says which those are.
+	// Text that is no policy is refused with the reason.
 	Drafter interface {
-		Draft(ctx context.Context, yaml []byte) error
+		Draft(ctx context.Context, of PolicyID, yaml []byte) ([]PolicyID, error)
 	}
 	// Recorder writes what is known and what comes from now on to a file,
 	// until StopRecord. Recording names the file that is being written, "" if

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -93,14 +94,14 @@ func (p *Policy) edited(msg editedMsg) Effect {
 	}
 	if msg.err != nil {
 		_ = os.Remove(msg.file) // best effort: it is a temporary file
-		return Effect{Toast: "The editor failed: " + msg.err.Error(), Bad: true}
+		return Effect{Toast: "The editor failed, so nothing was changed: " + msg.err.Error(), Bad: true}
 	}
 	return Effect{Cmd: func() tea.Msg {
 		text, err := os.ReadFile(msg.file)
 		_ = os.Remove(msg.file) // best effort: it is a temporary file
 		switch {
 		case err != nil:
-			return DoneMsg{Err: fmt.Errorf("edit: %w", err)}
+			return DoneMsg{Err: fmt.Errorf("the text can't be read back, so nothing was changed: %w", err)}
 		case bytes.Equal(text, []byte(msg.before)):
 			p.env.refused.Delete(p.id)
 			return DoneMsg{Good: "Nothing was changed."}
@@ -110,11 +111,41 @@ func (p *Policy) edited(msg editedMsg) Effect {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := d.Draft(ctx, text); err != nil {
+		drafted, err := d.Draft(ctx, p.id, text)
+		if err != nil {
 			p.env.refused.Store(p.id, string(text))
-			return DoneMsg{Err: fmt.Errorf("%w; %s opens your text again", err, p.env.Keys.Edit.Help().Key)}
+			return DoneMsg{Err: fmt.Errorf("%s; %s opens your text again, saved empty it is forgotten", firstFault(err), p.env.Keys.Edit.Help().Key)}
 		}
 		p.env.refused.Delete(p.id)
-		return DoneMsg{Good: part.Clean(slash(p.id.Namespace, p.id.Name)) + " as edited is in dry-run; the cluster is as it was."}
+		return DoneMsg{Good: draftedSentence(p.id, drafted)}
 	}}
+}
+
+// firstFault is an error's first line, and how many more there are: what can be
+// done about it stands behind it, and shall not be cut.
+func firstFault(err error) string {
+	first, rest, more := strings.Cut(strings.TrimSpace(err.Error()), "\n")
+	if !more {
+		return first
+	}
+	return first + " (and " + part.Of(uint64(strings.Count(rest, "\n")+1), "more fault") + ")"
+}
+
+// draftedSentence says what is in dry-run now: the policy that was edited may have
+// got another name, or company.
+func draftedSentence(edited PolicyID, drafted []PolicyID) string {
+	names := make([]string, 0, len(drafted))
+	for _, id := range drafted {
+		names = append(names, part.Clean(slash(id.Namespace, id.Name)))
+	}
+	verb := " is"
+	if len(names) > 1 {
+		names = []string{strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]}
+		verb = " are"
+	}
+	s := strings.Join(names, "") + " as edited" + verb + " in dry-run; "
+	if !slices.Contains(drafted, edited) {
+		return s + part.Clean(slash(edited.Namespace, edited.Name)) + ", which has another name, is as it was."
+	}
+	return s + "the cluster is as it was."
 }

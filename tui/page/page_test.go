@@ -22,14 +22,19 @@ import (
 type drafts struct {
 	Actions
 	got    string
+	of     PolicyID
+	made   []PolicyID // nil: of
 	refuse error
 }
 
 func (d *drafts) Can(string) string { return "" }
 
-func (d *drafts) Draft(_ context.Context, yaml []byte) error {
-	d.got = string(yaml)
-	return d.refuse
+func (d *drafts) Draft(_ context.Context, of PolicyID, yaml []byte) ([]PolicyID, error) {
+	d.got, d.of = string(yaml), of
+	if d.made == nil {
+		return []PolicyID{of}, d.refuse
+	}
+	return d.made, d.refuse
 }
 
 func env(a Actions) *Env {
@@ -41,21 +46,25 @@ func TestWhatIsSavedInTheEditorBecomesACandidate(t *testing.T) {
 		name, saved string
 		editor      error
 		refuse      error
+		made        []PolicyID
 		drafted     bool
 		says        string
 	}{
 		{name: "changed", saved: "new", drafted: true, says: "is in dry-run; the cluster is as it was"},
 		{name: "unchanged", saved: "old", says: "Nothing was changed"},
 		{name: "emptied", saved: " \n", says: "The text was emptied, so nothing was changed. o takes"},
-		{name: "refused", saved: "new", refuse: errors.New("line 3: not a policy"), drafted: true, says: "line 3: not a policy; E opens your text again"},
-		{name: "editor failed", saved: "new", editor: errors.New("exit status 1"), says: "The editor failed"},
+		{name: "refused", saved: "new", refuse: errors.New("line 3: not a policy"), drafted: true, says: "line 3: not a policy; E opens your text again, saved empty it is forgotten"},
+		{name: "several faults", saved: "new", refuse: errors.New("first\nsecond\nthird"), drafted: true, says: "first (and 2 more faults); E opens your text again"},
+		{name: "renamed", saved: "new", made: []PolicyID{{flow.NetworkPolicy, "shop", "other"}}, drafted: true, says: "shop/other as edited is in dry-run; shop/db, which has another name, is as it was."},
+		{name: "two", saved: "new", made: []PolicyID{{flow.NetworkPolicy, "shop", "db"}, {flow.NetworkPolicy, "shop", "two"}}, drafted: true, says: "shop/db and shop/two as edited are in dry-run; the cluster is as it was."},
+		{name: "editor failed", saved: "new", editor: errors.New("exit status 1"), says: "The editor failed, so nothing was changed: exit status 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "p.yaml")
 			if err := os.WriteFile(file, []byte(c.saved), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			d := &drafts{refuse: c.refuse}
+			d := &drafts{refuse: c.refuse, made: c.made}
 			p := NewPolicy(env(d), &store.PolicyRow{Kind: flow.NetworkPolicy, Namespace: "shop", Name: "db", YAML: "old"})
 			eff := p.Take(editedMsg{file, "old", c.editor})
 			says := eff.Toast
@@ -141,6 +150,7 @@ func TestTheStoryNamesTheReasonInWords(t *testing.T) {
 		{e(func(e *flow.Event) { e.Enforced, e.Candidate, e.CandidateIsolatedBy = true, flow.Deny, deny[:1] }), nil, "Cut by this session's lease, denied: shop/a isolates shop/sts/db for ingress, and no rule lets shop/deploy/web in on tcp."},
 		{e(func(e *flow.Event) { e.Verdict, e.Reason = flow.Contested, "ipBlock matches a pod" }), nil, "Contested: the specification lets implementations differ here: ipBlock matches a pod."},
 		{e(func(e *flow.Event) { e.Verdict = flow.NotJudged }), nil, "Not judged: policies don't cover this traffic."},
+		{e(func(*flow.Event) {}), &store.FlowRow{Faults: 3, Leased: 3}, "Allowed: no policy isolates shop/sts/db for ingress. This session's lease, which is over, dropped 3 packets of it."},
 		{e(func(*flow.Event) {}), &store.FlowRow{Faults: 3}, "Allowed: no policy isolates shop/sts/db for ingress. Policies allow it, yet the kernel dropped 3 of its packets: page 3, drops, says who did."},
 	} {
 		if got := strings.Join(story(&c.event, c.row), " "); got != c.want {

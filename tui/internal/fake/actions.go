@@ -153,11 +153,11 @@ func (w *World) Seek(_ context.Context, at time.Time) error {
 }
 
 // Draft notes that it was asked.
-func (w *World) Draft(_ context.Context, yaml []byte) error {
+func (w *World) Draft(_ context.Context, of page.PolicyID, yaml []byte) ([]page.PolicyID, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.Calls = append(w.Calls, "draft "+string(yaml))
-	return nil
+	return []page.PolicyID{of}, nil
 }
 
 // Can says why something is impossible.
