@@ -115,10 +115,24 @@ func TestTheCursorStaysOnItsRow(t *testing.T) {
 	newer := func(id uint64) *store.FlowRow {
 		return &store.FlowRow{ID: store.FlowID{Node: "node-a", ID: 1_000_000 + id}, Event: flow.Event{Verdict: flow.Deny, Source: &flow.Peer{Name: "newcomer"}}}
 	}
+	first, reading := line()
 	w.Add(newer(1000))
 	d.tick()
-	if _, text := line(); !strings.Contains(text, "newcomer") {
-		t.Fatalf("a cursor that was never moved should stay at the top: %q", text)
+	if at, text := line(); text[:60] != reading[:60] || at != first+1 {
+		t.Fatalf("a cursor that was never moved left its row, or the first row isn't seen:\n%s", d.text())
+	}
+	for i := range 60 { // more than the screen has lines: what comes is seen
+		w.Add(newer(1100 + uint64(i)))
+	}
+	d.tick()
+	if at, text := line(); at != first || !strings.Contains(text, "newcomer") {
+		t.Fatalf("a cursor that was never moved holds the first row back:\n%s", d.text())
+	}
+	d.keys("g")
+	w.Add(newer(1900))
+	d.tick()
+	if at, _ := line(); at != first {
+		t.Fatalf("g lets the cursor go down with its row:\n%s", d.text())
 	}
 	d.keys("down", "down", "down")
 	at, before := line()
@@ -296,7 +310,16 @@ func TestCrumbsAndBack(t *testing.T) {
 	d.shows("top by workload  › connections of shop/deploy/web")
 	d.keys("enter")
 	d.shows("› why", "CANDIDATE")
-	d.keys("esc", "-")
+	d.size(50, 24)
+	d.shows(" top by workload  › …  › why") // what is left out is marked
+	d.send(tea.MouseClickMsg{X: 19, Y: 1, Button: tea.MouseLeft})
+	if got := d.m.page().Name(); got != "connections" {
+		t.Fatalf("a click on the ellipsis opened %s", got)
+	}
+	d.size(40, 24)
+	d.shows(" …  › connections of shop/dep")
+	d.size(120, 40)
+	d.keys("enter", "esc", "-")
 	d.shows("WORKLOAD")
 	for range 50 {
 		d.keys("?")
@@ -435,7 +458,15 @@ func TestHelpComesFromTheKeyMap(t *testing.T) {
 	d.keys("left", "4", "?") // a lease runs, and the past is shown: all keys work
 	for _, s := range append(d.m.roots[3].Sections(), d.m.env.Keys.Everywhere()...) {
 		for _, b := range s.Bindings {
-			d.shows(b.Help().Desc)
+			want := b.Help().Desc
+			for _, f := range d.m.roots[3].Footer() { // the same words as there
+				if f.Help().Key == b.Help().Key {
+					want = f.Help().Desc
+				}
+			}
+			if b.Help().Key != "enter" || s.Title != "Go" { // a page that opens something says what
+				d.shows(want)
+			}
 		}
 	}
 	d.shows(":matrix", "✓ allowed", "~ would deny", "✗ denied", "? contested")

@@ -162,7 +162,7 @@ func TestASortKeepsTheCursorsRow(t *testing.T) {
 	d := drive(t, w, 120, 24, on("connections"))
 	w.Add(&store.FlowRow{ID: store.FlowID{Node: "node-a", ID: 1_000_000}, Event: flow.Event{Verdict: flow.Deny, Source: &flow.Peer{Name: "newcomer"}}})
 	d.tick()
-	d.keys("down", "up") // chosen, not just the first
+	d.keys("g", "down", "up") // chosen, not just the first
 	for _, k := range []string{"I", "I", "S", "S", "V", "I"} {
 		d.keys(k)
 		d.tick()

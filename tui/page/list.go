@@ -152,7 +152,7 @@ func (l *list[R, K]) Key(msg tea.KeyPressMsg) (Effect, bool) {
 	case key.Matches(msg, k.PageDown):
 		l.table.Page(1)
 	case key.Matches(msg, k.Home):
-		l.table.Start()
+		l.table.Stay()
 	case key.Matches(msg, k.End):
 		l.table.End()
 	case key.Matches(msg, k.SortNext):
@@ -186,7 +186,9 @@ func (l *list[R, K]) Sort(column string) {
 	} else {
 		l.table.Sorted, l.table.Reverse = column, false
 	}
-	_, l.seek = l.table.Chosen()
+	if _, l.seek = l.table.Chosen(); !l.seek {
+		l.table.Start()
+	}
 	l.changed()
 }
 

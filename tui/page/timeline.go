@@ -31,6 +31,7 @@ func NewTimeline(env *Env) *Timeline {
 	p := &Timeline{}
 	p.list = list[*store.Moment, uint64]{env: env, draw: p.cell, empty: p.nothing}
 	p.table.Sorted = "time"
+	p.table.Stay() // the newest is what one waits for
 	p.table.Columns = []part.Column{
 		{Key: "time", Title: "TIME (UTC)", Letter: "T", Min: 12},
 		{Key: "event", Title: "WHAT HAPPENED", Min: 20, Soft: 64, Max: 200},

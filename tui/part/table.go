@@ -3,6 +3,7 @@
 package part
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ebpol/kubectl-ebpol/tui/style"
@@ -48,6 +49,7 @@ type Table[K comparable] struct {
 	cursor, top   int // positions
 	at            K   // id under the cursor
 	moved         bool
+	stays         bool // at the top while it isn't moved, whatever row comes there
 	layout        []placed
 	laidOut       layoutKey
 	needs         []need // by column: what was drawn so far
@@ -67,11 +69,16 @@ func (t *Table[K]) Bottom() int { return t.top + t.height }
 
 // SetRows takes the newly loaded rows. The cursor stays on its row and the row
 // on its line of the screen; only if the row has gone does the cursor stay at
-// the position. A cursor that was never moved stays at the top.
+// the position. While the cursor was never moved, the first row is always seen:
+// the cursor goes down with its row as far as the screen reaches, so that what
+// was being read is what opens.
 func (t *Table[K]) SetRows(offset int, ids []K, total int) {
 	t.offset, t.ids, t.total = offset, ids, max(total, offset+len(ids))
 	if !t.moved {
 		t.cursor, t.top = 0, 0
+		if at := slices.Index(ids, t.at); !t.stays && at >= 0 && offset+at < t.height {
+			t.cursor = offset + at
+		}
 		t.remember()
 		return
 	}
@@ -114,18 +121,25 @@ func (t *Table[K]) Move(by int) { t.Go(t.cursor + by) }
 
 // Go puts the cursor on a position.
 func (t *Table[K]) Go(to int) {
-	t.moved = true
+	t.moved, t.stays = true, false
 	t.cursor = to
 	t.clamp()
 	t.remember()
 }
 
-// Start puts the cursor on the first row and lets it stay at the top
-// whatever row comes there.
+// Start puts the cursor on the first row of those that come next.
 func (t *Table[K]) Start() {
-	t.moved = false
+	var none K
+	t.moved, t.at = false, none
 	t.cursor, t.top = 0, 0
 	t.needs, t.layout = nil, nil // other rows: what the ones before needed is over
+}
+
+// Stay puts the cursor on the first row and lets it stay at the top whatever
+// row comes there, until it is moved.
+func (t *Table[K]) Stay() {
+	t.moved, t.stays = false, true
+	t.cursor, t.top = 0, 0
 	t.remember()
 }
 
@@ -274,17 +288,22 @@ func (t *Table[K]) head(th *style.Theme, cols []placed) string {
 	var b strings.Builder
 	b.WriteString("  ")
 	for n, p := range cols {
-		if n > 0 {
-			b.WriteString(blanks[:gap])
-		}
 		c := t.Columns[p.index]
-		if c.Key != t.Sorted || c.Key == "" {
+		sorted, before := c.Key == t.Sorted && c.Key != "", gap
+		if n == 0 {
+			before = 0
+		}
+		room := p.width
+		if sorted && c.Right && n > 0 && Width(c.Title) == room { // the arrow stands in the gap
+			before, room = before-1, room+1
+		}
+		b.WriteString(blanks[:before])
+		if !sorted {
 			b.WriteString(th.Head.S(Fit(c.Title, p.width, c.Right, th.Ellipsis)))
 			continue
 		}
-		arrow := t.Arrow(th)
-		title := Cut(c.Title, max(0, p.width-1), "") + arrow
-		pad := Spaces(p.width - Width(title))
+		title := Cut(c.Title, max(0, room-1), th.Ellipsis) + t.Arrow(th)
+		pad := Spaces(room - Width(title))
 		if c.Right {
 			b.WriteString(pad + th.HeadSorted.S(title))
 		} else {
