@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/x/ansi"
-
 	"github.com/ebpol/kubectl-ebpol/tui/page"
 	"github.com/ebpol/kubectl-ebpol/tui/part"
 )
@@ -126,7 +124,7 @@ func (m *Model) head() string {
 	}
 	switch {
 	case h.Enforcing:
-		right = append(right, part.Segment{Text: " " + th.No + " ENFORCING " + part.Left(h.EnforceLeft) + " left, lease " + part.Left(h.LeaseLeft) + " ", Paint: th.Banner, Rank: 1})
+		right = append(right, part.Segment{Text: " " + th.No + " ENFORCING " + part.Left(h.EnforceLeft) + " left, lease " + part.Fit(part.Left(h.LeaseLeft), 3, true, "") + " ", Paint: th.Banner, Rank: 1})
 		if m.width < 80 {
 			right[len(right)-1] = part.Segment{Text: " " + th.No + " ENF " + part.Left(h.EnforceLeft) + " ", Paint: th.Banner}
 		}
@@ -201,23 +199,7 @@ func (m *Model) tabLine() string {
 	}
 	m.tabs = m.tabs[:0]
 	if len(m.stack) > 1 {
-		var crumbs []part.Segment
-		for i, p := range m.stack {
-			text := th.Crumb + " " + p.Crumb()
-			if i == 0 {
-				text = " " + p.Crumb()
-			}
-			s := part.Segment{Text: text, Paint: th.Tab, Rank: 4}
-			if i == len(m.stack)-1 {
-				s.Paint, s.Rank = th.Strong, 0
-			}
-			crumbs = append(crumbs, s)
-		}
-		line, at := part.BarAt(th, m.width, crumbs, right)
-		for _, a := range at {
-			m.tabs = append(m.tabs, span{a.From, a.To, func() tea.Cmd { return m.climb(a.Index + 1) }})
-		}
-		return line
+		return m.crumbLine(right)
 	}
 	var tabs []part.Segment
 	for i, p := range m.roots {
@@ -233,33 +215,4 @@ func (m *Model) tabLine() string {
 		m.tabs = append(m.tabs, span{a.From, a.To, func() tea.Cmd { return m.open(m.roots[a.Index]) }})
 	}
 	return line
-}
-
-// onlyASCII is the last fence of --ascii: what a cluster's own texts bring
-// along becomes question marks of the same width.
-func onlyASCII(s string) string {
-	clean := true
-	for i := range len(s) {
-		if s[i] > 0x7e {
-			clean = false
-			break
-		}
-	}
-	if clean {
-		return s
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		cluster, w := ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
-		s = s[len(cluster):]
-		switch {
-		case len(cluster) == 1:
-			b.WriteString(cluster)
-		case cluster == "µ":
-			b.WriteByte('u') // of microseconds
-		default:
-			b.WriteString(strings.Repeat("?", w))
-		}
-	}
-	return b.String()
 }

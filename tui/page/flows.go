@@ -118,7 +118,7 @@ func (p *Flows) Key(msg tea.KeyPressMsg) (Effect, bool) {
 
 // Sections implements [Page].
 func (p *Flows) Sections() []keys.Section {
-	return append([]keys.Section{{Title: "Flows", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Changed}}}, p.list.Sections()...)
+	return append([]keys.Section{{Title: "Connections", Bindings: []key.Binding{p.env.Keys.Enter, p.env.Keys.Changed}}}, p.list.Sections()...)
 }
 
 // Footer implements [Page].

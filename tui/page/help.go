@@ -31,7 +31,7 @@ var _ Page = (*Help)(nil)
 func NewHelp(env *Env, of Page, commands [][2]string) *Help {
 	p := &Help{
 		env: env, of: of.Name(), commands: commands,
-		sections: append(of.Sections(), env.everywhere(of)...),
+		sections: append(asInFooter(of), env.everywhere(of)...),
 		language: [][2]string{
 			{"/re", "rows that match a regular expression"},
 			{"/!re", "rows that don't"},
@@ -47,6 +47,22 @@ func NewHelp(env *Env, of Page, commands [][2]string) *Help {
 		p.language = append(p.language[:2:2], [2]string{"/" + list[0] + "=...", "by a field: " + strings.Join(list, " ")}, [2]string{"/" + list[0] + "!=...", "the opposite; several must all hold"})
 	}
 	return p
+}
+
+// asInFooter are the page's own keys, each in the words that its footer has for
+// what the key does now.
+func asInFooter(of Page) []keys.Section {
+	sections, footer := of.Sections(), of.Footer()
+	for i := range sections {
+		sections[i].Bindings = slices.Clone(sections[i].Bindings)
+		for j, b := range sections[i].Bindings {
+			at := slices.IndexFunc(footer, func(f key.Binding) bool { return f.Help().Key == b.Help().Key })
+			if at >= 0 {
+				sections[i].Bindings[j] = footer[at]
+			}
+		}
+	}
+	return sections
 }
 
 // everywhere lists the keys of all pages that do something on this one.

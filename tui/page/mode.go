@@ -164,6 +164,15 @@ func (e *Env) previewed(msg tea.Msg) Effect {
 	return Effect{Push: NewConfirm(e, m.policy, m.flows)}
 }
 
+// times is how often something happened: once for each connection and each of
+// its ends that is judged.
+func times(n uint64) string {
+	if n == 1 {
+		return "once"
+	}
+	return part.Of(n, "time")
+}
+
 // policySentence says what the mode means for this policy right now.
 func (e *Env) policySentence(r *store.PolicyRow) string {
 	pods := pods(r.Selected)
@@ -189,7 +198,7 @@ func (e *Env) policySentence(r *store.PolicyRow) string {
 		}
 		s += ": selects " + pods
 		if r.WouldDeny > 0 {
-			return s + ", would have denied " + part.Of(r.WouldDeny, "flow") + " so far, cuts none. e enforces under a lease, after listing what that would cut."
+			return s + ", would have denied " + times(r.WouldDeny) + " so far, cuts nothing. e enforces under a lease, after listing what that would cut."
 		}
 		return s + ", would have denied nothing so far. Traffic that is rare (batch jobs) may not have happened yet."
 	}

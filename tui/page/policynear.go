@@ -3,7 +3,9 @@
 package page
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +57,7 @@ func (p *Policy) Ask() (store.Query, func(*store.Snapshot) any) {
 			}
 		}
 		if look && t.row != nil {
-			t.near, t.denied, t.at = nearest(actions, id, s.Flows), denials(t.row), s.Time
+			t.near, t.denied, t.at = nearest(actions, id, s.Flows, before.near), denials(t.row), s.Time
 		}
 		return t
 	}
@@ -76,8 +78,9 @@ func (p *Policy) isolates() func(*flow.Event) bool {
 	return func(e *flow.Event) bool { return in(e.IsolatedBy) || in(e.CandidateIsolatedBy) }
 }
 
-// nearest explains some of the denied flows, one for each pair and port.
-func nearest(a Actions, id PolicyID, flows []*store.FlowRow) []nearMiss {
+// nearest explains some of the denied flows, one for each pair and port: those
+// that are shown already first, so that they keep their place.
+func nearest(a Actions, id PolicyID, flows []*store.FlowRow, shown []nearMiss) []nearMiss {
 	explainer, ok := a.(Explainer)
 	if !ok {
 		return nil
@@ -85,18 +88,28 @@ func nearest(a Actions, id PolicyID, flows []*store.FlowRow) []nearMiss {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	var out []nearMiss
-	seen := map[string]bool{}
 	of := " " + string(id.Kind) + " " + slash(id.Namespace, id.Name)
+	samples := map[string]*store.FlowRow{}
+	var texts []string
 	for _, r := range flows {
 		e := &r.Event
 		text := peerGroup(e.Source) + " → " + peerGroup(e.Destination) + " " + port(e)
-		if seen[text] {
-			continue
+		if samples[text] == nil {
+			samples[text] = r
+			texts = append(texts, text)
 		}
-		if seen[text] = true; len(seen) > 4*maxNear {
-			break
+	}
+	place := func(text string) int {
+		if at := slices.IndexFunc(shown, func(n nearMiss) bool { return n.flow == text }); at >= 0 {
+			return at
 		}
-		x, err := explainer.Explain(ctx, r)
+		return len(shown)
+	}
+	slices.SortFunc(texts, func(a, b string) int {
+		return cmp.Or(cmp.Compare(place(a), place(b)), strings.Compare(a, b))
+	})
+	for _, text := range texts[:min(len(texts), 4*maxNear)] {
+		x, err := explainer.Explain(ctx, samples[text])
 		if err != nil {
 			return out // what isn't known isn't shown
 		}

@@ -273,7 +273,11 @@ func (p *Top) cell(r *store.WorkloadRow, column string) part.Cell {
 		}
 		return part.Cell{Text: th.None, Paint: th.Dim}
 	case "name":
-		c := part.Cell{Text: p.env.short(part.Clean(slash(r.Namespace, r.Name)))}
+		name := r.Name
+		if p.group == "pod" { // the title says that they are pods
+			name = strings.TrimPrefix(name, "pod/")
+		}
+		c := part.Cell{Text: p.env.short(part.Clean(slash(r.Namespace, name)))}
 		if p.group == groups[0] && r.Namespace != "" {
 			c.Short = p.env.short(part.Clean(slash(r.Namespace, kindless(r.Name))))
 		}

@@ -36,7 +36,7 @@ func BarAt(th *style.Theme, width int, left, right []Segment) (string, []At) {
 	for i := range at {
 		at[i].Index = i
 	}
-	for total(left)+total(right)+1 > width {
+	for !Fits(width, left, right) {
 		l, r := worst(left), worst(right)
 		switch {
 		case r >= 0 && (l < 0 || right[r].Rank >= left[l].Rank):
@@ -50,6 +50,9 @@ func BarAt(th *style.Theme, width int, left, right []Segment) (string, []At) {
 	}
 	return paint(left) + Spaces(width-total(left)-total(right)) + paint(right), stand(at, left)
 }
+
+// Fits is whether Bar would draw all of it.
+func Fits(width int, left, right []Segment) bool { return total(left)+total(right)+1 <= width }
 
 func stand(at []At, segments []Segment) []At {
 	x := 0
