@@ -69,9 +69,14 @@ type ruleBit struct {
 }
 
 // standing says which versions of a policy are in the candidate set.
-type standing struct{ cluster, file bool }
+type standing struct {
+	cluster, file bool
+	text          string
+}
 
+// policyCount is what a policy's present text has decided.
 type policyCount struct {
+	text            string
 	hits, wouldDeny uint64
 	ruleHits        map[RuleAt]uint64
 }
@@ -160,6 +165,10 @@ func (r *rules) states(m *wire.PolicyStates, at time.Time) {
 	r.hasCandidate, r.notEvaluated = m.GetHasCandidate(), 0
 	clear(r.byKey)
 	for _, p := range r.policies {
+		k := policyKey{flow.RuleKind(p.GetKind()), p.GetNamespace(), p.GetName()}
+		if c := r.counts[k]; c != nil && c.text != "" && c.text != p.GetYaml() {
+			delete(r.counts, k) // they are of other rules with the same numbers
+		}
 		if p.GetNotEvaluated() != "" {
 			r.notEvaluated++
 			continue
@@ -170,7 +179,8 @@ func (r *rules) states(m *wire.PolicyStates, at time.Time) {
 			// the cluster's; otherwise the cluster's, if any, stays.
 			st = &standing{cluster: p.GetCurrent() && !p.GetCandidate(), file: p.GetCandidate()}
 		}
-		r.byKey[policyKey{flow.RuleKind(p.GetKind()), p.GetNamespace(), p.GetName()}] = st
+		st.text = p.GetYaml()
+		r.byKey[k] = st
 	}
 	for _, s := range r.sets {
 		r.isolation(s)
@@ -314,6 +324,9 @@ func (r *rules) count(k policyKey) *policyCount {
 			r.forgetCounts()
 		}
 		c = &policyCount{ruleHits: map[RuleAt]uint64{}}
+		if st := r.byKey[k]; st != nil {
+			c.text = st.text
+		}
 		r.counts[k] = c
 	}
 	return c

@@ -380,6 +380,40 @@ func TestPolicyHits(t *testing.T) {
 	}
 }
 
+// TestHitsAreOfThePresentText: a policy that was edited has other rules behind the
+// same numbers. One that is told again, or turned off and on, keeps what it has.
+func TestHitsAreOfThePresentText(t *testing.T) {
+	s := newSession(Limits{})
+	tell := func(text string, on bool) {
+		s.frame("", &wire.Frame_PolicyStates{PolicyStates: &wire.PolicyStates{HasCandidate: on, Policies: []*wire.PolicyState{
+			{Kind: "NetworkPolicy", Namespace: "shop", Name: "allow", Origin: "cluster", Current: true, Candidate: true, Yaml: "same"},
+			{Kind: "NetworkPolicy", Namespace: "shop", Name: "new", Origin: "new.yaml", Candidate: on, Yaml: text},
+		}}})
+	}
+	check := func(when string, hits, would uint64) {
+		t.Helper()
+		for _, p := range s.Snapshot(Query{Policies: true}).Policies {
+			switch {
+			case p.Name == "new" && (p.Hits != hits || p.WouldDeny != would || p.RuleHits[RuleAt{flow.Ingress, -1}] != hits):
+				t.Errorf("%s: %d hits, %d would be denied: %+v", when, p.Hits, p.WouldDeny, p.RuleHits)
+			case p.Name == "allow" && p.Hits == 0:
+				t.Errorf("%s: another policy's hits are gone", when)
+			}
+		}
+	}
+	s.policies(true)
+	tell("one", true)
+	s.flows(toDB(1, func(f *wire.Flow) { f.Candidate, f.CandidateBit = 2, 4 }))
+	tell("one", true)
+	tell("one", false)
+	tell("one", true)
+	check("told again", 1, 1)
+	tell("two", true)
+	check("edited", 0, 0)
+	s.flows(toDB(2, func(f *wire.Flow) { f.Candidate, f.CandidateBit = 2, 4 }))
+	check("after that", 1, 1)
+}
+
 func TestHostileFramesAreBounded(t *testing.T) {
 	s := newSession(Limits{})
 	for _, f := range []*wire.Flow{
