@@ -45,3 +45,11 @@ func TestTheLeaseDoesNotJitter(t *testing.T) {
 		t.Errorf("at 10s it stands at %d, at 9s at %d", a, b)
 	}
 }
+
+// TestTheQuestionShowsWhatItWouldCut, also in the smallest window with a list.
+func TestTheQuestionShowsWhatItWouldCut(t *testing.T) {
+	d := drive(t, fake.New(), 40, 10, on("policies"))
+	d.keys("down", "e")
+	d.shows("would be cut", "✗ ", "enforce?")
+	d.fits(40, 10)
+}

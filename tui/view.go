@@ -181,7 +181,7 @@ func (m *Model) tabLine() string {
 		right = append(right, part.Segment{Text: text, Paint: th.Banner, Rank: 1})
 	}
 	if m.narrow.text != "" {
-		right = append(right, part.Segment{Text: part.Clean(m.narrow.text), Paint: th.Warn, Rank: 2})
+		right = append(right, part.Segment{Text: part.Clean(m.narrow.text), Paint: th.Warn, Rank: 3})
 	}
 	if m.env.Trouble {
 		right = append(right, part.Segment{Text: " trouble only ", Paint: th.Banner, Rank: 1})

@@ -5,6 +5,7 @@ package page
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,7 +152,7 @@ func (p *Confirm) accept() Effect {
 func (p *Confirm) View() []string {
 	th := p.env.Theme
 	wide := max(1, p.width-2)
-	var head, tail []string
+	var head, tail, ask []string
 	say := func(to *[]string, s string, limit int) {
 		for _, l := range part.Wrap(s, wide, limit, th.Ellipsis) {
 			*to = append(*to, " "+l)
@@ -180,21 +181,31 @@ func (p *Confirm) View() []string {
 	if part.Width(prompt)+10 > p.width {
 		prompt = " " + confirmWord + "? "
 	}
-	tail = append(tail, part.Cut(th.Strong.S(prompt)+th.Match.S(part.Clean(p.typed))+th.Cursor.S(" "), p.width, ""))
+	ask = append(ask, part.Cut(th.Strong.S(prompt)+th.Match.S(part.Clean(p.typed))+th.Cursor.S(" "), p.width, ""))
 	if p.wrong != "" {
-		tail = append(tail, th.Bad.S(part.Cut(" "+p.wrong, p.width, th.Ellipsis)))
+		ask = append(ask, th.Bad.S(part.Cut(" "+p.wrong, p.width, th.Ellipsis)))
 	}
-	room := p.height - len(head) - len(tail) - 2
-	p.room = room
-	lines := head
-	if room < 0 { // the question is worth more than the list
-		return part.Frame(append([]string{head[0]}, tail...), p.height)
+	if p.room = p.height - len(head) - len(ask); p.room < 0 {
+		p.room = 0
+		return part.Frame(append([]string{head[0]}, ask...), p.height)
 	}
-	lines = append(lines, "")
-	lines = append(lines, p.list(room)...)
-	lines = append(lines, "")
-	return part.Frame(append(lines, tail...), p.height)
+	// What would be cut is worth more than what that means, and than space.
+	some := min(len(p.cuts), 3)
+	if p.room < some+len(tail) {
+		tail = nil
+	}
+	p.room -= len(tail)
+	var space []string
+	if p.room >= some+2 {
+		space = []string{""}
+		p.room -= 2
+	}
+	lines := slices.Concat(head, space, p.list(p.room), space, tail, ask)
+	return part.Frame(lines, p.height)
 }
+
+// fewCells is what a process or request needs at least to be recognised.
+const fewCells = 16
 
 // list is as many of the flows as there is room for.
 func (p *Confirm) list(room int) []string {
@@ -212,7 +223,7 @@ func (p *Confirm) list(room int) []string {
 			s += fmt.Sprintf("  %d connections", c.connections)
 		}
 		s += "  " + part.Rate(c.rate)
-		if c.asks != "" {
+		if c.asks != "" && part.Width(s)+fewCells < p.width { // of less of it nobody knows what it is
 			s += "  " + c.asks
 		}
 		out = append(out, th.Denied.S(part.Cut(s, p.width, th.Ellipsis)))
