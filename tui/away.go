@@ -118,7 +118,7 @@ func (m *Model) record() tea.Cmd {
 		return m.say("Start with --record FILE to keep a recording.", true)
 	}
 	if file := r.Recording(); file != "" {
-		return act("record", "Recorded in "+file+". See it again with: replay "+file, r.StopRecord)
+		return act("record", "Recorded in "+file+". See it again with: kubectl ebpol replay "+file, r.StopRecord)
 	}
 	if why := m.opt.Actions.Can("record"); why != "" {
 		return m.say(why, true)

@@ -46,6 +46,7 @@ func commands() []command {
 		command{name: "connections", words: "each connection by itself", alias: []string{"conns"}, run: func(m *Model, _ string) tea.Cmd {
 			return tea.Batch(m.open(m.roots[1]), m.push(page.NewFlows(m.env, "", nil)))
 		}},
+		command{name: "why", words: "the story of what is under the cursor", run: func(m *Model, _ string) tea.Cmd { return m.why() }},
 		about("pod", "flows of a pod: pod web-0, or of all that begin like it", []string{"po", "pods"}, "pod", "", pods),
 		about("ns", "flows of a namespace: ns shop", []string{"namespace", "namespaces"}, "ns", "", func(m *Model) []string { return m.names.namespaces }),
 		about("svc", "flows of a service: svc db", []string{"service", "services"}, "service", "", func(m *Model) []string { return m.names.services }),
@@ -71,12 +72,26 @@ func commands() []command {
 		command{name: "wide", words: "more columns", run: func(m *Model, _ string) tea.Cmd { return m.wide() }},
 		command{name: "release", words: "end enforcement now", run: func(m *Model, _ string) tea.Cmd { return m.release() }},
 		command{name: "export", words: "write what is shown to a file", run: func(m *Model, _ string) tea.Cmd { return m.export() }},
+		command{name: "save", words: "save a recording, or end it", alias: []string{"record"}, run: func(m *Model, _ string) tea.Cmd { return m.record() }},
 		command{name: "mouse", words: "give the mouse back to the terminal, or take it", run: func(m *Model, _ string) tea.Cmd { return m.mice() }},
 		command{name: "help", words: "all keys", run: func(m *Model, _ string) tea.Cmd {
 			return m.push(page.NewHelp(m.env, m.page(), commandHelp()))
 		}},
 		command{name: "quit", words: "leave", alias: []string{"q", "q!", "wq"}, run: func(*Model, string) tea.Cmd { return tea.Quit }},
 	)
+}
+
+// why opens what enter opens, where that is a story or leads to one.
+func (m *Model) why() tea.Cmd {
+	_, policies := m.page().(*page.Policies)
+	opens := slices.ContainsFunc(m.page().Footer(), func(b key.Binding) bool { return b.Help().Key == m.env.Keys.Enter.Help().Key })
+	if c, ok := m.page().(page.Counter); ok && opens && !policies {
+		if _, total := c.Position(); total > 0 {
+			eff, _ := m.page().Key(tea.KeyPressMsg{Code: tea.KeyEnter})
+			return m.apply(eff)
+		}
+	}
+	return m.say("There is no row here to tell the story of. Choose one of the flows (key 2) and press enter.", true)
 }
 
 // orOf writes a choice: "a, b or c".

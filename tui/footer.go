@@ -231,7 +231,11 @@ func (m *Model) standing() []key.Binding {
 func (m *Model) prompting() []key.Binding {
 	k := m.env.Keys
 	earlier := key.NewBinding(key.WithKeys("up"), key.WithHelp("↑", "what was typed before"))
-	out := []key.Binding{k.Complete, earlier, k.Accept, k.Cancel}
+	complete := k.Complete
+	if n := m.prompt.Choices(); n > 1 {
+		complete.SetHelp(complete.Help().Key, "complete, one of "+part.Count(uint64(n)))
+	}
+	out := []key.Binding{complete, earlier, k.Accept, k.Cancel}
 	if len(m.said[m.prompt.Sign]) == 0 {
 		out = without(out, earlier)
 	}

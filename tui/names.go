@@ -158,7 +158,7 @@ func (m *Model) look(noun, field, lead, arg string, list []string) tea.Cmd {
 			if like := nearest.Of(arg, calls(list), 1); len(like) > 0 {
 				return m.say(s+" Did you mean "+like[0]+"?", true)
 			}
-			return m.say(s+" There is "+some(calls(list))+".", true)
+			return m.say(s+" Seen so far: "+some(list)+".", true)
 		}
 	}
 	if lead != "" { // the kind stands between namespace and name

@@ -53,7 +53,7 @@ func TestTabCompletes(t *testing.T) {
 			t.Errorf("%s: %s", want, d.m.prompt.Error)
 		}
 	}
-	for typed, want := range map[string]string{"/mode=dry": "mode=dry-run", "/pol": "policy=", "/policy=or": "policy=orders-allow", "/kind=net": "kind=networkPolicy"} {
+	for typed, want := range map[string]string{"/mode=dry": "mode=dry-run", "/pol": "policy=", "/policy=or": "policy=orders-allow", "/kind=net": "kind=NetworkPolicy"} {
 		d := drive(t, fake.New(), 120, 40, on("policies"))
 		d.keys(typed[:1]).typed(typed[1:]).keys("tab")
 		if got := d.m.prompt.Value(); got != want {
@@ -82,7 +82,7 @@ func TestACommandFindsWhoIsMeant(t *testing.T) {
 		{"sts d", "workload=shop/sts/db", ""},
 		{"cronjob report", "workload=cronjob/report", ""},
 		{"pod wbe-7d9f8b6c5-k2x4p", "", "No pod that was seen is called wbe-7d9f8b6c5-k2x4p. Did you mean web-7d9f8b6c5-k2x4p?"},
-		{"sts zzzzzzzz", "", "No StatefulSet that was seen is called zzzzzzzz. There is db"},
+		{"sts zzzzzzzz", "", "No StatefulSet that was seen is called zzzzzzzz. Seen so far: shop/db"},
 	} {
 		d := drive(t, fake.New(), 160, 40, on("top"))
 		d.keys(":").typed(c.typed).keys("enter")

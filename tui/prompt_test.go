@@ -85,3 +85,44 @@ func TestWhatWasMeantIsAskedBack(t *testing.T) {
 	d.keys("esc")
 	d.shows("1/10")
 }
+
+// TestTabGoesThroughWhatATextCouldBecome, and what was completed in full begins
+// anew.
+func TestTabGoesThroughWhatATextCouldBecome(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, on("flows"))
+	d.keys(":").typed("po")
+	d.shows("tab complete, one of ")
+	seen := map[string]bool{}
+	for range d.m.prompt.Choices() {
+		d.keys("tab")
+		seen[d.m.prompt.Value()] = true
+	}
+	for _, want := range []string{"policies", "policy", "pod", "pods"} {
+		if !seen[want] {
+			t.Errorf("tab doesn't come to :%s, only to %v", want, seen)
+		}
+	}
+	d.keys("esc", "/").typed("agr")
+	d.keys("tab")
+	if got := d.m.prompt.Value(); got != "agreement=" {
+		t.Fatalf("tab made %q of agr", got)
+	}
+	d.keys("tab")
+	if got := d.m.prompt.Value(); got == "agreement=" || !strings.HasPrefix(got, "agreement=") {
+		t.Errorf("the next tab made %q", got)
+	}
+}
+
+// TestWhyIsACommand, as it is a page to begin with.
+func TestWhyIsACommand(t *testing.T) {
+	d := drive(t, fake.New(), 120, 40, on("connections"))
+	d.keys(":").typed("why").keys("enter")
+	if got := d.m.page().Name(); got != "why" {
+		t.Errorf(":why opened %s", got)
+	}
+	for _, name := range []string{"policies", "nodes"} {
+		d = drive(t, fake.New(), 120, 40, on(name))
+		d.keys(":").typed("why").keys("enter")
+		d.shows("no row here to tell the story of")
+	}
+}

@@ -22,7 +22,7 @@ func Of(name string, names []string, n int) []string {
 		if len(s) > 1 && len(name) > 1 && (strings.Contains(s, name) || strings.Contains(name, s)) {
 			d = min(d, 2)
 		}
-		if d <= max(2, len(name)/3) && d < max(len(name), len(s)) {
+		if d <= max(2, len(name)/3) && 2*d <= max(len(name), len(s)) {
 			list = append(list, near{s, d})
 		}
 	}

@@ -16,6 +16,8 @@ func TestOf(t *testing.T) {
 		{"database", "[]"},
 		{"d", "[db]"},
 		{"", "[]"},
+		{"fro", "[front frontend]"},
+		{"abc", "[]"}, // of "db" one letter of three is in it
 	} {
 		if got := fmt.Sprint(Of(c.name, names, 3)); got != c.want {
 			t.Errorf("%q: got %s, want %s", c.name, got, c.want)

@@ -3,6 +3,7 @@
 package part
 
 import (
+	"slices"
 	"strings"
 
 	"charm.land/bubbles/v2/textinput"
@@ -17,6 +18,9 @@ type Prompt struct {
 	Error string // why the text can't be taken; whoever draws the prompt says it
 	Hint  string // shown while nothing is typed
 	input textinput.Model
+
+	cycle []string // what the text could become when tab was pressed first; nil: another key was pressed since
+	turn  int
 
 	past  []string // what was typed into earlier prompts, the newest last
 	at    int      // which of them is shown; len(past): draft
@@ -58,9 +62,45 @@ func (p *Prompt) recall(step int) {
 	p.input.CursorEnd()
 }
 
+// complete takes the first of what the text could become, then, as often as it is
+// asked again, the next.
+func (p *Prompt) complete() {
+	if p.cycle == nil {
+		p.cycle, p.turn = p.choices(), p.input.CurrentSuggestionIndex()
+	} else {
+		p.turn++
+	}
+	n := len(p.cycle)
+	if n > 0 {
+		p.input.SetValue(p.cycle[p.turn%n])
+		p.input.CursorEnd()
+	}
+	if n < 2 {
+		p.cycle = nil // the next one is about what there is now
+	}
+}
+
+// choices are what the text could become, but itself.
+func (p *Prompt) choices() []string {
+	return slices.DeleteFunc(p.input.MatchedSuggestions(), func(s string) bool { return s == p.input.Value() })
+}
+
+// Choices is how many texts tab leads to.
+func (p *Prompt) Choices() int {
+	if p.cycle != nil {
+		return len(p.cycle)
+	}
+	return len(p.choices())
+}
+
 // Update edits the text.
 func (p *Prompt) Update(msg tea.Msg) {
 	if k, ok := msg.(tea.KeyPressMsg); ok {
+		if k.String() == "tab" {
+			p.complete()
+			return
+		}
+		p.cycle = nil
 		switch k.String() {
 		case "up":
 			p.recall(-1)
