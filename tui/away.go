@@ -169,6 +169,7 @@ func (m *Model) mouse(msg tea.MouseMsg) tea.Cmd {
 		return nil
 	}
 	at := msg.Mouse()
+	m.env.Touched = true
 	p, ok := m.page().(page.Mouser)
 	switch msg.(type) {
 	case tea.MouseWheelMsg:

@@ -115,6 +115,12 @@ func TestTheCursorStaysOnItsRow(t *testing.T) {
 	newer := func(id uint64) *store.FlowRow {
 		return &store.FlowRow{ID: store.FlowID{Node: "node-a", ID: 1_000_000 + id}, Event: flow.Event{Verdict: flow.Deny, Source: &flow.Peer{Name: "newcomer"}}}
 	}
+	w.Add(newer(900))
+	d.tick()
+	if _, text := line(); !strings.Contains(text, "newcomer") {
+		t.Fatalf("while nobody has pressed a key the first row is the one to begin with: %q", text)
+	}
+	d.keys("w", "w")
 	first, reading := line()
 	w.Add(newer(1000))
 	d.tick()

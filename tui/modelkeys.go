@@ -15,7 +15,7 @@ import (
 // the page, the frame.
 func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 	k := m.env.Keys
-	m.hurry = hurryFor
+	m.hurry, m.env.Touched = hurryFor, true
 	if m.prompt != nil {
 		return m.promptKey(msg)
 	}

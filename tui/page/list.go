@@ -91,6 +91,7 @@ func (l *list[R, K]) Set(digest any) {
 		return
 	}
 	l.rows = b.rows
+	l.table.Waits = !l.env.Touched
 	l.table.SetRows(b.offset, b.ids, b.total)
 	if l.seek { // the row is found, and from now on a window will do
 		l.seek = false

@@ -32,6 +32,7 @@ type Env struct {
 	Trouble bool                                         // only rows with trouble
 	Past    time.Time                                    // the moment that all pages show; zero: now
 	Wide    bool
+	Touched bool // somebody pressed a key, or clicked: rows that are read stay where they are
 
 	EnforceFor time.Duration // proposed total of a lease
 	ExportDir  string        // where exports go

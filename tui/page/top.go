@@ -24,6 +24,7 @@ func Groups() []string { return slices.Clone(groups) }
 type Top struct {
 	list[*store.WorkloadRow, workloadID]
 	group string
+	held  map[workloadID]float64 // the rates that rows are sorted by; never changed
 }
 
 // others is the row of what the store doesn't keep apart.
@@ -83,7 +84,7 @@ func (p *Top) Ask() (store.Query, func(*store.Snapshot) any) {
 	order := q.Order
 	q.Offset, q.Limit, q.Unsorted = 0, 20_000, true
 	p.allAsked()
-	filter, group, trouble := p.filter, p.group, q.Trouble
+	filter, group, trouble, before := p.filter, p.group, q.Trouble, p.held
 	if fields(filter) {
 		filter = ""
 	} else {
@@ -91,13 +92,17 @@ func (p *Top) Ask() (store.Query, func(*store.Snapshot) any) {
 	}
 	return q, func(s *store.Snapshot) any {
 		keep := words(filter)
-		list := make([]classed, 0, len(s.Workloads))
+		list := make([]sorting, 0, len(s.Workloads))
+		held := make(map[workloadID]float64, len(s.Workloads))
 		for _, r := range s.Workloads {
 			if keep(slash(r.Namespace, r.Name)) && (!trouble || r.WouldDeny|r.Denied|r.Contested|r.Dropped|r.Enforced != 0) {
-				list = append(list, classed{r, rateClass(r.Rate)})
+				// the group keeps ids of different groupings apart
+				id := workloadID{group + " " + r.Namespace, r.Name}
+				held[id] = hold(before[id], r.Rate)
+				list = append(list, sorting{r, id, held[id]})
 			}
 		}
-		slices.SortFunc(list, func(a, b classed) int {
+		slices.SortFunc(list, func(a, b sorting) int {
 			c := compareWorkloads(a, b, order.By)
 			if order.Reverse {
 				c = -c
@@ -107,60 +112,27 @@ func (p *Top) Ask() (store.Query, func(*store.Snapshot) any) {
 			}
 			return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 		})
-		rows := make([]*store.WorkloadRow, len(list))
+		b := batch[*store.WorkloadRow, workloadID]{total: len(list), rows: make([]*store.WorkloadRow, len(list)), ids: make([]workloadID, len(list))}
 		for i, r := range list {
-			rows[i] = r.WorkloadRow
+			b.rows[i], b.ids[i] = r.WorkloadRow, r.id
 		}
-		return newBatch(rows, 0, len(rows), func(r *store.WorkloadRow) workloadID {
-			// the group keeps ids of different groupings apart
-			return workloadID{group + " " + r.Namespace, r.Name}
-		})
+		return ranked{b, held}
 	}
 }
 
-// classed is a row with the class of its rate.
-type classed struct {
-	*store.WorkloadRow
+// ranked is the digest.
+type ranked struct {
+	batch[*store.WorkloadRow, workloadID]
 
-	class int
+	held map[workloadID]float64
 }
 
-// compareWorkloads puts the most first, names in the order of the alphabet.
-func compareWorkloads(a, b classed, by string) int {
-	switch by {
-	case "name":
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	case "allowed":
-		return cmp.Compare(b.Allowed, a.Allowed)
-	case "would":
-		return cmp.Compare(b.WouldDeny, a.WouldDeny)
-	case "denied":
-		return cmp.Compare(b.Denied, a.Denied)
-	case "contested":
-		return cmp.Compare(b.Contested, a.Contested)
-	case "dropped":
-		return cmp.Compare(b.Dropped+b.Enforced, a.Dropped+a.Enforced)
-	case "flows":
-		return cmp.Compare(b.Flows, a.Flows)
-	case "in":
-		return cmp.Compare(b.BytesIn, a.BytesIn)
-	case "out":
-		return cmp.Compare(b.BytesOut, a.BytesOut)
-	case "pods":
-		return cmp.Compare(b.Pods, a.Pods)
+// Set implements [Page].
+func (p *Top) Set(digest any) {
+	if r, ok := digest.(ranked); ok {
+		p.held = r.held
+		p.list.Set(r.batch)
 	}
-	return cmp.Compare(b.class, a.class)
-}
-
-// rateClass makes rates of the same magnitude equal, so that rows sorted by
-// rate don't change places at every tick: steps of a quarter.
-func rateClass(r float64) int {
-	n := 0
-	for r >= 1 {
-		r /= 1.25
-		n++
-	}
-	return n
 }
 
 // Key implements [Page].

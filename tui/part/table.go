@@ -41,6 +41,7 @@ type Table[K comparable] struct {
 	Sorted  string // key of the column sorted by
 	Reverse bool
 	Wide    bool
+	Waits   bool // a cursor that was never moved stays at the top, whatever row comes there
 
 	width, height int // height without the title line
 	total         int // rows there are
@@ -76,7 +77,7 @@ func (t *Table[K]) SetRows(offset int, ids []K, total int) {
 	t.offset, t.ids, t.total = offset, ids, max(total, offset+len(ids))
 	if !t.moved {
 		t.cursor, t.top = 0, 0
-		if at := slices.Index(ids, t.at); !t.stays && at >= 0 && offset+at < t.height {
+		if at := slices.Index(ids, t.at); !t.stays && !t.Waits && at >= 0 && offset+at < t.height {
 			t.cursor = offset + at
 		}
 		t.remember()
