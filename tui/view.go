@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
+
 	"github.com/ebpol/kubectl-ebpol/tui/page"
 	"github.com/ebpol/kubectl-ebpol/tui/part"
 )
