@@ -145,6 +145,9 @@ func advice(world *identity.World, rows []*store.PolicyRow) map[tui.PolicyID]tui
 				continue
 			}
 			x := out[id]
+			if f.Patch != "" { // there is no room for it beside the table
+				f.Fix += "; kubectl ebpol lint writes it"
+			}
 			x.Findings = append(x.Findings, tui.Finding{Severity: f.Severity.String(), ID: f.ID, Line: f.Line, Reason: f.Reason, Fix: f.Fix})
 			out[id] = x
 		}
