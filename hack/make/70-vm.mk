@@ -6,6 +6,7 @@ VM_PACKAGES ?= probe/kernel probe
 VM_RUN      ?= .
 VM_SECONDS  ?= 3600
 VM_MODULES = veth,cls_bpf,sch_ingress,nf_tables,nf_conntrack,nf_conntrack_netlink,tcp_diag,udp_diag,nft_compat,nft_log?,nft_limit?,nft_ct,nft_reject_inet,xt_limit,xt_tcpudp,xt_comment,xt_mark,xt_conntrack,iptable_filter,iptable_raw,ip6table_filter,ipt_REJECT,ip6t_REJECT
+VM_NAT     = veth,cls_bpf,sch_ingress,vxlan,bridge,dummy,tun,nf_tables,nfnetlink_queue,netkit?,nft_chain_nat,nft_nat,nft_masq
 VM_TOOLS   = -x ip -x nft -x iptables -x ip6tables -x iptables-legacy -x ip6tables-legacy
 
 .PHONY: vmtest
@@ -17,7 +18,7 @@ vmtest: ## the kernel side's tests on older kernels, in a virtual machine (slow;
 		mkdir -p "$$out/$$p" && CGO_ENABLED=0 $(GO) test -c -o "$$out/$$p/vm.test" ./$$p || exit 1; \
 	done; \
 	for k in $(VM_KERNELS); do for p in $(VM_PACKAGES); do \
-		case $$p in probe) with="-m $(VM_MODULES) $(VM_TOOLS)"; draw= ;; *) with="-C 2"; draw="-rapid.checks=20 -rapid.nofailfile" ;; esac; \
+		case $$p in probe) with="-m $(VM_MODULES) $(VM_TOOLS)"; draw= ;; *) with="-C 2 -m $(VM_NAT) -x nft"; draw="-rapid.checks=20 -rapid.nofailfile" ;; esac; \
 		echo "== $$k $$p"; \
 		$(ROOT)/hack/vmtest.sh -k $$k -t $(VM_SECONDS) -e EBPOL_ROOT_TESTS=1 -e EBPOL_FUZZ_CASES=500 $$with \
 			"$$out/$$p/vm.test" -test.v -test.run '$(VM_RUN)' $$draw || bad="$$bad; $$p on $$k"; \
