@@ -54,16 +54,21 @@ type (
 	Narrower = page.Narrower
 )
 
-// Versioned is a Snapshots that can say cheaply whether anything changed: if
-// Version answers as before, no snapshot is taken.
-type Versioned interface{ Version() uint64 }
+// Versioned is a Snapshots that can say cheaply whether the answer to a
+// question has changed: while Version answers as before, no snapshot is taken
+// until Now, the time that snapshots say, makes ages read otherwise.
+type Versioned interface {
+	Version(q store.Query) uint64
+	Now() time.Time
+}
 
 // Waiter is a Versioned that can wait: Wait returns once Version answers
-// something else than it was given. While nothing changes the screen then does
-// nothing at all.
+// something else than it was given, Now has come to due (zero: it never does),
+// or ctx ends. While nothing that is shown changes the screen then does nothing
+// at all.
 type Waiter interface {
 	Versioned
-	Wait(version uint64)
+	Wait(ctx context.Context, q store.Query, version uint64, due time.Time)
 }
 
 // Snapshots is where the screen's content comes from.

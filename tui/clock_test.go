@@ -13,6 +13,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui/internal/fake"
 	"github.com/ebpol/kubectl-ebpol/tui/terminal"
 )
@@ -47,7 +48,7 @@ func (u *until) wait(text string) <-chan struct{} {
 // TestTheClockStopsWhenNothingComes, and goes on with the next key: what only
 // Bubble Tea writes, such as the window's title, is written then.
 func TestTheClockStopsWhenNothingComes(t *testing.T) {
-	w := &waiting{World: fake.New(), version: 7, wait: make(chan uint64, 100)}
+	w := &waiting{World: fake.New(), version: 7, wait: make(chan waited, 100)}
 	forever := make(chan struct{})
 	defer close(forever)
 	m, err := New(Options{Snapshots: resting{w, forever}, Actions: w.World, Light: new(bool)})
@@ -99,4 +100,11 @@ type resting struct {
 	forever chan struct{}
 }
 
-func (r resting) Wait(uint64) { <-r.forever }
+var _ Waiter = resting{}
+
+func (r resting) Wait(ctx context.Context, _ store.Query, _ uint64, _ time.Time) {
+	select {
+	case <-r.forever:
+	case <-ctx.Done():
+	}
+}

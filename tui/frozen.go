@@ -38,7 +38,7 @@ func (h *moment) hold() {
 func (h *moment) Snapshot(q store.Query) *store.Snapshot {
 	h.hold()
 	s := h.then.Snapshot(q)
-	s.Health = h.now.Snapshot(store.Query{Nodes: true}).Health
+	s.Health = h.now.Snapshot(store.Query{Header: true}).Health
 	return s
 }
 

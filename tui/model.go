@@ -8,6 +8,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui/keys"
 	"github.com/ebpol/kubectl-ebpol/tui/page"
 	"github.com/ebpol/kubectl-ebpol/tui/part"
@@ -45,9 +46,10 @@ type Model struct {
 	moment *moment            // what they are asked of then; nil: not frozen, or it can't be held
 	narrow narrowing
 	asked  struct {
-		page page.Page
-		rev  int
-		seq  uint64
+		page  page.Page
+		rev   int
+		seq   uint64
+		query store.Query
 	}
 	fresh    bool // the page shows the answer to its question
 	inflight bool
@@ -58,6 +60,8 @@ type Model struct {
 	tooks    [3]time.Duration // the last snapshots'
 	hurry    int
 	quiet    int
+	chain    int    // of ticks
+	waits    func() // ends the wait for the source; nil: it isn't waited for
 
 	dirty   bool
 	content string
@@ -119,48 +123,59 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	}
 	switch msg := msg.(type) {
 	case tickMsg:
+		if msg.chain != m.chain {
+			return m, nil
+		}
+		m.waits = nil
 		if m.inflight {
 			return m, m.tick()
 		}
 		return m, tea.Batch(m.ask(), m.tick())
 	case snapMsg:
 		return m, m.take(msg)
+	}
+	return m, tea.Batch(m.heed(msg), m.wake())
+}
+
+// heed is for all messages but those that come with the clock.
+func (m *Model) heed(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		return m, m.resize(msg)
+		return m.resize(msg)
 	case settledMsg:
 		m.settled(msg)
-		return m, nil
+		return nil
 	case tea.BackgroundColorMsg:
 		if m.opt.Light == nil {
 			m.theme(!msg.IsDark())
 		}
-		return m, nil
+		return nil
 	case tea.KeyPressMsg:
 		m.dirty = true
-		return m, m.key(msg)
+		return m.key(msg)
 	case tea.PasteMsg:
 		if m.prompt != nil {
 			m.dirty = true
 			m.prompt.Insert(msg.Content)
-			return m, m.typed()
+			return m.typed()
 		}
-		return m, nil
+		return nil
 	case tea.MouseMsg:
-		return m, m.mouse(msg)
+		return m.mouse(msg)
 	case toastMsg:
 		if msg.n == m.toasts && m.toast != "" {
 			m.toast, m.dirty = "", true
 		}
-		return m, nil
+		return nil
 	case wholeMsg:
 		m.dirty = true
-		return m, m.exported(msg)
+		return m.exported(msg)
 	case namesMsg:
 		m.names, m.dirty = names(msg), true
 		m.suggest()
-		return m, nil
+		return nil
 	case narrowedMsg:
-		return m, m.narrowed(msg)
+		return m.narrowed(msg)
 	case page.DoneMsg:
 		m.dirty = true
 		m.hurry = hurryFor
@@ -170,15 +185,15 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			again = m.grasp()
 		}
 		if msg.Err != nil {
-			return m, tea.Batch(again, m.say(msg.Err.Error(), true))
+			return tea.Batch(again, m.say(msg.Err.Error(), true))
 		}
-		return m, tea.Batch(again, m.say(msg.Good, false))
+		return tea.Batch(again, m.say(msg.Good, false))
 	}
 	if t, ok := m.page().(page.Taker); ok {
 		m.dirty = true
-		return m, m.apply(t.Take(msg))
+		return m.apply(t.Take(msg))
 	}
-	return m, nil
+	return nil
 }
 
 // settledMsg says that a size has lasted.

@@ -201,14 +201,22 @@ func TestNothingIsDrawnWhenNothingChanges(t *testing.T) {
 // versioned counts snapshots of a source that knows its version.
 type versioned struct{ *fake.World }
 
-func (v versioned) Version() uint64 { return v.Snapshot(store.Query{Nodes: true}).ID }
+var _ Versioned = versioned{}
+
+func (v versioned) Version(store.Query) uint64 { return v.Snapshot(store.Query{Header: true}).ID }
+
+func (v versioned) Now() time.Time { return v.Snapshot(store.Query{Header: true}).Time }
 
 type counted struct {
 	Snapshots
 	version, snapshots int
 }
 
-func (c *counted) Version() uint64 { c.version++; return 7 }
+var _ Versioned = (*counted)(nil)
+
+func (c *counted) Version(store.Query) uint64 { c.version++; return 7 }
+
+func (c *counted) Now() time.Time { return time.Time{} }
 
 func (c *counted) Snapshot(q store.Query) *store.Snapshot {
 	c.snapshots++

@@ -3,6 +3,7 @@
 package tui
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -23,12 +24,13 @@ const (
 	restShare = 100             // the screen rests so much longer than a snapshot took: a hundredth of a core
 
 	hurryFor = 10                    // ticks at the hasty pace after a key
-	quietFor = 10                    // ticks without change until the source is waited for
+	quietFor = 2                     // ticks without change until the source is waited for
 	settle   = 60 * time.Millisecond // how long a resize must rest before it counts
 )
 
-// tickMsg asks for the next snapshot.
-type tickMsg struct{}
+// tickMsg asks for the next snapshot. Ticks follow one another; where others
+// begin, those that are still to come are none.
+type tickMsg struct{ chain int }
 
 func (m *Model) tick() tea.Cmd {
 	pace := steady
@@ -37,10 +39,15 @@ func (m *Model) tick() tea.Cmd {
 		pace = hasty
 	}
 	if w, ok := m.opt.Snapshots.(Waiter); ok && m.quiet > quietFor && m.hurry == 0 && m.fresh && !m.env.Health.Enforcing {
-		version := m.version
+		ctx, cancel := context.WithCancel(context.Background())
+		m.waits = cancel
+		q, version, due, chain := m.asked.query, m.version, m.env.Next, m.chain
 		return func() tea.Msg {
-			w.Wait(version)
-			return tickMsg{}
+			defer cancel()
+			if w.Wait(ctx, q, version, due); ctx.Err() != nil {
+				return nil
+			}
+			return tickMsg{chain}
 		}
 	}
 	// Snapshots take a millisecond or two, sorted and filtered ones too: see
@@ -50,7 +57,19 @@ func (m *Model) tick() tea.Cmd {
 		longest = counting
 	}
 	pace = max(pace, min(longest, restShare*m.took))
-	return m.after(pace, tickMsg{})
+	return m.after(pace, tickMsg{m.chain})
+}
+
+// wake begins to tick again if the source is waited for: what is waited for may
+// be another question by now, or another moment in which ages change.
+func (m *Model) wake() tea.Cmd {
+	if m.waits == nil {
+		return nil
+	}
+	m.waits()
+	m.waits, m.quiet = nil, 0
+	m.chain++
+	return m.tick()
 }
 
 // snapMsg brings a snapshot, digested for the page that asked.
@@ -81,21 +100,26 @@ func (m *Model) ask() tea.Cmd {
 	var q store.Query
 	digest := func(*store.Snapshot) any { return nil }
 	if header {
-		q = store.Query{Nodes: true}
+		q = store.Query{Header: true}
 	} else {
 		q, digest = p.Ask()
 	}
-	now, source, seq, last := m.opt.Snapshots, m.source(), m.asked.seq, m.version
+	now, source, seq, last, due := m.opt.Snapshots, m.source(), m.asked.seq, m.version, m.env.Next
 	if header {
 		source = now
 	}
-	same := m.fresh && !m.env.Health.Enforcing // a lease counts down without the store changing
+	if header != m.asked.query.Header {
+		m.shown = 0 // of another question
+	}
+	// A lease counts down without the store changing.
+	same := m.fresh && header == m.asked.query.Header && !m.env.Health.Enforcing
+	m.asked.query = q
 	return func() tea.Msg {
 		begin := time.Now()
 		msg := snapMsg{seq: seq, page: p, header: header}
 		if v, ok := now.(Versioned); ok {
-			msg.at = v.Version()
-			if same && msg.at == last {
+			msg.at = v.Version(q)
+			if same && msg.at == last && !reached(due, v.Now()) {
 				return msg
 			}
 		}
@@ -107,6 +131,9 @@ func (m *Model) ask() tea.Cmd {
 		return msg
 	}
 }
+
+// reached says whether it is time to draw ages anew.
+func reached(due, now time.Time) bool { return !due.IsZero() && !now.Before(due) }
 
 // measure takes note of what a snapshot took. One that waited for others is no
 // reason to rest: the quickest of the last few counts.
@@ -125,11 +152,11 @@ func (m *Model) take(msg snapMsg) tea.Cmd {
 	if msg.at != 0 {
 		m.version = msg.at
 	}
-	if msg.snap == nil || m.fresh && msg.snap.ID == m.shown && msg.snap.Health.LeaseLeft == m.env.Health.LeaseLeft {
-		m.quiet++
+	if same := msg.snap == nil || m.fresh && msg.snap.ID == m.shown && msg.snap.Health.LeaseLeft == m.env.Health.LeaseLeft; !same {
+		m.quiet = 0
+	} else if m.quiet++; msg.snap == nil || !reached(m.env.Next, msg.snap.Time) {
 		return nil
 	}
-	m.quiet = 0
 	m.measure(msg.took)
 	m.shown = msg.snap.ID
 	var news tea.Cmd

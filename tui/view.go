@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -56,6 +57,7 @@ func (m *Model) compose() string {
 	if m.width < minWidth || m.height < minHeight {
 		return m.tooSmall()
 	}
+	m.env.Next = time.Time{}
 	lines := make([]string, 0, m.height)
 	lines = append(lines, m.head())
 	if m.tabLines() > 0 {
@@ -66,6 +68,9 @@ func (m *Model) compose() string {
 	}
 	m.body = len(lines)
 	lines = append(lines, part.Frame(m.page().View(), m.room())...)
+	if m.frozen {
+		m.env.Next = time.Time{} // ages stand still
+	}
 	foot := m.foot()
 	lines = append(lines[:len(lines)-min(len(foot)-m.footer(), m.room())], foot...)
 	s := strings.Join(lines, "\n")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,36 +33,55 @@ type lens struct {
 	extra func() uint64 // grows when something beside the store has changed
 
 	mu      sync.Mutex
-	waiting chan struct{} // closed when something may have changed; nil: nobody waits
+	waiting []*wait
+}
+
+// wait is what somebody waits for.
+type wait struct {
+	query   store.Query
+	version uint64
+	due     time.Time     // zero: never
+	over    chan struct{} // closed when it has come
+}
+
+func (l *lens) come(w *wait) bool {
+	return l.Version(w.query) != w.version || !w.due.IsZero() && !l.Now().Before(w.due)
 }
 
 // Wait implements [tui.Waiter].
-func (l *lens) Wait(version uint64) {
-	for {
-		l.mu.Lock()
-		if l.waiting == nil {
-			l.waiting = make(chan struct{})
-		}
-		changed := l.waiting
+func (l *lens) Wait(ctx context.Context, q store.Query, version uint64, due time.Time) {
+	w := &wait{q, version, due, make(chan struct{})}
+	l.mu.Lock()
+	if l.come(w) {
 		l.mu.Unlock()
-		if l.Version() != version {
-			return
-		}
-		<-changed
+		return
+	}
+	l.waiting = append(l.waiting, w)
+	l.mu.Unlock()
+	select {
+	case <-w.over:
+	case <-ctx.Done():
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.waiting = slices.DeleteFunc(l.waiting, func(o *wait) bool { return o == w })
 	}
 }
 
-// poke wakes whoever waits.
+// poke is called when something may have changed. It wakes those alone for whom
+// something has.
 func (l *lens) poke() {
 	if l == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.waiting != nil {
-		close(l.waiting)
-		l.waiting = nil
-	}
+	l.waiting = slices.DeleteFunc(l.waiting, func(w *wait) bool {
+		if !l.come(w) {
+			return false
+		}
+		close(w.over)
+		return true
+	})
 }
 
 // Snapshot implements [tui.Snapshots]. What the past's header says of a lease
@@ -72,7 +92,7 @@ func (l *lens) Snapshot(q store.Query) *store.Snapshot {
 		return l.now.Snapshot(q)
 	}
 	s := past.Snapshot(q)
-	h := l.now.Snapshot(store.Query{Nodes: true}).Health
+	h := l.now.Health()
 	s.Health.Enforcing, s.Health.LeaseLeft, s.Health.EnforceLeft = h.Enforcing, h.LeaseLeft, h.EnforceLeft
 	s.Health.Source, s.Health.Replay, s.Health.Requests = h.Source, h.Replay, h.Requests
 	return s
@@ -87,16 +107,19 @@ func (l *lens) Freeze() tui.Snapshots {
 }
 
 // Version implements [tui.Versioned].
-func (l *lens) Version() uint64 {
+func (l *lens) Version(q store.Query) uint64 {
 	v := l.moved.Load() << 48
 	if l.past.Load() == nil {
-		v += l.now.Version()
+		v += l.now.Version(q)
 	}
 	if l.extra != nil {
 		v += l.extra()
 	}
 	return v
 }
+
+// Now implements [tui.Versioned].
+func (l *lens) Now() time.Time { return l.shown().Now() }
 
 // shown is the store that the screen looks at.
 func (l *lens) shown() *store.Store {

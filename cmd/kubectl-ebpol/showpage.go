@@ -77,7 +77,7 @@ type row struct {
 }
 
 func (p *pageLines) print(s *store.Store) error {
-	v := s.Version()
+	v := s.Version(store.Query{})
 	if v == p.last && v != 0 {
 		return nil
 	}

@@ -57,13 +57,18 @@ func (p *account) judged(r *row, by int64) {
 	}
 }
 
-// tick closes n seconds; what was counted belongs to the last of them.
-func (p *account) tick(n int) {
+// tick closes n seconds; what was counted belongs to the last of them. It says
+// whether the rate or the history is another one by that.
+func (p *account) tick(n int) bool {
+	if p.tickBytes == 0 && p.rate == 0 && p.history == nil {
+		return false
+	}
 	for range min(n, historyTicks) - 1 {
 		p.push(0)
 	}
 	p.push(p.tickBytes)
 	p.tickBytes = 0
+	return true
 }
 
 func (p *account) push(bytes uint64) {
@@ -75,6 +80,8 @@ func (p *account) push(bytes uint64) {
 		p.quiet = 0
 	} else if p.quiet++; p.quiet >= historyTicks {
 		p.history = nil // thousands have been silent for long
+	}
+	if p.history == nil && bytes == 0 {
 		return
 	}
 	// What was once handed out with a snapshot is never written again.

@@ -240,27 +240,30 @@ func (a *applying) settle(r *row) {
 	}
 }
 
-func (a *applying) settleOne(r *row) {
+// settleOne is settle without the other end. It says whether anything is new.
+func (a *applying) settleOne(r *row) (news bool) {
 	s := a.s
 	f := s.outcome(r)
 	if f.outcome == "" {
 		f = finding{r.outcome, r.because, r.culprit} // what is known stays
 	}
-	was, wasAgreed, wasFor, wasBy := r.outcome, r.agreement, r.because, r.culprit
+	was, wasAgreed, wasFor, wasBy, wasNote := r.outcome, r.agreement, r.because, r.culprit, r.note
 	r.outcome, r.because, r.culprit = f.outcome, f.because, f.culprit
 	settled := s.agree(r)
 	if r.outcome != was || r.agreement != wasAgreed || r.because != wasFor || r.culprit != wasBy {
 		s.rows.reworded(r)
+		news = true
 	}
+	news = news || r.note != wasNote
 	if !settled && !r.waits && s.age(r) < maxWaiting {
 		r.waits = true
 		s.waiting = append(s.waiting, r)
 	}
 	if r.outcome == "" || r.outcome == was && r.agreement == wasAgreed || r.told >= maxOutcomes {
-		return
+		return news
 	}
 	if r.outcome == was && r.outcome == flow.Answered && r.agreement == flow.Agrees {
-		return // what was said says it already
+		return news // what was said says it already
 	}
 	r.told++
 	if (&flow.Event{Type: flow.OutcomeEvent, Observed: r.outcome, Agreement: r.agreement}).Ordinary() {
@@ -269,14 +272,15 @@ func (a *applying) settleOne(r *row) {
 			e := s.event(r, flow.OutcomeEvent, a.at)
 			a.print(&e)
 		}
-		return
+		return news
 	}
 	a.emitRow(r, flow.OutcomeEvent, a.at)
+	return news
 }
 
 // lookAgain settles what only time can: no answer is an answer. It says whether
-// anything waited for that.
-func (a *applying) lookAgain() bool {
+// anything is new by that.
+func (a *applying) lookAgain() (news bool) {
 	s := a.s
 	if s.now.Sub(s.lookedAt) < patience/4 {
 		return false
@@ -289,10 +293,10 @@ func (a *applying) lookAgain() bool {
 	for _, r := range list {
 		r.waits = false
 		if r.slot != noSlot && s.rows.get(r.id) == r {
-			a.settleOne(r)
+			news = a.settleOne(r) || news
 		}
 	}
 	clear(list)
 	s.spare = list
-	return len(list) > 0
+	return news
 }

@@ -56,9 +56,13 @@ func (p *pair) rateAt(ticks int) float64 {
 	if ticks == p.ticks {
 		return p.Rate
 	}
-	// What came in the second that has closed counts half, as does each
-	// second of silence since.
-	rate := math.Ldexp(p.Rate+float64(p.tickBytes), -min(ticks-p.ticks, 1000))
+	return fadedRate(p.Rate, p.tickBytes, ticks-p.ticks)
+}
+
+// fadedRate is a rate after some seconds: what came in the first of them counts
+// half, as does each second of silence since.
+func fadedRate(rate float64, bytes uint64, seconds int) float64 {
+	rate = math.Ldexp(rate+float64(bytes), -min(seconds, 1000))
 	if rate < 1 {
 		return 0
 	}

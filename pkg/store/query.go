@@ -16,13 +16,7 @@ const defaultLimit = 1000
 
 // Snapshot answers q. What it returns is never written again.
 func (s *Store) Snapshot(q Query) *Snapshot {
-	if q.Limit <= 0 {
-		q.Limit = defaultLimit
-	}
-	q.Offset = max(0, q.Offset)
-	if !q.Flows && !q.Pairs && !q.Meets && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
-		q.Flows, q.Drops, q.Workloads, q.Policies, q.Nodes, q.Timeline = true, true, true, true, true, true
-	}
+	q.complete()
 	if q.viewed() {
 		s.viewing.Lock() // before the store's own: who builds a view lets that go in between
 		defer s.viewing.Unlock()
@@ -31,7 +25,7 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 	defer s.mu.RUnlock()
 	s.looking.Add(1)
 	defer s.looking.Add(-1)
-	out := &Snapshot{ID: s.id, Time: s.now, Health: s.health()}
+	out := &Snapshot{ID: s.version.of(&q), Time: s.now, Health: s.health()}
 	if q.Flows {
 		s.queryFlows(&q, out)
 	}
@@ -69,6 +63,17 @@ func (s *Store) Snapshot(q Query) *Snapshot {
 		}
 	}
 	return out
+}
+
+// complete is what the zero value asks for.
+func (q *Query) complete() {
+	if q.Limit <= 0 {
+		q.Limit = defaultLimit
+	}
+	q.Offset = max(0, q.Offset)
+	if !q.Header && !q.Flows && !q.Pairs && !q.Meets && !q.Drops && !q.Workloads && !q.Policies && !q.Nodes && !q.Timeline && q.Selected == nil {
+		q.Flows, q.Drops, q.Workloads, q.Policies, q.Nodes, q.Timeline = true, true, true, true, true, true
+	}
 }
 
 // window cuts the asked-for rows out of a list that is not sorted yet.
@@ -272,21 +277,6 @@ func (s *Store) health() Health {
 		h.Enforcing = true
 	}
 	return h
-}
-
-// Now is the newest frame's time: a recording has its own.
-func (s *Store) Now() time.Time {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.now
-}
-
-// Version grows whenever anything changed; equal versions mean equal snapshots
-// of equal queries.
-func (s *Store) Version() uint64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.id
 }
 
 // Watched are the pods that probes have been attached to, as namespace/name,

@@ -46,9 +46,9 @@ type Store struct {
 
 	known atomic.Pointer[identity.World] // readable while the store is locked, as filters do
 
-	mu  sync.RWMutex
-	id  uint64
-	now time.Time // the newest frame's; a recording has its own time
+	mu      sync.RWMutex
+	version version
+	now     time.Time // the newest frame's; a recording has its own time
 
 	names  names
 	rules  rules
@@ -154,6 +154,8 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 		a.applied(b.Applied)
 	case *wire.Frame_Stats:
 		a.stats(b.Stats)
+		news = false
+		s.version.costs++
 	case *wire.Frame_Notice:
 		a.notice(b.Notice)
 	case *wire.Frame_Gap:
@@ -178,11 +180,12 @@ func (s *Store) Apply(f *wire.Frame) []flow.Event {
 	default:
 		return nil
 	}
-	closed, looked := s.advance(), a.lookAgain()
+	s.advance()
+	looked := a.lookAgain()
 	s.sums.findNewest()
 	s.review()
-	if news || closed || looked || s.events.came != came {
-		s.id++ // that a hundred nodes are still there is no reason to draw
+	if news || looked || s.events.came != came {
+		s.version.any++ // that a hundred nodes are still there is no reason to draw
 	}
 	return a.out
 }
@@ -223,22 +226,3 @@ func (a *applying) print(e *flow.Event) {
 
 // World is what is known of the cluster; nil before the first World frame.
 func (s *Store) World() *identity.World { return s.known.Load() }
-
-// advance closes the seconds that have passed: every account gets an entry in
-// its history for each. It says whether there were any.
-func (s *Store) advance() bool {
-	if s.ticked.IsZero() {
-		s.ticked = s.now
-		return true
-	}
-	n := int(s.now.Sub(s.ticked) / tick)
-	if n <= 0 {
-		return false
-	}
-	s.ticked = s.ticked.Add(time.Duration(n) * tick)
-	for _, p := range s.pods {
-		p.tick(n)
-	}
-	s.sums.tick(n)
-	return true
-}

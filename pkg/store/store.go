@@ -182,6 +182,7 @@ type Order struct {
 // within Limit.
 type Query struct {
 	Flows, Drops, Workloads, Policies, Nodes, Timeline bool
+	Header                                             bool // nothing but what is always there: Health
 	Pairs                                              bool // flows summed up by who talks to whom; only if asked for
 	Meets                                              bool // flows summed up by who meets whom, whatever the port; only if asked for
 
@@ -203,7 +204,7 @@ type Query struct {
 // Snapshot is an immutable answer. Slices are the asked-for window, sorted;
 // totals count everything that matched.
 type Snapshot struct {
-	ID   uint64 // grows whenever anything changed, and each second in which anything is heard; equal ids mean equal content for equal queries, Time apart
+	ID   uint64 // equal ids mean equal content for equal queries, Time apart: Store.Version
 	Time time.Time
 
 	Flows      []*FlowRow

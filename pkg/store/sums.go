@@ -23,6 +23,9 @@ type sums struct {
 	numbered  map[Port]*account   // the same, without putting the name together
 	externals map[string]*account // by who is neither pod nor service: a name or an address
 	ticks     int                 // seconds so far
+	bytes     uint64              // since the last of them
+	rate      float64             // all pairs' together, of the last of them
+	fades     int                 // until then some connection has a rate
 }
 
 // maxSums bounds the ports and the external names; what comes later is summed
@@ -71,6 +74,10 @@ func (s *Store) sum(r *row) {
 	}
 	p.catchUp(s.sums.ticks)
 	p.tickBytes += now
+	if in+out > 0 {
+		s.sums.bytes += now
+		s.sums.fades = s.sums.ticks + fading
+	}
 	if last := r.last.time(); last.After(p.Last) {
 		p.Last = last
 	}
@@ -306,12 +313,20 @@ func (m *sums) takeOut(r *row) {
 }
 
 // tick closes n seconds. Pairs may be as many as connections: each does its own
-// when something comes of it or is asked.
-func (m *sums) tick(n int) {
+// when something comes of it or is asked. It says whether that has changed any
+// of the ports and external names, and any rate of a connection or a pair.
+func (m *sums) tick(n int) (accounts, rates bool) {
 	for _, list := range [2]map[string]*account{m.ports, m.externals} {
 		for _, a := range list {
-			a.tick(n)
+			accounts = a.tick(n) || accounts
 		}
 	}
+	rates = m.rate >= 1 || m.ticks < m.fades
 	m.ticks += n
+	m.rate, m.bytes = fadedRate(m.rate, m.bytes, n), 0
+	return accounts, rates
 }
+
+// fading is after how many seconds without news no connection has a rate for
+// sure: see rateOf.
+const fading = 5

@@ -179,7 +179,7 @@ func (p *Drops) cell(r *store.DropRow, column string) part.Cell {
 	case "reason":
 		return part.Cell{Text: part.Clean(e.Reason), Paint: th.Dim}
 	case "last":
-		return part.Cell{Text: part.Age(p.env.Now.Sub(r.Last)), Paint: th.Dim}
+		return part.Cell{Text: p.env.age(r.Last), Paint: th.Dim}
 	case "node":
 		return part.Cell{Text: part.Clean(e.Node), Paint: th.Dim}
 	case "location":

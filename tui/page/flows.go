@@ -176,9 +176,9 @@ func (p *Flows) cell(r *store.FlowRow, column string) part.Cell {
 	case "packets":
 		return part.Cell{Text: part.Count(r.PacketsIn + r.PacketsOut), Paint: p.shade(r)}
 	case "age":
-		return part.Cell{Text: part.Age(p.env.Now.Sub(r.First)), Paint: th.Dim}
+		return part.Cell{Text: p.env.age(r.First), Paint: th.Dim}
 	case "last":
-		return part.Cell{Text: part.Age(p.env.Now.Sub(r.Last)), Paint: th.Dim}
+		return part.Cell{Text: p.env.age(r.Last), Paint: th.Dim}
 	case "node":
 		return part.Cell{Text: part.Clean(r.ID.Node), Paint: th.Dim}
 	case "sourceIP":

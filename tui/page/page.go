@@ -18,6 +18,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/store"
 	"github.com/ebpol/kubectl-ebpol/tui/keys"
+	"github.com/ebpol/kubectl-ebpol/tui/part"
 	"github.com/ebpol/kubectl-ebpol/tui/style"
 )
 
@@ -32,13 +33,32 @@ type Env struct {
 	Trouble bool                                         // only rows with trouble
 	Past    time.Time                                    // the moment that all pages show; zero: now
 	Wide    bool
-	Touched bool // somebody pressed a key, or clicked: rows that are read stay where they are
+	Touched bool      // somebody pressed a key, or clicked: rows that are read stay where they are
+	Next    time.Time // when what View drew reads otherwise by time alone; zero: never
 
 	EnforceFor time.Duration // proposed total of a lease
 	ExportDir  string        // where exports go
 	Terminal   *os.File      // what an editor writes to; nil: standard output
 
 	refused sync.Map // PolicyID to the text that was edited and could not be tried
+}
+
+// Until says that what is drawn reads otherwise from then on.
+func (e *Env) Until(at time.Time) {
+	if e.Next.IsZero() || at.Before(e.Next) {
+		e.Next = at
+	}
+}
+
+// age writes how long ago something was. The ages on a page don't change at
+// one moment, but are drawn together: those of minutes and more are drawn up to
+// half a minute late where nothing else is.
+func (e *Env) age(at time.Time) string {
+	d := max(0, e.Now.Sub(at))
+	step := part.AgeStep(d)
+	together := max(time.Second, min(step/2, 30*time.Second))
+	e.Until(at.Add(d.Truncate(step) + step - 1).Truncate(together).Add(together))
+	return part.Age(d)
 }
 
 // Page is one page. Methods are called by one goroutine, except the function

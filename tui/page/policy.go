@@ -168,6 +168,9 @@ func (p *Policy) Scrolls() bool { return p.room < len(p.lines) }
 // View implements [Page].
 func (p *Policy) View() []string {
 	th, r := p.env.Theme, p.row
+	if denials(r) != p.told.denied {
+		p.env.Until(p.told.at.Add(nearEvery))
+	}
 	w := p.env.mode(r)
 	lines := []string{part.Bar(th, p.width,
 		[]part.Segment{{Text: " " + w.String(), Paint: w.Paint}, {Text: part.Clean(string(r.Kind)), Paint: th.Dim, Rank: 2}, {Text: p.Crumb(), Paint: th.Strong}, {Text: "from " + part.Clean(r.Origin), Paint: th.Dim, Rank: 3}},

@@ -247,6 +247,11 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 			return part.Cell{Text: "over", Paint: th.Dim}
 		case r.Open == 0 && p.env.Now.Sub(r.Last) >= silence:
 			return part.Cell{Text: "closed", Paint: th.Dim}
+		}
+		if r.Open == 0 {
+			p.env.Until(r.Last.Add(silence))
+		}
+		switch {
 		case r.Rate < 0.5:
 			return part.Cell{Text: part.Rate(0), Paint: th.Dim}
 		}
@@ -256,9 +261,9 @@ func (p *Talks) cell(r *store.PairRow, column string) part.Cell {
 	case "packets":
 		return part.Cell{Text: part.Count(r.Packets), Paint: shade}
 	case "last":
-		return part.Cell{Text: part.Age(p.env.Now.Sub(r.Last)), Paint: th.Dim}
+		return part.Cell{Text: p.env.age(r.Last), Paint: th.Dim}
 	case "age":
-		return part.Cell{Text: part.Age(p.env.Now.Sub(r.First)), Paint: th.Dim}
+		return part.Cell{Text: p.env.age(r.First), Paint: th.Dim}
 	}
 	return part.Cell{}
 }

@@ -107,7 +107,7 @@ func (p *Why) span(first, last time.Time) string {
 	if clock(first) != clock(last) {
 		s = clock(first) + " to " + clock(last) + " UTC"
 	}
-	return s + " (" + part.Age(p.env.Now.Sub(last)) + " ago)"
+	return s + " (" + p.env.age(last) + " ago)"
 }
 
 // where shows the kernel's side of a drop.

@@ -73,12 +73,11 @@ func scaled(v, unit float64, names string) string {
 	return strconv.FormatFloat(v, 'f', 1, 64) + names[i:i+1]
 }
 
-// Age writes how long ago something was, in at most four cells: 0s, 59s, 12m, 23h, 99d.
-// Negative ages (clocks differ between nodes) read 0s.
+// Age writes how long ago something was, in at most four cells: 0s, 9s, 50s,
+// 12m, 23h, 99d. Negative ages (clocks differ between nodes) read 0s.
 func Age(d time.Duration) string {
+	d = max(0, d.Truncate(AgeStep(d)))
 	switch {
-	case d < time.Second:
-		return "0s"
 	case d < time.Minute:
 		return strconv.Itoa(int(d/time.Second)) + "s"
 	case d < time.Hour:
@@ -87,6 +86,23 @@ func Age(d time.Duration) string {
 		return strconv.Itoa(int(d/time.Hour)) + "h"
 	}
 	return strconv.Itoa(min(int(d/(24*time.Hour)), 999)) + "d"
+}
+
+// AgeStep is how long an age reads as it does now. It is coarse from ten
+// seconds on: nobody counts along, and a screen on which nothing else changes
+// needn't be drawn each second for a minute.
+func AgeStep(d time.Duration) time.Duration {
+	switch {
+	case d < 10*time.Second:
+		return time.Second
+	case d < time.Minute:
+		return 10 * time.Second
+	case d < time.Hour:
+		return time.Minute
+	case d < 48*time.Hour:
+		return time.Hour
+	}
+	return 24 * time.Hour
 }
 
 // Left writes a countdown: 9s, 4:05, 1:02:03. Negative reads 0s.
