@@ -28,6 +28,8 @@ var screens = []struct{ name, start, sort, filter, keys string }{
 	{name: "flows-field", start: "flows", filter: "to=app3 port=443"},
 	{name: "flows-regex", start: "flows", filter: "pod-7[0-9] "},
 	{name: "flows-inverse", start: "flows", filter: "!pod-77"},
+	{name: "flows-close", start: "flows", filter: "type=close"},
+	{name: "flows-open", start: "flows", filter: "type=flow"},
 	{name: "why", start: "connections", keys: "enter"},
 	{name: "drops", start: "drops"},
 	{name: "policies", start: "policies"},

@@ -29,6 +29,8 @@ var sessions = []struct{ name, start, sort, filter string }{
 	{name: "flows-field", start: "flows", filter: "to=app3 port=443"},
 	{name: "flows-regex", start: "flows", filter: "pod-7[0-9] "},
 	{name: "flows-inverse", start: "flows", filter: "!pod-77"},
+	{name: "flows-close", start: "flows", filter: "type=close"}, // some of a pair's connections, but not all
+	{name: "flows-open", start: "flows", filter: "type=flow"},
 	{name: "connections", start: "connections"},
 	{name: "connections-by-rate", start: "connections", sort: "rate"},
 	{name: "connections-by-bytes", start: "connections", sort: "bytes"},

@@ -83,7 +83,7 @@ func (s *Store) freezeRows(from *Store) {
 	m.list = make([]pairEntry, len(from.sums.list))
 	for i, e := range from.sums.list {
 		pairs[i] = *e.pair
-		pairs[i].some, pairs[i].meet, pairs[i].takenBy = nil, meets[e.meet], 0
+		pairs[i].some, pairs[i].meet, pairs[i].takenBy, pairs[i].share = nil, meets[e.meet], 0, nil
 		m.list[i] = e
 		m.list[i].pair = &pairs[i]
 	}

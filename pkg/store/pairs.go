@@ -48,6 +48,8 @@ type pair struct {
 	at           int // in the list of all
 	taken        int // of its rows, by a view
 	takenBy      uint32
+	share        *pair // what the view takes of it; nil: all, or nobody has asked
+	mixed        bool  // its rows don't stand in the order in which they came, the newest first
 	meet         *meet
 }
 
@@ -123,6 +125,7 @@ func (p *pair) put(r *row) {
 	r.sum.prev, r.sum.next = nil, p.some
 	if p.some != nil {
 		p.some.sum.prev = r
+		p.mixed = p.mixed || p.some.seq > r.seq
 	}
 	p.some = r
 	if !p.unsure && (p.newest == nil || r.seq > p.newest.seq) {

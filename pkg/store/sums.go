@@ -64,10 +64,8 @@ func (s *Store) sum(r *row) {
 	}
 	c.in, c.out, c.packets, c.faults = r.bytesIn, r.bytesOut, r.packetsIn+r.packetsOut, r.faults+r.enforcedPackets
 	p := c.pair
-	p.Bytes += in + out
-	p.Packets += packets
+	p.more(in+out, packets, faults, r.last.time())
 	if faults > 0 {
-		p.Faults += faults
 		p.meet.faults += faults
 		s.sums.list[p.at].plight.faults = true
 		s.rows.stands(r)
@@ -78,8 +76,11 @@ func (s *Store) sum(r *row) {
 		s.sums.bytes += now
 		s.sums.fades = s.sums.ticks + fading
 	}
-	if last := r.last.time(); last.After(p.Last) {
-		p.Last = last
+	share := p.shareOf(c.taken)
+	if share != nil {
+		share.more(in+out, packets, faults, r.last.time())
+		share.catchUp(s.sums.ticks)
+		share.tickBytes += now
 	}
 	for _, a := range [2]*account{c.port, c.external} {
 		if a != nil {
@@ -96,6 +97,9 @@ func (s *Store) sum(r *row) {
 		}
 		c.open = open
 		p.Open += by
+		if share != nil {
+			share.Open += by
+		}
 		for _, a := range [2]*account{c.port, c.external} {
 			if a != nil {
 				a.flows += int64(by)
@@ -109,7 +113,7 @@ func (s *Store) place(r *row) {
 	c := &r.sum
 	again := c.pair != nil
 	if again {
-		s.sums.takeOut(r)
+		s.takeOut(r)
 	}
 	if !again || c.peerWho != r.peerWho {
 		s.account(r)
@@ -272,7 +276,7 @@ func (s *Store) leave(r *row) {
 	if c.pair == nil {
 		return
 	}
-	s.sums.takeOut(r)
+	s.takeOut(r)
 	for _, a := range [2]*account{c.port, c.external} {
 		if a != nil && c.open {
 			a.flows--
@@ -281,12 +285,11 @@ func (s *Store) leave(r *row) {
 	r.sum = summed{}
 }
 
-func (m *sums) takeOut(r *row) {
-	c := &r.sum
+func (s *Store) takeOut(r *row) {
+	m, c := &s.sums, &r.sum
 	p := c.pair
 	m.take(p, r)
-	p.leftBy(c.taken)
-	c.taken = 0
+	s.leftBy(r)
 	p.Flows--
 	p.meet.flows--
 	p.meet.faults -= c.faults

@@ -144,22 +144,19 @@ func (s *Store) build(v *view) bool {
 
 // decide finds out a row's key.
 func (s *Store) decide(v *view, r *row) {
-	v.keys[r.slot] = notTaken
-	if r.sum.pair != nil {
-		r.sum.pair.leftBy(r.sum.taken)
-	}
-	r.sum.taken = 0
 	q := Query{Trouble: v.of.trouble, Changed: v.of.changed}
-	if !s.wants(&q, r.plight()) {
+	wanted := s.wants(&q, r.plight()) && (v.match == nil || s.matches(r, v.match, &v.look))
+	v.keys[r.slot] = notTaken
+	if wanted {
+		s.weigh(v, r)
+	}
+	if r.sum.pair == nil || wanted == (r.sum.taken == v.number) {
 		return
 	}
-	if v.match != nil && !s.matches(r, v.match, &v.look) {
-		return
-	}
-	s.weigh(v, r)
-	if r.sum.pair != nil {
-		r.sum.taken = v.number
-		r.sum.pair.takes(v.number)
+	if wanted {
+		s.takes(r, v.number)
+	} else {
+		s.leftBy(r)
 	}
 }
 
