@@ -21,6 +21,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/identity"
 	"github.com/ebpol/kubectl-ebpol/pkg/kube"
+	"github.com/ebpol/kubectl-ebpol/pkg/plain"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/session"
 )
@@ -169,7 +170,7 @@ func (c *explainCommand) run(ctx context.Context) error {
 func (c *explainCommand) print(b *explain.Batch, parts []explain.Part) error {
 	differ := explain.Differ(parts)
 	if c.output == "json" {
-		out := json.NewEncoder(c.Out)
+		out := json.NewEncoder(plain.ForJSON(c.Out))
 		if !differ {
 			return out.Encode(parts[0].Answer)
 		}
@@ -214,7 +215,7 @@ func (c *explainCommand) batch(b *explain.Batch) error {
 		defer f.Close()
 		in = f
 	}
-	return b.Run(in, c.Out)
+	return b.Run(in, plain.ForJSON(c.Out))
 }
 
 // world is the cluster's, or that of the files; and the policies in it.

@@ -15,6 +15,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
 	"github.com/ebpol/kubectl-ebpol/pkg/lint"
+	"github.com/ebpol/kubectl-ebpol/pkg/plain"
 	"github.com/ebpol/kubectl-ebpol/pkg/policy"
 	"github.com/ebpol/kubectl-ebpol/pkg/version"
 )
@@ -142,7 +143,7 @@ func invalid(faults []lint.Invalid) int {
 func (c *lintCommand) print(findings []lint.Finding, policies int) error {
 	switch c.output {
 	case "sarif":
-		return lint.WriteSARIF(c.Out, findings, version.String())
+		return lint.WriteSARIF(plain.ForJSON(c.Out), findings, version.String())
 	case "json":
 		out := lines.New(c.Out, lines.JSON)
 		for i := range findings {

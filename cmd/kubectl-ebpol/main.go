@@ -21,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/ebpol/kubectl-ebpol/pkg/deploy"
+	"github.com/ebpol/kubectl-ebpol/pkg/plain"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
@@ -34,6 +35,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 
 	ctx, stop := interruptible()
 	defer stop()
+	out, errOut = &plain.Output{W: out}, &plain.Output{W: errOut}
 	streams := genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut}
 	cmd := newRoot(args[0], streams)
 	cmd.SetArgs(args[1:])

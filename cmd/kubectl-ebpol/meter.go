@@ -34,7 +34,7 @@ const patience = 700 * time.Millisecond
 
 func (g *globals) meter() *meter {
 	m := &meter{began: time.Now(), every: 200 * time.Millisecond}
-	if f, ok := g.ErrOut.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits
+	if f, ok := fileOf(g.ErrOut); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits
 		m.w = f
 	}
 	return m

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/plain"
 )
 
 // globals is what every subcommand is given: the streams to talk over and
@@ -142,12 +144,5 @@ func oneLineEach(err error) string {
 	return b.String()
 }
 
-// printable takes control characters out of a text, except ends of lines.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-}
+// printable takes out of a text what is harmful on a terminal.
+func printable(s string) string { return plain.Text(s) }

@@ -200,8 +200,10 @@ func TestTopAsATable(t *testing.T) {
 }
 
 // writeRecording keeps the shop's session in a file.
-func writeRecording(path string) error {
-	src := newScripted(false, nil, shopFrames()...)
+func writeRecording(path string) error { return writeFrames(path, shopFrames()) }
+
+func writeFrames(path string, frames []*wire.Frame) error {
+	src := newScripted(false, nil, frames...)
 	tee, err := record.Create(path, src, record.Options{Source: "test", Program: "test"})
 	if err != nil {
 		return err

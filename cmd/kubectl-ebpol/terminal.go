@@ -6,10 +6,13 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/plain"
 )
 
 // onTerminal says whether a person sits at both ends: only then a screen makes
@@ -19,8 +22,17 @@ func (g *globals) onTerminal() bool {
 	if !ok || !term.IsTerminal(int(in.Fd())) { //nolint:gosec // a file descriptor fits
 		return false
 	}
-	out, ok := g.Out.(*os.File)
+	out, ok := fileOf(g.Out)
 	return ok && term.IsTerminal(int(out.Fd())) //nolint:gosec // a file descriptor fits
+}
+
+// fileOf is the file that an output goes to.
+func fileOf(w io.Writer) (*os.File, bool) {
+	if o, ok := w.(*plain.Output); ok {
+		w = o.W
+	}
+	f, ok := w.(*os.File)
+	return f, ok
 }
 
 // errDeclined says that the user was asked and said no.

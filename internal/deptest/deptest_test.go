@@ -53,7 +53,7 @@ var borders = []border{
 	{
 		from:   []string{module + "/tui/..."},
 		never:  []string{module + "/...", "k8s.io/...", "sigs.k8s.io/..."},
-		except: []string{module + "/tui/...", module + "/pkg/store/...", module + "/pkg/policy", module + "/pkg/policy/...", module + "/pkg/flow", module + "/pkg/count", module + "/pkg/nearest", module + "/pkg/version"},
+		except: []string{module + "/tui/...", module + "/pkg/store/...", module + "/pkg/policy", module + "/pkg/policy/...", module + "/pkg/flow", module + "/pkg/count", module + "/pkg/plain", module + "/pkg/nearest", module + "/pkg/version"},
 		direct: true,
 		why:    "the screen draws snapshots and asks through tui.Actions; it must not know where frames come from",
 	},

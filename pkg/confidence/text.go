@@ -13,6 +13,7 @@ import (
 	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
 	"github.com/ebpol/kubectl-ebpol/pkg/lines"
+	"github.com/ebpol/kubectl-ebpol/pkg/plain"
 	"github.com/ebpol/kubectl-ebpol/pkg/traffic"
 )
 
@@ -25,7 +26,7 @@ func (r *Report) Write(w io.Writer, format string) error {
 	case "text":
 		return r.writeAll(w)
 	case "json":
-		e := json.NewEncoder(w)
+		e := json.NewEncoder(plain.ForJSON(w))
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	case "junit":

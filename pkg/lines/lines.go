@@ -14,6 +14,7 @@ import (
 
 	"github.com/ebpol/kubectl-ebpol/pkg/count"
 	"github.com/ebpol/kubectl-ebpol/pkg/flow"
+	"github.com/ebpol/kubectl-ebpol/pkg/plain"
 )
 
 // Format is how events are printed.
@@ -59,7 +60,7 @@ func (p *Printer) Print(e *flow.Event) error {
 		if err != nil {
 			return fmt.Errorf("write event as JSON: %w", err)
 		}
-		p.buf = append(append(p.buf, b...), '\n')
+		p.buf = append(append(p.buf, plain.JSON(b)...), '\n')
 	} else {
 		p.buf = append(appendLine(p.buf, e, p.format == Wide), '\n')
 	}
@@ -73,7 +74,7 @@ func (p *Printer) Object(v any) error {
 	if err != nil {
 		return fmt.Errorf("write as JSON: %w", err)
 	}
-	_, err = p.w.Write(append(b, '\n'))
+	_, err = p.w.Write(append(plain.JSON(b), '\n'))
 	return err
 }
 
@@ -302,22 +303,5 @@ func Bytes(n uint64) string {
 	return strconv.FormatFloat(f, 'f', 1, 64) + " " + units[i:i+1] + "iB"
 }
 
-// text takes control characters out: names may come from a hostile cluster.
-func text(s string) string {
-	clean := true
-	for _, r := range s {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
-			clean = false
-			break
-		}
-	}
-	if clean {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, s)
-}
+// text is a name as it may come from a hostile cluster.
+func text(s string) string { return plain.Line(s) }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/ebpol/kubectl-ebpol/pkg/plain"
 )
 
 // list is a v1 List: kubectl apply takes it, and leaves the rest of it alone.
@@ -60,7 +62,7 @@ func (p *Proposal) WriteJSON(w io.Writer) error {
 			}
 		}
 	}
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(plain.ForJSON(w))
 	e.SetIndent("", "  ")
 	return e.Encode(out)
 }

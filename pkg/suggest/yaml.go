@@ -245,14 +245,14 @@ func length(d time.Duration) string {
 	return fmt.Sprintf("%.1fs", d.Seconds())
 }
 
-var plain = regexp.MustCompile(`^[a-z]([-a-z0-9_./]*[a-z0-9])?$`)
+var unquoted = regexp.MustCompile(`^[a-z]([-a-z0-9_./]*[a-z0-9])?$`)
 
 // words that YAML takes for something else.
 var words = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 // text is a value as YAML takes it for a string.
 func text(s string) string {
-	if plain.MatchString(s) && !slices.Contains(words, s) {
+	if unquoted.MatchString(s) && !slices.Contains(words, s) {
 		return s
 	}
 	return strconv.Quote(s)
