@@ -19,6 +19,8 @@ import (
 // seen, sorted; what is in a namespace as "shop/web".
 type names struct {
 	pods, workloads, namespaces, services, nodes, policies []string
+
+	labels []string // of pods, as "app=web"
 }
 
 // mostNames is how many of a kind are known to prompts.
@@ -29,7 +31,7 @@ type namesMsg names
 
 // learn asks for the names; the prompt is open meanwhile.
 func (m *Model) learn() tea.Cmd {
-	source := m.opt.Snapshots
+	source, labels := m.opt.Snapshots, m.opt.PodLabels
 	return func() tea.Msg {
 		s := source.Snapshot(store.Query{
 			Workloads: true, Policies: true, Nodes: true, Flows: true, Limit: mostNames, Order: store.Order{By: "verdict"},
@@ -66,6 +68,7 @@ func (m *Model) learn() tea.Cmd {
 		for _, r := range s.Nodes {
 			add(&n.nodes, "", r.Node)
 		}
+		n.labels = typable(labels)
 		for _, list := range []*[]string{&n.pods, &n.workloads, &n.namespaces, &n.services, &n.nodes, &n.policies} {
 			slices.Sort(*list)
 			*list = slices.Compact(*list)
@@ -217,7 +220,7 @@ func nouns(command string) string {
 // before that word.
 func (m *Model) terms(text string) []string {
 	if strings.HasPrefix(strings.TrimLeft(text, " /"), "-l") {
-		return nil
+		return m.labelTerms(text)
 	}
 	at := strings.LastIndexByte(text, ' ') + 1
 	before, word := text[:at], text[at:]

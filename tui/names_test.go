@@ -191,3 +191,38 @@ func TestWhyAFilterIsRefusedIsReadable(t *testing.T) {
 	d.fits(40, 10)
 	d.shows("/port=5432")
 }
+
+// TestTabCompletesLabels: keys, and the values that pods have for them.
+func TestTabCompletesLabels(t *testing.T) {
+	of := func(_, pod string) map[string]string { return map[string]string{"app": pod} }
+	labels := func() []string {
+		return []string{"app=db", "app=web", "app.kubernetes.io/name=web", "tier=backend", "tier=", "x=\u202eevil", "y=a b"}
+	}
+	for typed, want := range map[string]string{
+		"-l ap":                   "-l app=",
+		"-l ti":                   "-l tier=",
+		"-l !ti":                  "-l !tier",
+		"-l app=w":                "-l app=web",
+		"-l app==w":               "-l app==web",
+		"-l app!=d":               "-l app!=db",
+		"-l app.":                 "-l app.kubernetes.io/name=",
+		"-l tier=backend,app=d":   "-l tier=backend,app=db",
+		"-l app in (w":            "-l app in (web",
+		"-l app in (web, d":       "-l app in (web, db",
+		"-l tier=x,app notin (we": "-l tier=x,app notin (web",
+		"-l app in (web),ti":      "-l app in (web),tier=",
+		"-l x=":                   "-l x=",
+		"-l y":                    "-l y",
+		"-l (":                    "-l (",
+		"-l":                      "-l",
+	} {
+		d := drive(t, fake.New(), 120, 40, func(o *Options) {
+			o.StartPage, o.PodLabels = "flows", labels
+			o.Parse = func(s string) (func(*flow.Event) bool, error) { return store.ParseFilter(s, of) }
+		})
+		d.keys("/").typed(typed).keys("tab")
+		if got := d.m.prompt.Value(); got != want {
+			t.Errorf("/%s and tab is %q, want %q", typed, got, want)
+		}
+	}
+}

@@ -38,6 +38,8 @@ type Options struct {
 	Title     string // left in the header; empty: Health.Source
 	// Parse compiles a filter; nil: store.ParseFilter, to which labels are unknown.
 	Parse func(string) (func(*flow.Event) bool, error)
+	// PodLabels are those that some pod has, as app=web, for completion; nil: none are known.
+	PodLabels func() []string
 
 	EnforceFor time.Duration // proposed when enforcing; 0: 10 minutes
 	ExportDir  string        // where `x` writes; empty: the working directory

@@ -130,7 +130,8 @@ func (g *globals) screen(ctx context.Context, stop context.CancelFunc, p *pump) 
 	o := tui.Options{
 		Snapshots: a.lens, Actions: a,
 		StartPage: p.v.page, Title: p.v.title, EnforceFor: p.v.propose,
-		Parse: func(s string) (func(*flow.Event) bool, error) { return store.ParseFilter(s, p.st.Labels) },
+		Parse:     func(s string) (func(*flow.Event) bool, error) { return store.ParseFilter(s, p.st.Labels) },
+		PodLabels: p.st.PodLabels,
 	}
 	g.looks.apply(&o)
 	return tui.Run(ctx, o)

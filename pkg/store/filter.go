@@ -31,6 +31,19 @@ func (s *Store) Labels(namespace, pod string) map[string]string {
 	return nil
 }
 
+// PodLabels are those that some pod has, as app=web, sorted.
+func (s *Store) PodLabels() []string {
+	seen := map[string]bool{}
+	if w := s.known.Load(); w != nil {
+		for _, p := range w.Pods {
+			for k, v := range p.Labels {
+				seen[k+"="+v] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
 // ParseFilter compiles what stands behind the "/" of the filter line:
 //
 //	db              regular expression, in any case, over names, addresses, verdict, rule and reason
