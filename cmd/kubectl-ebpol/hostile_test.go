@@ -100,10 +100,11 @@ func TestNamesDoNothingToATerminal(t *testing.T) {
 			if !strings.Contains(unescaped(t, events), name) {
 				t.Errorf("programs don't get the name %q:\n%s", name, events)
 			}
-			for _, args := range [][]string{
-				{"replay", name}, {"replay", path, "--page", name}, {"replay", path, "-o", name}, {name}, {"lint", "-f", name}, {"explain", "--from", name, "--to", name, "-f", name},
-				{"replay", path, "--" + name}, {"help", name},
-			} {
+			wrong := [][]string{
+				{"replay", name}, {"replay", path, "--page", name}, {"replay", path, "-o", name}, {"replay", path, "--" + name}, {name},
+				{"lint", "-f", name}, {"explain", "--from", name, "--to", name, "-f", name}, {"help", name},
+			}
+			for _, args := range wrong {
 				if _, code := call(args...); code == 0 && args[0] != "help" {
 					t.Errorf("%q is fine", args)
 				}

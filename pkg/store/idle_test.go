@@ -57,8 +57,7 @@ func TestNumbersFadeUntilTheyStandStill(t *testing.T) {
 			s.flows(toDB(1, func(f *wire.Flow) { f.BytesIn, f.PacketsIn = 1<<20, 700 }))
 			show := func() string {
 				snap := s.Snapshot(c.query)
-				snap.Time, snap.ID = time.Time{}, 0
-				b, err := json.Marshal(snap)
+				b, err := json.Marshal([]any{snap.Flows, snap.Pairs, snap.Workloads, snap.Drops})
 				if err != nil {
 					t.Fatal(err)
 				}
