@@ -101,8 +101,14 @@ func TestNamesDoNothingToATerminal(t *testing.T) {
 				t.Errorf("programs don't get the name %q:\n%s", name, events)
 			}
 			wrong := [][]string{
-				{"replay", name}, {"replay", path, "--page", name}, {"replay", path, "-o", name}, {"replay", path, "--" + name}, {name},
-				{"lint", "-f", name}, {"explain", "--from", name, "--to", name, "-f", name}, {"help", name},
+				{"replay", name},
+				{"replay", path, "--page", name},
+				{"replay", path, "-o", name},
+				{"replay", path, "--" + name},
+				{name},
+				{"lint", "-f", name},
+				{"explain", "--from", name, "--to", name, "-f", name},
+				{"help", name},
 			}
 			for _, args := range wrong {
 				if _, code := call(args...); code == 0 && args[0] != "help" {
