@@ -67,6 +67,9 @@ func (s *Store) fillEnds(r *row, e *flow.Event) {
 	}
 	r.localWho.fill(local, r.local)
 	r.peerWho.fill(peer, r.peer)
+	if !r.protocol.HasPorts() {
+		local.Port, peer.Port = 0, 0
+	}
 	if s.rules.hasCandidate {
 		e.Candidate = r.candidate
 		if r.candidate == flow.NotJudged && r.judged {

@@ -92,7 +92,12 @@ func compareEnds(a *who, ip netip.Addr, b *who, other netip.Addr) int {
 	return bytes.Compare(p[:], q[:])
 }
 
+// port is the destination's; 0: the protocol has none, whatever number of an
+// echo stands there.
 func (r *row) port() uint16 {
+	if !r.protocol.HasPorts() {
+		return 0
+	}
 	if r.direction == flow.Ingress {
 		return r.local.Port()
 	}

@@ -67,3 +67,20 @@ func BenchmarkVerdictsOfOnePair(b *testing.B) {
 		}
 	}
 }
+
+// TestPingsAreOnePair: where ports are an echo has a number, another in each
+// ping.
+func TestPingsAreOnePair(t *testing.T) {
+	s := newSession(Limits{})
+	ping := func(f *wire.Flow) { f.Protocol, f.PeerPort, f.LocalPort = 1, uint32(f.Id), uint32(f.Id) }
+	s.flows(toDB(1, ping), toDB(2, ping))
+	snap := s.Snapshot(Query{Pairs: true, Flows: true})
+	if len(snap.Pairs) != 1 || snap.Pairs[0].Flows != 2 || snap.Pairs[0].ID.Port != 0 {
+		t.Errorf("%+v", snap.Pairs)
+	}
+	for _, r := range snap.Flows {
+		if r.Event.Source.Port != 0 || r.Event.Destination.Port != 0 {
+			t.Errorf("a port: %+v, %+v", r.Event.Source, r.Event.Destination)
+		}
+	}
+}

@@ -118,7 +118,7 @@ func port(e *flow.Event) string {
 
 func portWord(protocol flow.Protocol, port uint16) string {
 	s := strings.ToLower(protocol.String())
-	if port != 0 {
+	if port != 0 && protocol.HasPorts() {
 		s += "/" + strconv.Itoa(int(port))
 	}
 	return s
