@@ -126,7 +126,7 @@ func (t *table) Tick(s *store.Store) error {
 		return nil
 	}
 	tw := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', 0)
-	head := "NAMESPACE\tNAME\tPODS\tFLOWS\tRATE\tIN\tOUT\tALLOWED\tWOULD-DENY\tDENIED\tCONTESTED\tDROPPED"
+	head := "NAMESPACE\tNAME\tPODS\tOPEN\tRATE\tIN\tOUT\tALLOWED\tWOULD-DENY\tDENIED\tCONTESTED\tDROPPED"
 	if t.format == lines.Wide {
 		head += "\tENFORCED\tNODES"
 	}
