@@ -184,11 +184,10 @@ type FlowJudgement struct {
 }
 
 type FlowLane struct {
-	_       structs.HostLayout
-	Packets uint64
-	Bytes   uint64
-	LastNs  uint64
-	Pad     [5]uint64
+	_      structs.HostLayout
+	Sum    uint64
+	LastNs uint64
+	Pad    [6]uint64
 }
 
 type FlowMatch struct {

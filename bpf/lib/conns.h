@@ -57,6 +57,15 @@ static __always_inline struct conn *find4(const union key4 *k, __u32 *at, __u32 
 	return bpf_map_lookup_elem(&conns4, &k->key);
 }
 
+/* move adds what a direction has counted to the connection. */
+static __always_inline void move(struct conn *conn, struct lane *lane, int direction)
+{
+	__u64 sum = __sync_lock_test_and_set(&lane->sum, 0);
+
+	__sync_fetch_and_add(&conn->packets[direction], sum >> LANE_PACKETS);
+	__sync_fetch_and_add(&conn->bytes[direction], sum & ((1ULL << LANE_PACKETS) - 1));
+}
+
 /* fold: who looks at more than the verdict finds all counters in the connection.
  * User space reads it before the lanes, so it may count too few for a moment,
  * and never too many. */
@@ -65,10 +74,9 @@ static __always_inline void fold(struct seat *s)
 	for (int i = 0; i < 2; i++) {
 		struct lane *lane = &s->lanes[i];
 
-		if (!lane->packets)
+		if (!lane->sum)
 			continue;
-		__sync_fetch_and_add(&s->conn.packets[i], __sync_lock_test_and_set(&lane->packets, 0));
-		__sync_fetch_and_add(&s->conn.bytes[i], __sync_lock_test_and_set(&lane->bytes, 0));
+		move(&s->conn, lane, i);
 		if (s->conn.last_ns < lane->last_ns)
 			s->conn.last_ns = lane->last_ns;
 	}
@@ -89,7 +97,7 @@ static __always_inline int insert4(const union key4 *k, const struct conn *conn)
 		return bpf_map_update_elem(&conns4, &k->key, conn, BPF_NOEXIST);
 	s->conn = *conn;
 	for (int i = 0; i < 2; i++) /* a packet of who was here may have counted late */
-		s->lanes[i].packets = s->lanes[i].bytes = s->lanes[i].last_ns = 0;
+		s->lanes[i].sum = s->lanes[i].last_ns = 0;
 	s->key[0] = k->word[0];
 	__sync_lock_test_and_set(&s->key[1], k->word[1]);
 	return 0;

@@ -71,9 +71,9 @@ static __always_inline void account(struct __sk_buff *skb, struct conn *conn, st
 
 	egress &= 1;
 	if (lane) {
-		__sync_fetch_and_add(&lane->packets, packets);
-		__sync_fetch_and_add(&lane->bytes, bytes);
 		lane->last_ns = coarse();
+		if (__sync_fetch_and_add(&lane->sum, packets << LANE_PACKETS | bytes) & LANE_FULL)
+			move(conn, lane, egress);
 	} else {
 		__sync_fetch_and_add(&conn->packets[egress], packets);
 		__sync_fetch_and_add(&conn->bytes[egress], bytes);

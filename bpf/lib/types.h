@@ -132,13 +132,18 @@ _Static_assert(sizeof(struct conn) == 120, "size of the table depends on it");
 /* What packets of one direction have added to a seat. It has a cache line of its
  * own: requests and answers are often seen by two processors, and a line that
  * both write travels between them with every packet, which takes longer than
- * all the rest. */
+ * all the rest. Packets and bytes are one word: each locked addition waits for
+ * all that the processor has still to write, which on a packet's way is much. */
 struct lane {
-	__u64 packets;
-	__u64 bytes;
+	__u64 sum;     /* packets << LANE_PACKETS | bytes */
 	__u64 last_ns; /* coarse monotonic */
-	__u64 pad[5];
+	__u64 pad[6];
 };
+
+/* In a lane's sum. Once one of the bits of LANE_FULL is set it is moved to the
+ * connection, long before there is a carry. */
+#define LANE_PACKETS 40
+#define LANE_FULL (1ULL << 63 | 1ULL << (LANE_PACKETS - 1))
 
 /* Where a connection may be found without asking a table: see conns.h. What
  * established packets touch is the first cache line, to read, and their lane.

@@ -116,15 +116,15 @@ func (e *Existing) Place() uint32 {
 	return placeOf(seatKeyOf(&key))
 }
 
-// CountLate counts a packet in the seat that e may have, whoever has it: as one
-// does that found the seat just before its connection went.
-func (k *Kernel) CountLate(e Existing, d flow.Direction) {
+// CountLate counts packets in the seat that e may have, whoever has it: as they
+// do that found the seat just before its connection went.
+func (k *Kernel) CountLate(e Existing, d flow.Direction, packets, bytes uint64) {
 	key := e.key4()
 	lane := &k.seats.at(seatKeyOf(&key)).Lanes[0]
 	if d == flow.Egress {
 		lane = &k.seats.at(seatKeyOf(&key)).Lanes[1]
 	}
-	lane.Packets, lane.Bytes, lane.LastNs = lane.Packets+1, lane.Bytes+40, uint64(Monotonic())
+	lane.Sum, lane.LastNs = lane.Sum+packets<<lanePackets+bytes, uint64(Monotonic())
 }
 
 // PutInTable adds a connection to the table, whether it has a seat or not.

@@ -25,8 +25,11 @@ type seats struct {
 	pool []byte
 }
 
-// seatTaken is SEAT_TAKEN of bpf/lib/types.h.
-const seatTaken = ^uint64(0)
+// As in bpf/lib/types.h.
+const (
+	seatTaken   = ^uint64(0) // SEAT_TAKEN
+	lanePackets = 40         // LANE_PACKETS
+)
 
 // seatKey is a key as the programs compare it.
 type seatKey = [2]uint64
@@ -121,8 +124,9 @@ func connOf(seat *bpf.FlowSeat) bpf.FlowConn {
 	}
 	for i := range seat.Lanes {
 		lane := &seat.Lanes[i]
-		c.Packets[i] += atomic.LoadUint64(&lane.Packets)
-		c.Bytes[i] += atomic.LoadUint64(&lane.Bytes)
+		sum := atomic.LoadUint64(&lane.Sum)
+		c.Packets[i] += sum >> lanePackets
+		c.Bytes[i] += sum & (1<<lanePackets - 1)
 		c.LastNs = max(c.LastNs, atomic.LoadUint64(&lane.LastNs))
 	}
 	return c

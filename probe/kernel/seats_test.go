@@ -219,13 +219,39 @@ func TestLatePacketIsNotTheNextOnes(t *testing.T) {
 		},
 	} {
 		k.ForgetConns(t)
-		k.CountLate(e, flow.Egress)
-		k.CountLate(e, flow.Ingress)
+		k.CountLate(e, flow.Egress, 1, 40)
+		k.CountLate(e, flow.Ingress, 1, 40)
 		begin()
 		run(t, k, flow.Egress, packet(local4, peer4, flow.TCP, segment(20000, 80, ack)))
 		c, err := k.Conn(e)
 		if want := [2]uint64{0, uint64(2 - seeded)}; err != nil || c.Packets != want || c.Bytes != [2]uint64{0, want[1] * 40} {
 			t.Errorf("packets %v, bytes %v, %v; want packets %v", c.Packets, c.Bytes, err, want)
+		}
+	}
+}
+
+// TestLaneIsMovedInTime has lanes that are about to be full, of packets or of
+// bytes: nothing carries over, and nothing is lost.
+func TestLaneIsMovedInTime(t *testing.T) {
+	for _, full := range [][2]uint64{{1<<23 - 1, 40 << 23}, {1 << 20, 1<<39 - 1}} {
+		k := watched(t, kernel.Options{})
+		e := kernel.Existing{Local: local4, Peer: peer4, LocalPort: 20000, PeerPort: 80, Protocol: flow.TCP, Endpoint: 1}
+		send := func(times int) {
+			for range times {
+				run(t, k, flow.Egress, packet(local4, peer4, flow.TCP, segment(20000, 80, ack)))
+			}
+		}
+		run(t, k, flow.Egress, packet(local4, peer4, flow.TCP, segment(20000, 80, syn)))
+		for range 3 {
+			k.CountLate(e, flow.Egress, full[0], full[1])
+			send(2)
+		}
+		c, err := k.Conn(e)
+		if want := 1 + 3*(full[0]+2); err != nil || c.Packets != [2]uint64{0, want} {
+			t.Errorf("packets %v, %v, want %d", c.Packets, err, want)
+		}
+		if want := 40 + 3*(full[1]+80); c.Bytes != [2]uint64{0, want} {
+			t.Errorf("bytes %v, want %d", c.Bytes, want)
 		}
 	}
 }
